@@ -1,0 +1,331 @@
+package websocket
+
+import "unicode/utf8"
+
+// protocol is what an endpoint holds its peer to. It is immutable and shared by the endpoints of a Server or a Client.
+type protocol struct {
+	maxMessage      uint64 // bytes of one message
+	maxFragments    int    // frames of one message
+	allowedRsv      byte   // reserved bits that frames may have
+	fromClient      bool   // frames must be masked; else they must not be
+	reservedControl bool   // reserved control frames are events, not errors
+}
+
+// eventKind tells what an endpoint has read.
+type eventKind uint8
+
+const (
+	eventNone    eventKind = iota // all bytes are taken, nothing is complete
+	eventMessage                  // a whole message: opcode is OpcodeText or OpcodeBin, payload belongs to the receiver
+	eventPing                     // to be answered with a Pong of the same payload
+	eventPong
+	eventControl // a reserved control frame
+	eventClose   // code (0: none) and the reason in payload; nothing comes after it
+)
+
+// event is something that the bytes from the peer amount to. The payload of a control frame is valid until the next call.
+type event struct {
+	payload []byte
+	head    header
+	code    CloseCode
+	kind    eventKind
+}
+
+// endpoint is the receiving half of the protocol without I/O: bytes in, events out, an error with its close code where the
+// peer breaks a rule. Server and Client drive the same one. The zero value is ready; between messages it holds no memory.
+type endpoint struct {
+	partial *partial // nil where the last read ended with a message
+	ended   bool     // a Close frame or an error was met: all that follows is discarded (RFC 6455, sections 5.5.1 and 7.1.7)
+}
+
+// partial is what the endpoint keeps of a frame or message that is not yet complete.
+type partial struct {
+	start    [maxHeader]byte // beginning of a header that ended with the read
+	startLen int
+
+	frame   header // the frame whose payload is being read, if inFrame
+	inFrame bool
+	taken   uint64           // bytes of its payload so far
+	control [maxControl]byte // payload of the control frame being read
+
+	inMessage bool // a message has begun; its payload so far follows
+	opcode    Opcode
+	rsv       byte
+	fragments int
+	message   []byte
+	checked   int // bytes of message known to be UTF-8
+}
+
+// next takes bytes from the front of b and returns the first event that they complete. n is how many it took; without an
+// event it took all. Each check is made as soon as the bytes that it needs are there. After an error the endpoint has ended.
+func (ep *endpoint) next(p *protocol, b []byte) (ev event, n int, err *protocolError) {
+	for n < len(b) && !ep.ended && ev.kind == eventNone {
+		var used int
+		if ep.partial != nil && ep.partial.inFrame {
+			ev, used, err = ep.payload(b[n:])
+		} else {
+			ev, used, err = ep.header(p, b[n:])
+		}
+		n += used
+		if err != nil {
+			ep.end()
+			return ev, n, err
+		}
+	}
+	if ep.ended {
+		n = len(b)
+	}
+	return ev, n, nil
+}
+
+// end makes the endpoint discard whatever comes.
+func (ep *endpoint) end() { ep.ended, ep.partial = true, nil }
+
+// header takes a frame's header and, where it is all there, the frame's payload with it.
+func (ep *endpoint) header(p *protocol, b []byte) (ev event, n int, err *protocolError) {
+	head, n, err := ep.parse(p, b)
+	if err != nil {
+		return event{kind: closeKind(head)}, n, err
+	}
+	if n == 0 {
+		return event{}, len(b), nil
+	}
+	if head.length <= uint64(len(b)-n) {
+		if body := b[n : n+int(head.length)]; head.opcode.isControl() {
+			mask(body, body, head.key, 0)
+			ev, err = ep.control(head, body)
+			return ev, n + len(body), err
+		} else if head.fin && !ep.inMessage() {
+			ev, err = wholeMessage(head, body)
+			return ev, n + len(body), err
+		}
+	}
+	part := ep.keep()
+	part.frame, part.inFrame, part.taken = head, true, 0
+	if !head.opcode.isControl() {
+		part.begin(head)
+		if head.length == 0 {
+			ev, err = ep.frameEnd()
+		}
+	}
+	return ev, n, err
+}
+
+// parse reads and checks a header that may have begun in an earlier read. n is how much of b it took, 0 where b does not
+// hold the rest of it.
+func (ep *endpoint) parse(p *protocol, b []byte) (head header, n int, err *protocolError) {
+	part := ep.partial
+	if part == nil || part.startLen == 0 {
+		var size int
+		if head, size = parseHeader(b); size == 0 {
+			part = ep.keep()
+			part.startLen = copy(part.start[:], b)
+		}
+		return head, size, p.check(head, len(b), size, ep.state())
+	}
+	had := part.startLen
+	part.startLen += copy(part.start[had:], b)
+	head, size := parseHeader(part.start[:part.startLen])
+	if err = p.check(head, part.startLen, size, ep.state()); err != nil {
+		return head, 0, err
+	}
+	if size == 0 {
+		return head, 0, nil
+	}
+	part.startLen = 0
+	return head, size - had, nil
+}
+
+// check is every rule for a header of which have bytes are known; size is its length, 0 while it is incomplete.
+func (p *protocol) check(h header, have, size int, msg messageState) *protocolError {
+	if have < 2 {
+		return nil
+	}
+	switch {
+	case h.rsv&^p.allowedRsv != 0: // RFC 6455, section 5.2
+		return errReservedBits
+	case h.opcode.isReserved() && !(h.opcode.isControl() && p.reservedControl): // section 5.2
+		return errReservedOpcode
+	case p.fromClient && !h.masked: // section 5.1
+		return errNotMasked
+	case !p.fromClient && h.masked: // section 5.1
+		return errMasked
+	case h.opcode.isControl() && !h.fin: // section 5.5
+		return errControlFragment
+	case h.opcode.isControl() && h.length > maxControl: // section 5.5
+		return errControlLength
+	case h.opcode == OpcodeCont && !msg.begun: // section 5.4
+		return errNoStart
+	case !h.opcode.isControl() && h.opcode != OpcodeCont && msg.begun: // section 5.4
+		return errInterleaved
+	case !h.opcode.isControl() && msg.fragments >= p.maxFragments: // section 10.4
+		return errTooManyFragments
+	}
+	if size == 0 {
+		return nil
+	}
+	field := size - 1
+	if h.masked {
+		field -= len(h.key)
+	}
+	switch {
+	case h.length>>63 != 0: // section 5.2
+		return errLengthRange
+	case field != lengthFieldSize(h.length): // section 5.2
+		return errLengthForm
+	case !h.opcode.isControl() && h.length > p.maxMessage-msg.length: // section 10.4
+		return errMessageTooLarge
+	}
+	return nil
+}
+
+// messageState is what a header's rules need to know of the message in progress.
+type messageState struct {
+	length    uint64 // bytes so far, never above the limit
+	fragments int
+	begun     bool
+}
+
+func (ep *endpoint) state() messageState {
+	if !ep.inMessage() {
+		return messageState{}
+	}
+	return messageState{length: uint64(len(ep.partial.message)), fragments: ep.partial.fragments, begun: true}
+}
+
+func (ep *endpoint) inMessage() bool { return ep.partial != nil && ep.partial.inMessage }
+
+// keep returns the state of the incomplete frame, made where there is none.
+func (ep *endpoint) keep() *partial {
+	if ep.partial == nil {
+		ep.partial = new(partial)
+	}
+	return ep.partial
+}
+
+// begin counts a data frame and, where it is the first of its message, starts the message.
+func (part *partial) begin(head header) {
+	if !part.inMessage {
+		part.inMessage, part.opcode, part.rsv = true, head.opcode, head.rsv
+	}
+	part.fragments++
+}
+
+// payload takes what b has of the current frame's payload.
+func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
+	part := ep.partial
+	left := part.frame.length - part.taken
+	if uint64(len(b)) > left {
+		b = b[:left]
+	}
+	if part.frame.opcode.isControl() {
+		mask(part.control[part.taken:], b, part.frame.key, int(part.taken))
+	} else if err = part.add(b, left); err != nil {
+		return ev, len(b), err
+	}
+	part.taken += uint64(len(b))
+	if part.taken == part.frame.length {
+		ev, err = ep.frameEnd()
+	}
+	return ev, len(b), err
+}
+
+// add unmasks a piece of a data frame into the message, and fails at the first byte that cannot be UTF-8 in a text message
+// (RFC 6455, section 8.1). The message's memory grows with what has arrived: to twice that at most, and not
+// beyond the last frame.
+func (part *partial) add(b []byte, left uint64) *protocolError {
+	have := len(part.message)
+	if need := have + len(b); need > cap(part.message) {
+		size := 2 * need
+		if part.frame.fin && uint64(size-have) > left {
+			size = have + int(left)
+		}
+		part.message = append(make([]byte, 0, size), part.message...)
+	}
+	part.message = part.message[:have+len(b)]
+	mask(part.message[have:], b, part.frame.key, int(part.taken&3))
+	if part.opcode != OpcodeText {
+		return nil
+	}
+	n, ok := validPrefix(part.message[part.checked:])
+	part.checked += n
+	if !ok {
+		return errNotUTF8
+	}
+	return nil
+}
+
+// frameEnd closes the current frame; for a control frame or the last frame of a message that is an event.
+func (ep *endpoint) frameEnd() (ev event, err *protocolError) {
+	part := ep.partial
+	part.inFrame = false
+	if part.frame.opcode.isControl() {
+		if !part.inMessage {
+			ep.partial = nil
+		}
+		return ep.control(part.frame, part.control[:part.frame.length])
+	}
+	if !part.frame.fin {
+		return event{}, nil
+	}
+	ep.partial = nil
+	if part.opcode == OpcodeText && part.checked < len(part.message) {
+		return event{}, errNotUTF8
+	}
+	head := header{fin: true, opcode: part.opcode, rsv: part.rsv, masked: part.frame.masked}
+	return newMessage(head, part.message), nil
+}
+
+// wholeMessage makes the event of a message that came in one frame.
+func wholeMessage(head header, body []byte) (event, *protocolError) {
+	payload := make([]byte, len(body))
+	mask(payload, body, head.key, 0)
+	if head.opcode == OpcodeText && !utf8.Valid(payload) {
+		return event{}, errNotUTF8
+	}
+	return newMessage(head, payload), nil
+}
+
+// newMessage is where a message's payload becomes final.
+func newMessage(head header, payload []byte) event {
+	head.length = uint64(len(payload))
+	return event{kind: eventMessage, head: head, payload: payload}
+}
+
+// control makes the event of a control frame with its unmasked body.
+func (ep *endpoint) control(head header, body []byte) (ev event, err *protocolError) {
+	ev = event{kind: eventControl, head: head, payload: body}
+	switch head.opcode {
+	case OpcodePing:
+		ev.kind = eventPing
+	case OpcodePong:
+		ev.kind = eventPong
+	case OpcodeClose:
+		ev.kind = eventClose
+		ev.code, ev.payload, err = parseCloseBody(body)
+		ep.end()
+	}
+	return ev, err
+}
+
+// closeKind is the kind of an event whose header failed.
+func closeKind(head header) eventKind {
+	if head.opcode == OpcodeClose {
+		return eventClose
+	}
+	return eventNone
+}
+
+// validPrefix returns the length of b without an incomplete character at its end, and false where b cannot become UTF-8.
+func validPrefix(b []byte) (n int, ok bool) {
+	n = len(b)
+	for i := n - 1; i >= 0 && i >= n-utf8.UTFMax+1; i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				n = i
+			}
+			break
+		}
+	}
+	return n, utf8.Valid(b[:n])
+}

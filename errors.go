@@ -1,0 +1,111 @@
+package websocket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Errors of the opening handshake. A server writes their text into the status line of its answer, so that a client can tell
+// why it was refused.
+var (
+	ErrBadRequest                = errors.New("bad request")
+	ErrRequestLength             = errors.New("bad request: length is less than minimum")
+	ErrRequestHeaderLength       = errors.New("bad request: header length is less than minimum")
+	ErrInvalidHTTPMethod         = errors.New("invalid HTTP method")
+	ErrInvalidHTTPVersion        = errors.New("invalid HTTP version")
+	ErrInvalidHeaderUpgrade      = errors.New("invalid Upgrade header")
+	ErrInvalidHeaderFormat       = errors.New("invalid Header format")
+	ErrInvalidHeaderHost         = errors.New("invalid Host header")
+	ErrInvalidHeaderWSKey        = errors.New("invalid Sec-Websocket-Key header")
+	ErrInvalidHeaderWSVersion    = errors.New("invalid Sec-Websocket-Version header")
+	ErrInvalidHeaderWSExtensions = errors.New("invalid Sec-Websocket-Extensions header")
+	ErrInvalidHeaderWSProtocol   = errors.New("invalid Sec-Websocket-Protocol header")
+	ErrInvalidHeaderConn         = errors.New("invalid Connection header")
+	ErrMissingRequiredHeader     = errors.New("missing required headers")
+	ErrUnsupportedWSVersion      = errors.New("unsupported Sec-WebSocket-Version")
+)
+
+// Errors of RegisterTextHandler.
+var (
+	ErrRouteInvMethod = errors.New("invalid method")
+	ErrRouteInvTarget = errors.New("invalid target")
+	ErrRouteDupParam  = errors.New("duplicate parameter on route")
+)
+
+var (
+	// ErrConnClosed is what sending returns once the connection takes no more data: it was never opened, a Close frame was
+	// sent on it, it was removed, or the peer is gone. It matches net.ErrClosed too.
+	ErrConnClosed error = closedError("websocket: client is not connected")
+
+	// ErrSendQueueFull is returned when a packet finds no room in the send queue of a connection: at once by TrySend and by
+	// the ClientManager's sends, after the write time-out by Send. Nothing of the packet was sent; the connection lives on.
+	ErrSendQueueFull = errors.New("websocket: send queue is full")
+
+	// ErrWriteTimeout is returned when a peer took no byte for the write time-out. On a server the connection has been
+	// removed. It matches ErrConnClosed and net.ErrClosed too.
+	ErrWriteTimeout = fmt.Errorf("websocket: peer takes no data: write time-out: %w", ErrConnClosed)
+
+	// ErrManaged is returned by Recv for a connection of a Server: the server itself reads it.
+	ErrManaged = errors.New("websocket: connection is read by its server")
+
+	// ErrServerRunning is returned by Start and Serve while the server runs.
+	ErrServerRunning = errors.New("websocket: server is already running")
+
+	// ErrUnsupported is returned by Start and Serve on a system without a poller, and by Serve for a listener that has no
+	// descriptor. It matches errors.ErrUnsupported.
+	ErrUnsupported = fmt.Errorf("websocket: server: %w", errors.ErrUnsupported)
+)
+
+// closedError is an error that is also net.ErrClosed.
+type closedError string
+
+func (err closedError) Error() string { return string(err) }
+
+func (err closedError) Is(target error) bool { return target == net.ErrClosed }
+
+// CloseError says how a connection ended: with a Close frame of this code and reason, sent or received.
+type CloseError struct {
+	Reason string
+	Code   CloseCode
+}
+
+func (err *CloseError) Error() string {
+	if err.Reason == "" {
+		return fmt.Sprintf("websocket: closed with %d", err.Code)
+	}
+	return fmt.Sprintf("websocket: closed with %d: %s", err.Code, err.Reason)
+}
+
+// Is makes a CloseError match ErrConnClosed and net.ErrClosed.
+func (err *CloseError) Is(target error) bool {
+	return target == ErrConnClosed || target == net.ErrClosed
+}
+
+// protocolError is a breach of RFC 6455 by the peer, with the code of the Close frame that answers it.
+type protocolError struct {
+	text string
+	code CloseCode
+}
+
+func (err *protocolError) Error() string { return "websocket: " + err.text }
+
+// Every reason for which an endpoint fails a connection, with its close code. The section is that of RFC 6455.
+var (
+	errReservedBits     = &protocolError{"reserved bit is set", StatusBadRequest}                        // 5.2
+	errReservedOpcode   = &protocolError{"reserved opcode", StatusBadRequest}                            // 5.2
+	errLengthForm       = &protocolError{"payload length is not in its shortest form", StatusBadRequest} // 5.2
+	errLengthRange      = &protocolError{"payload length has its top bit set", StatusBadRequest}         // 5.2
+	errNotMasked        = &protocolError{"frame from client is not masked", StatusBadRequest}            // 5.1
+	errMasked           = &protocolError{"frame from server is masked", StatusBadRequest}                // 5.1
+	errNoStart          = &protocolError{"continuation without a started message", StatusBadRequest}     // 5.4
+	errInterleaved      = &protocolError{"new message inside a fragmented one", StatusBadRequest}        // 5.4
+	errControlFragment  = &protocolError{"fragmented control frame", StatusBadRequest}                   // 5.5
+	errControlLength    = &protocolError{"control frame longer than 125 bytes", StatusBadRequest}        // 5.5
+	errCloseShort       = &protocolError{"close frame with one byte", StatusBadRequest}                  // 5.5.1
+	errCloseCode        = &protocolError{"close code that must not be on the wire", StatusBadRequest}    // 7.4
+	errCloseReason      = &protocolError{"close reason is not UTF-8", StatusBadRequest}                  // 5.5.1
+	errNotUTF8          = &protocolError{"text is not UTF-8", StatusInvalidData}                         // 8.1
+	errMessageTooLarge  = &protocolError{"message is too large", StatusRequestEntityTooLarge}            // 10.4
+	errTooManyFragments = &protocolError{"message has too many fragments", StatusRequestEntityTooLarge}  // 10.4
+)

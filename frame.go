@@ -1,0 +1,263 @@
+package websocket
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+)
+
+// Opcode tells what a frame is (RFC 6455, section 5.2).
+type Opcode byte
+
+// Opcodes. 0x3 to 0x7 are reserved for further data frames, 0xB to 0xF for further control frames.
+const (
+	OpcodeCont        Opcode = 0x0
+	OpcodeText        Opcode = 0x1
+	OpcodeBin         Opcode = 0x2
+	OpcodeDataRsv3    Opcode = 0x3
+	OpcodeDataRsv4    Opcode = 0x4
+	OpcodeDataRsv5    Opcode = 0x5
+	OpcodeDataRsv6    Opcode = 0x6
+	OpcodeDataRsv7    Opcode = 0x7
+	OpcodeClose       Opcode = 0x8
+	OpcodePing        Opcode = 0x9
+	OpcodePong        Opcode = 0xA
+	OpcodeControlRsvB Opcode = 0xB
+	OpcodeControlRsvC Opcode = 0xC
+	OpcodeControlRsvD Opcode = 0xD
+	OpcodeControlRsvE Opcode = 0xE
+	OpcodeControlRsvF Opcode = 0xF
+)
+
+// isControl reports whether the opcode is one of a control frame, reserved ones included.
+func (op Opcode) isControl() bool { return op&0x8 != 0 }
+
+// isReserved reports whether RFC 6455 gives the opcode no meaning.
+func (op Opcode) isReserved() bool { return op&0x7 > 0x2 }
+
+// Bits of a frame header's first two bytes (RFC 6455, section 5.2).
+const (
+	bitFin    = 0x80
+	bitRsv1   = 0x40
+	bitRsv2   = 0x20
+	bitRsv3   = 0x10
+	bitsRsv   = bitRsv1 | bitRsv2 | bitRsv3
+	bitMasked = 0x80
+
+	length16 = 126 // the length follows in two bytes
+	length64 = 127 // the length follows in eight bytes
+
+	maxHeader = 14 // bytes of the longest header
+)
+
+// header is the part of a frame before its payload.
+type header struct {
+	length uint64
+	key    [4]byte // zero where masked is false
+	opcode Opcode
+	rsv    byte // as in the first byte
+	fin    bool
+	masked bool
+}
+
+// parseHeader reads a header; n = 0 means that more bytes are needed. Then the fields of the first two bytes are valid
+// all the same if b has two bytes, with the length as far as it is known from them. It checks nothing.
+func parseHeader(b []byte) (h header, n int) {
+	if len(b) < 2 {
+		return h, 0
+	}
+	h.fin = b[0]&bitFin != 0
+	h.rsv = b[0] & bitsRsv
+	h.opcode = Opcode(b[0] & 0xF)
+	h.masked = b[1]&bitMasked != 0
+	h.length = uint64(b[1] &^ bitMasked)
+	n = 2
+	switch h.length {
+	case length16:
+		if n += 2; len(b) < n {
+			return h, 0
+		}
+		h.length = uint64(binary.BigEndian.Uint16(b[2:]))
+	case length64:
+		if n += 8; len(b) < n {
+			return h, 0
+		}
+		h.length = binary.BigEndian.Uint64(b[2:])
+	}
+	if h.masked {
+		if len(b) < n+4 {
+			return h, 0
+		}
+		n += copy(h.key[:], b[n:])
+	}
+	return h, n
+}
+
+// appendHeader appends a header with the shortest form of its length.
+func appendHeader(dst []byte, h header) []byte {
+	first, second := h.rsv|byte(h.opcode), byte(0)
+	if h.fin {
+		first |= bitFin
+	}
+	if h.masked {
+		second = bitMasked
+	}
+	switch {
+	case h.length < length16:
+		dst = append(dst, first, second|byte(h.length))
+	case h.length <= 0xFFFF:
+		dst = binary.BigEndian.AppendUint16(append(dst, first, second|length16), uint16(h.length))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, first, second|length64), h.length)
+	}
+	if h.masked {
+		dst = append(dst, h.key[:]...)
+	}
+	return dst
+}
+
+// lengthFieldSize is how many bytes the shortest form of a length takes, the second byte of the header included.
+func lengthFieldSize(length uint64) int {
+	switch {
+	case length < length16:
+		return 1
+	case length <= 0xFFFF:
+		return 3
+	}
+	return 9
+}
+
+// mask writes src, masked or unmasked with the key, to dst, which is as long and may be src itself (RFC 6455, section 5.3).
+// pos is the place of src[0] in the payload.
+func mask(dst, src []byte, key [4]byte, pos int) {
+	dst = dst[:len(src)]
+	turned := [4]byte{key[pos&3], key[(pos+1)&3], key[(pos+2)&3], key[(pos+3)&3]}
+	word := uint64(binary.LittleEndian.Uint32(turned[:]))
+	word |= word << 32
+	for len(src) >= 32 {
+		s, d := src[:32], dst[:32]
+		binary.LittleEndian.PutUint64(d, binary.LittleEndian.Uint64(s)^word)
+		binary.LittleEndian.PutUint64(d[8:], binary.LittleEndian.Uint64(s[8:])^word)
+		binary.LittleEndian.PutUint64(d[16:], binary.LittleEndian.Uint64(s[16:])^word)
+		binary.LittleEndian.PutUint64(d[24:], binary.LittleEndian.Uint64(s[24:])^word)
+		src, dst = src[32:], dst[32:]
+	}
+	for len(src) >= 8 {
+		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src)^word)
+		src, dst = src[8:], dst[8:]
+	}
+	for i, b := range src {
+		dst[i] = b ^ turned[i&3]
+	}
+}
+
+// appendFrame appends a whole frame. A masked one gets a fresh key from crypto/rand (RFC 6455, section 5.3).
+func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byte {
+	h := header{fin: true, opcode: opcode, masked: isMasked, length: uint64(len(payload))}
+	if isMasked {
+		rand.Read(h.key[:]) // never fails
+	}
+	dst = appendHeader(dst, h)
+	start := len(dst)
+	dst = append(dst, payload...)
+	if isMasked {
+		mask(dst[start:], dst[start:], h.key, 0)
+	}
+	return dst
+}
+
+// NewFrame returns one finished frame (FIN set, reserved bits clear) with the payload copied into it and its length in the
+// shortest form (RFC 6455, section 5.2). It does not cut or check the payload, so a control frame wants at most 125 bytes:
+// NewFrameClose, NewFramePing and NewFramePong see to that.
+//
+// isMasked is true for frames that a client sends, false for those of a server (section 5.1). A masked frame has a masking
+// key of its own that nobody can predict. The packet belongs to the caller; it may be sent to any number of connections.
+func NewFrame(opcode Opcode, isMasked bool, payload []byte) []byte {
+	return appendFrame(make([]byte, 0, maxHeader+len(payload)), opcode, isMasked, payload)
+}
+
+// NewFrameBin returns a binary message of one frame. See NewFrame.
+func NewFrameBin(isMasked bool, payload []byte) []byte {
+	return NewFrame(OpcodeBin, isMasked, payload)
+}
+
+// NewFrameText returns a text message of one frame. See NewFrame. The payload must be UTF-8, which is not checked here; a
+// peer closes the connection with StatusInvalidData where it is not.
+func NewFrameText(isMasked bool, payload []byte) []byte {
+	return NewFrame(OpcodeText, isMasked, payload)
+}
+
+// NewFrameClose returns a Close frame (RFC 6455, section 5.5.1). The code stands in front of the payload, which is the
+// reason for people to read, in UTF-8. Code 0 stands for StatusNormal. A reason over 123 bytes is cut, never inside a
+// character.
+//
+// On a connection of a Server, sending it starts the closing handshake: no data can be sent after it.
+func NewFrameClose(isMasked bool, code CloseCode, payload []byte) []byte {
+	if code == 0 {
+		code = StatusNormal
+	}
+	return NewFrame(OpcodeClose, isMasked, appendCloseBody(nil, code, payload))
+}
+
+// NewFramePing returns a Ping frame with at most 125 bytes of the payload (RFC 6455, section 5.5.2).
+func NewFramePing(isMasked bool, payload []byte) (packet []byte) {
+	return NewFrame(OpcodePing, isMasked, cutControl(payload))
+}
+
+// NewFramePong returns a Pong frame with at most 125 bytes of the payload (RFC 6455, section 5.5.3).
+func NewFramePong(isMasked bool, payload []byte) (packet []byte) {
+	return NewFrame(OpcodePong, isMasked, cutControl(payload))
+}
+
+func cutControl(payload []byte) []byte { return payload[:min(len(payload), maxControl)] }
+
+// Frame is one frame as it was received: read by Unpack, or given to a handler. A program gets its frames from this package;
+// the zero value is an incomplete continuation without payload.
+//
+// A Frame does not change after it was made and may be read from any goroutine.
+type Frame struct {
+	payload  []byte
+	head     header
+	complete bool
+}
+
+// Opcode returns what the frame is.
+func (f *Frame) Opcode() Opcode { return f.head.opcode }
+
+// IsData reports whether the frame is a text or a binary frame. A continuation is neither.
+func (f *Frame) IsData() bool { return f.head.opcode == OpcodeText || f.head.opcode == OpcodeBin }
+
+// IsControl reports whether the frame is a control frame, one of a reserved opcode included (RFC 6455, section 5.5).
+func (f *Frame) IsControl() bool { return f.head.opcode.isControl() }
+
+// IsFinal reports whether the frame is the last of its message: its FIN bit (RFC 6455, section 5.2).
+func (f *Frame) IsFinal() bool { return f.head.fin }
+
+// IsMasked reports whether the frame came masked. Its payload is unmasked all the same.
+func (f *Frame) IsMasked() bool { return f.head.masked }
+
+// IsComplete reports whether the whole payload is there. It is false for the last frame of a packet that was cut off.
+func (f *Frame) IsComplete() bool { return f.complete }
+
+// ReservedBits reports which of the bits RSV1, RSV2 and RSV3 are set (RFC 6455, section 5.2).
+func (f *Frame) ReservedBits() (one, two, three bool) {
+	return f.head.rsv&bitRsv1 != 0, f.head.rsv&bitRsv2 != 0, f.head.rsv&bitRsv3 != 0
+}
+
+// Payload returns the unmasked payload, of a Close frame with the two bytes of the code in front. It is not a copy.
+func (f *Frame) Payload() []byte { return f.payload }
+
+// CloseCode returns the code of a Close frame: 0 where it has none, or where the frame is another one.
+func (f *Frame) CloseCode() CloseCode {
+	if f.head.opcode != OpcodeClose || len(f.payload) < 2 {
+		return 0
+	}
+	return CloseCode(binary.BigEndian.Uint16(f.payload))
+}
+
+// CloseReason returns the text behind the code of a Close frame. It is not a copy and not checked to be UTF-8.
+func (f *Frame) CloseReason() []byte {
+	if f.head.opcode != OpcodeClose || len(f.payload) < 2 {
+		return nil
+	}
+	return f.payload[2:]
+}

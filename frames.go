@@ -1,0 +1,95 @@
+package websocket
+
+import "iter"
+
+// Frames is a row of frames: what one packet held, or the fragments of one message (RFC 6455, section 5.4). The zero value
+// is an empty row. Append must not run together with any other method; the rest may.
+type Frames struct {
+	list []*Frame
+}
+
+// Unpack reads the frames of a packet, in their order, with their payloads unmasked and copied: it neither changes nor keeps
+// the packet. An empty packet gives nil.
+//
+// Where the packet ends inside a frame, that frame is the last one, with as much of its payload as was there and IsComplete
+// false; from a single byte on, its opcode is right. Unpack never fails and reserves no memory for a length that a header
+// only claims. It does not check the rules of the protocol; Server and Client do so for what they read.
+func Unpack(packet []byte) (frames *Frames) {
+	if len(packet) == 0 {
+		return nil
+	}
+	frames = new(Frames)
+	for len(packet) > 0 {
+		f, n := unpackFrame(packet)
+		frames.Append(f)
+		packet = packet[n:]
+	}
+	return frames
+}
+
+// unpackFrame reads the first frame of b, which is not empty.
+func unpackFrame(b []byte) (f *Frame, n int) {
+	f = new(Frame)
+	f.head, n = parseHeader(b)
+	if n == 0 {
+		f.head.opcode = Opcode(b[0] & 0xF)
+		f.head.fin, f.head.rsv = b[0]&bitFin != 0, b[0]&bitsRsv
+		return f, len(b)
+	}
+	body := b[n:]
+	f.complete = f.head.length <= uint64(len(body))
+	if f.complete {
+		body = body[:f.head.length]
+	}
+	f.payload = make([]byte, len(body))
+	mask(f.payload, body, f.head.key, 0)
+	return f, n + len(body)
+}
+
+// Append adds a frame at the end. It does not check whether the frame may follow.
+func (frames *Frames) Append(f *Frame) { frames.list = append(frames.list, f) }
+
+// Opcode returns the opcode of the first frame, which is that of the message: OpcodeCont where there is none.
+func (frames *Frames) Opcode() Opcode {
+	if frames.Len() == 0 {
+		return OpcodeCont
+	}
+	return frames.list[0].Opcode()
+}
+
+// Len returns the number of frames; 0 for nil Frames.
+func (frames *Frames) Len() int {
+	if frames == nil {
+		return 0
+	}
+	return len(frames.list)
+}
+
+// All iterates over the frames, in order, with their index. Nil Frames have none.
+func (frames *Frames) All() iter.Seq2[int, *Frame] {
+	return func(yield func(int, *Frame) bool) {
+		for i := range frames.Len() {
+			if !yield(i, frames.list[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Payload returns the payloads of all frames joined in a new slice: the message, where the frames are its fragments.
+func (frames *Frames) Payload() []byte {
+	var payload []byte
+	for _, f := range frames.All() {
+		payload = append(payload, f.payload...)
+	}
+	return payload
+}
+
+// IsFinal reports whether the last frame is there in full and has its FIN bit set: the message has ended.
+func (frames *Frames) IsFinal() bool {
+	if frames.Len() == 0 {
+		return false
+	}
+	last := frames.list[frames.Len()-1]
+	return last.IsComplete() && last.IsFinal()
+}
