@@ -1,0 +1,169 @@
+package websocket
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"time"
+)
+
+// How many connections are accepted in one round, and how long accepting rests where descriptors have run out.
+const (
+	acceptBatch = 64
+	acceptRest  = 100 * time.Millisecond
+	warnEvery   = 10 * time.Second
+)
+
+// acceptor takes new connections and gives them to the loops in turn. It is owned by one of them.
+type acceptor struct {
+	fd     int
+	ready  bool  // connections may be waiting
+	resume int64 // when to try again after descriptors had run out; never: not resting
+	warned int64 // when that was last logged; 0: not yet
+	trim   int64 // when the quarantine has to be looked at
+	count  int
+}
+
+// due is when the acceptor has something to do on its own.
+func (a *acceptor) due() int64 {
+	if a.ready {
+		return 0
+	}
+	return min(a.resume, a.trim)
+}
+
+// accept takes what waits, up to a batch.
+func (a *acceptor) accept(l *loop) {
+	if a.trim = l.numbers.trim(); a.resume <= l.now {
+		a.ready, a.resume = true, never
+	}
+	for range acceptBatch {
+		if !a.ready {
+			return
+		}
+		switch fd, err := acceptSocket(a.fd); err {
+		case nil:
+			a.admit(l, fd)
+		case errWouldBlock:
+			a.ready = false
+		case errConnectionLost:
+		case errNoDescriptors:
+			if l.numbers.relieve(acceptBatch) == 0 {
+				a.rest(l, err)
+			}
+		default:
+			a.rest(l, err)
+		}
+	}
+}
+
+// rest stops accepting for a while. The log is told once in a while.
+func (a *acceptor) rest(l *loop, err error) {
+	a.ready, a.resume = false, l.now+int64(acceptRest)
+	if a.warned == 0 || l.now > a.warned+int64(warnEvery) {
+		a.warned = l.now
+		l.log.Warn("websocket: cannot accept", "error", err, "connections", l.connections.Load())
+	}
+}
+
+// admit makes a connection of a socket, one that is only told to come later where there are too many.
+func (a *acceptor) admit(l *loop, fd int) {
+	limit := int64(l.opts.MaxConnections)
+	open := l.connections.Add(1)
+	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told count too, for a second
+		l.connections.Add(-1)
+		closeDescriptor(fd)
+		return
+	}
+	a.count++
+	c := newConn(l.loops[a.count%len(l.loops)], fd, l.now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	descriptors.set(fd, c)
+	if open > limit {
+		c.refuseLocked(appendResponse(nil, http.StatusServiceUnavailable, "too many connections", "Retry-After: 10\r\n", "", nil))
+	}
+	if err := c.loop.poll.add(fd, c.gen()); err != nil {
+		l.log.Error("websocket: cannot watch a connection", "error", err)
+		c.peerGone = true
+		c.endLocked(closing{})
+	}
+	c.attendLocked()
+}
+
+// close stops accepting for good.
+func (a *acceptor) close(l *loop) {
+	l.poll.remove(a.fd)
+	closeDescriptor(a.fd)
+	l.listener.Close()
+	l.acceptor = nil
+	l.accepting.Store(false)
+	for _, other := range l.loops {
+		other.wake()
+	}
+}
+
+// newConn makes the connection of an accepted socket.
+func newConn(l *loop, fd int, at int64) *conn {
+	c := &conn{id: nextID(fd), loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
+	// Pings are spread over the interval: connections that were opened together are not pinged together.
+	spread := uint64(max(l.opts.PingInterval, 1)) * 3 / 4
+	c.heard = at - int64(c.id*0x9E3779B97F4A7C15%max(spread, 1))
+	return c
+}
+
+// readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
+func (l *loop) readHandshake(c *conn, b []byte) {
+	o := c.opening
+	o.buf = append(o.buf, b...)
+	n, err := o.scanner.scan(o.buf, l.opts.MaxHeaderSize, l.opts.MaxHeaderFields)
+	if err == nil && n == 0 {
+		return
+	}
+	if err == nil {
+		err = l.judge(o, n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tend = true
+	switch {
+	case c.phase != phaseOpening:
+	case err != nil:
+		c.refuseLocked(appendRefusal(nil, err))
+	case o.isStatus || l.opts.HandleAuth != nil:
+		c.phase = phaseAuth
+	default:
+		c.acceptLocked(context.Background(), o.request)
+	}
+}
+
+// judge reads a complete request of n bytes. It returns an error where the handshake is to be refused. What the client sent
+// behind the request stays in the buffer.
+func (l *loop) judge(o *opening, n int) (err error) {
+	if o.request, err = parseRequest(o.buf[:n]); err != nil {
+		return err
+	}
+	o.buf = bytes.Clone(o.buf[n:])
+	switch o.request.URL.Path {
+	case l.opts.StatusPath:
+		o.isStatus = true
+		return nil
+	case l.opts.ConnectPath:
+	default:
+		return errUnknownPath
+	}
+	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' { // a second request, never a frame
+		return errPipelined
+	}
+	return o.request.check()
+}
+
+// appendTimeout appends the answer to a client whose request takes too long.
+func appendTimeout(dst []byte) []byte {
+	return appendResponse(dst, http.StatusRequestTimeout, http.StatusText(http.StatusRequestTimeout), "", "", nil)
+}
+
+// appendFailure appends the answer to a client whose HandleAuth panicked.
+func appendFailure(dst []byte) []byte {
+	return appendResponse(dst, http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", "", nil)
+}

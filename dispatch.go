@@ -1,0 +1,326 @@
+package websocket
+
+import (
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// Handlers are called by the loop's own goroutine, with no hand-over, as long as they are fast. The monitor (monitor.go)
+// takes the loop away from a goroutine that is stuck in a handler; a loop whose handlers prove slow calls each on a goroutine
+// of its own until they prove fast again. Whoever calls handlers does so in work, and decides there what comes next.
+
+// maxBacklog is how many bytes of messages may wait for their handler before the connection is not read any more. Each
+// message counts messageCost in addition to its payload; one of any size may wait.
+const (
+	maxBacklog  = 64 << 10
+	messageCost = 64
+)
+
+// lane is a class of handlers of one connection. Those of one lane wait for each other, up to a number that may run at once.
+type lane uint8
+
+const (
+	laneOrdered  lane = iota // HandleText, HandleBin, HandleRsvControl
+	laneRequests             // routed requests
+	laneLife                 // HandleAuth, HandleClientAdd, HandleClientRemove
+	laneCount
+)
+
+// message is something for a handler of a connection.
+type message struct {
+	payload []byte
+	head    header
+}
+
+// backlog holds the messages of a connection that wait for their handlers.
+type backlog struct {
+	waiting [laneLife][]message
+	bytes   int
+}
+
+func (b *backlog) add(l lane, m message) {
+	b.waiting[l] = append(b.waiting[l], m)
+	b.bytes += len(m.payload) + messageCost
+}
+
+func (b *backlog) isEmpty() bool {
+	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests]) == 0
+}
+
+func (b *backlog) clear() {
+	for l := range b.waiting {
+		clear(b.waiting[l])
+		b.waiting[l] = b.waiting[l][:0]
+	}
+	b.bytes = 0
+}
+
+// jobKind tells which handler a job is for.
+type jobKind uint8
+
+const (
+	jobMessages jobKind = iota
+	jobAuth
+	jobAdd
+	jobRemove
+)
+
+// job is what one goroutine does for a connection between two looks at its state.
+type job struct {
+	messages []message
+	lane     lane
+	kind     jobKind
+}
+
+// enqueueLocked adds the messages of one read, unless the connection ends without them. It returns an empty list for the next
+// read: b itself where it did not keep it.
+func (c *conn) enqueueLocked(b *backlog) *backlog {
+	switch {
+	case b.isEmpty():
+		return b
+	case c.phase != phaseOpen || c.closeSent:
+	case c.backlog == nil:
+		c.backlog = b
+		return backlogs.Get().(*backlog)
+	default:
+		for l := range b.waiting {
+			for _, m := range b.waiting[l] {
+				c.backlog.add(lane(l), m)
+			}
+		}
+	}
+	b.clear()
+	return b
+}
+
+// dropBacklogLocked forgets the messages that wait.
+func (c *conn) dropBacklogLocked() {
+	if b := c.backlog; b != nil {
+		c.backlog = nil
+		b.clear()
+		backlogs.Put(b)
+	}
+}
+
+// busyLocked reports whether a handler runs or is still to be called.
+func (c *conn) busyLocked() bool {
+	return c.running != [laneCount]uint16{} || c.backlog != nil && !c.backlog.isEmpty() || c.addDue || c.removeDue
+}
+
+// takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it in work.
+func (c *conn) takeLocked() (j job, ok bool) {
+	switch {
+	case c.phase == phaseAuth && c.running[laneLife] == 0:
+		j = job{kind: jobAuth, lane: laneLife}
+	case c.phase < phaseOpen || c.adding:
+		return job{}, false
+	case c.addDue:
+		c.addDue, c.adding = false, true
+		if c.phase == phaseOpen {
+			c.since = now()
+			c.attendLocked() // for the deadline
+		}
+		j = job{kind: jobAdd, lane: laneLife}
+	case c.takeMessagesLocked(laneOrdered, &j), c.takeMessagesLocked(laneRequests, &j):
+	case c.removeDue && c.phase >= phaseClosing && c.running == [laneCount]uint16{}:
+		c.removeDue = false
+		if !c.closing.farewell {
+			c.closeFrameLocked()
+		}
+		j = job{kind: jobRemove, lane: laneLife}
+	default:
+		return job{}, false
+	}
+	c.running[j.lane]++
+	return j, true
+}
+
+// takeMessagesLocked takes messages of a lane where one more handler may run: all that wait where they run one at a time, else
+// one.
+func (c *conn) takeMessagesLocked(l lane, j *job) bool {
+	b := c.backlog
+	if b == nil || len(b.waiting[l]) == 0 || int(c.running[l]) >= c.loop.atOnce[l] {
+		return false
+	}
+	if c.loop.atOnce[l] == 1 {
+		j.messages, b.waiting[l] = b.waiting[l], nil
+	} else {
+		j.messages, b.waiting[l] = b.waiting[l][:1:1], b.waiting[l][1:]
+	}
+	for i := range j.messages {
+		b.bytes -= len(j.messages[i].payload) + messageCost
+	}
+	j.lane = l
+	c.corked = c.corked || len(j.messages)+len(b.waiting[l]) > 1
+	if c.paused && b.bytes < maxBacklog {
+		c.paused = false
+		c.attendLocked()
+	}
+	return true
+}
+
+// doneLocked ends a job.
+func (c *conn) doneLocked(j job) {
+	c.running[j.lane]--
+	if j.kind == jobAdd {
+		c.adding = false
+	}
+	if b := c.backlog; b != nil && b.isEmpty() {
+		if j.kind == jobMessages && c.loop.atOnce[j.lane] == 1 {
+			b.waiting[j.lane] = j.messages[:0] // cleared by run
+		}
+		c.backlog = nil
+		backlogs.Put(b)
+	}
+	if c.phase == phaseClosed && !c.busyLocked() {
+		c.goneLocked()
+	} else if c.phase > phaseOpen {
+		c.attendLocked()
+	}
+}
+
+// work runs a job of the connection and then whatever has become due, until nothing is. With a turn, the goroutine owns the
+// loop; it returns whether it still does. Without one it is a worker. The connection is corked only while work goes on.
+func (c *conn) work(t *turn, j job) (owns bool) {
+	l := c.loop
+	returned := false
+	defer func() {
+		if !returned { // runtime.Goexit ends this goroutine
+			c.mu.Lock()
+			c.doneLocked(j)
+			c.uncorkLocked()
+			c.kickLocked()
+			c.mu.Unlock()
+			if t != nil && t.leave() {
+				go l.run(newTurn(l))
+			}
+		}
+	}()
+	for ok := true; ok; {
+		if t != nil {
+			t.enter(c)
+			c.run(&j)
+			if !t.leave() {
+				t = nil
+			}
+		} else {
+			start := now()
+			c.run(&j)
+			l.pace.note(time.Duration(now() - start))
+		}
+		c.mu.Lock()
+		c.doneLocked(j)
+		if j, ok = c.takeLocked(); !ok {
+			c.uncorkLocked()
+		} else if t == nil && c.corked {
+			l.monitor.watchCork(c)
+		}
+		c.mu.Unlock()
+	}
+	returned = true
+	return t != nil
+}
+
+// kickLocked starts workers for all that can run now.
+func (c *conn) kickLocked() {
+	for {
+		j, ok := c.takeLocked()
+		if !ok {
+			return
+		}
+		c.startLocked(j)
+	}
+}
+
+// startLocked gives a job to a worker.
+func (c *conn) startLocked(j job) {
+	if c.corked {
+		c.loop.monitor.watchCork(c)
+	}
+	go c.work(nil, j)
+}
+
+// run calls the handlers of a job. A panic ends the connection, not the process.
+func (c *conn) run(j *job) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.failed(j, recover())
+		}
+		clear(j.messages)
+	}()
+	opts := &c.loop.opts
+	switch j.kind {
+	case jobMessages:
+		for i := range j.messages {
+			c.handle(&j.messages[i])
+		}
+	case jobAuth:
+		if o := c.opening; o.isStatus {
+			c.status()
+		} else {
+			c.authenticate(o.request)
+		}
+	case jobAdd:
+		opts.HandleClientAdd(c.ctx, c.fd())
+	case jobRemove:
+		opts.HandleClientRemove(c.ctx, c.fd())
+	}
+	returned = true
+}
+
+// handle calls the handler of one message.
+func (c *conn) handle(m *message) {
+	opts := &c.loop.opts
+	switch m.head.opcode {
+	case OpcodeText:
+		opts.HandleText(c.fd(), m.payload)
+	case OpcodeBin:
+		if opts.HandleBin != nil {
+			opts.HandleBin(c.fd(), m.payload)
+		}
+	default:
+		opts.HandleRsvControl(c.fd(), &Frame{payload: m.payload, head: m.head, complete: true})
+	}
+}
+
+// failed logs a handler's panic and ends its connection. Without a panic the handler has called runtime.Goexit.
+func (c *conn) failed(j *job, panicked any) {
+	c.loop.log.Error("websocket: handler panicked", "conn", c.fd(), "panic", panicked, "stack", string(debug.Stack()))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if j.kind == jobAuth && c.phase == phaseAuth {
+		c.refuseLocked(appendFailure(nil))
+		return
+	}
+	c.endLocked(closing{code: StatusInternalError, cause: "handler panicked", discard: true})
+}
+
+// status answers a request for StatusPath.
+func (c *conn) status() {
+	contentType, body := c.loop.opts.HandleStatus()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseAuth {
+		c.refuseLocked(appendResponse(nil, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body))
+	}
+}
+
+// authenticate asks HandleAuth whether the connection may be opened.
+func (c *conn) authenticate(req *Handshake) {
+	ctx, err := c.loop.opts.HandleAuth(req)
+	if err == nil {
+		err = checkFields(req.ResponseHeader)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.phase != phaseAuth: // stopped meanwhile, or the client has gone
+	case err != nil:
+		c.refuseLocked(appendRefusal(nil, err))
+	default:
+		c.acceptLocked(ctx, req)
+		c.attendLocked() // for what the client sent behind its request
+	}
+}

@@ -1,0 +1,502 @@
+package websocket
+
+import (
+	"container/heap"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// readSize is the read buffer of a loop in bytes. A read that fills it is followed by another one after the other
+// connections had theirs.
+const readSize = 64 << 10
+
+// loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
+// at a time owns it, as its turn says.
+type loop struct {
+	// Immutable, or with locks of its own.
+	*engine
+	poll *poller
+	pace pace
+	turn atomic.Pointer[turn]
+
+	// What other goroutines tell the loop.
+	mu        sync.Mutex
+	attention []*conn     // connections to look at; guarded by mu
+	ended     bool        // guarded by mu
+	pending   atomic.Bool // attention is not empty
+	asleep    atomic.Bool // waits in the poller, or is about to
+
+	// Everything following is owned by the goroutine whose turn it is.
+	now       int64 // moment of the current round
+	todo      []*conn
+	served    int     // how many of todo have been served
+	ready     []*conn // sockets to read on in the next round
+	deadlines deadlines
+	acceptor  *acceptor // nil but for one loop
+	ending    bool
+	buf       []byte
+	got       reading
+}
+
+// reading is what one read amounts to.
+type reading struct {
+	inbox    *backlog
+	pongs    []byte // a Pong for each Ping
+	lastPong []byte // the payload of the last one, a part of pongs
+	end      closing
+	ends     bool
+}
+
+func newLoop(e *engine) (*loop, error) {
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{engine: e, poll: poll, buf: make([]byte, readSize)}
+	l.got.inbox = backlogs.Get().(*backlog)
+	newTurn(l)
+	return l, nil
+}
+
+// run serves the loop's connections until the server has stopped, or until the turn has been lost to another goroutine.
+func (l *loop) run(t *turn) {
+	for {
+		c := l.next()
+		if c == nil {
+			l.finish()
+			return
+		}
+		if !l.serve(t, c) {
+			return
+		}
+	}
+}
+
+// attend has the loop look at a connection. It may be called from any goroutine.
+func (l *loop) attend(c *conn) {
+	l.mu.Lock()
+	if !l.ended && !c.attended {
+		c.attended = true
+		l.attention = append(l.attention, c)
+		l.pending.Store(true)
+	}
+	l.mu.Unlock()
+	l.wake()
+}
+
+// wake ends the loop's wait.
+func (l *loop) wake() {
+	if l.asleep.CompareAndSwap(true, false) {
+		l.poll.wake()
+	}
+}
+
+// next returns the connection to serve next, nil when the server has stopped and none is left.
+func (l *loop) next() *conn {
+	for l.served == len(l.todo) {
+		if l.isDone() {
+			return nil
+		}
+		l.collect()
+	}
+	l.served++
+	return l.todo[l.served-1]
+}
+
+// collect waits until there is something to do, and starts a round with it.
+func (l *loop) collect() {
+	clear(l.todo)
+	l.todo, l.served = append(l.todo[:0], l.ready...), 0
+	for _, c := range l.ready {
+		c.inReady = false
+	}
+	l.ready = l.ready[:0]
+	l.takeAttention()
+	n, err := l.poll.wait(l.waitUntil())
+	l.asleep.Store(false)
+	if err != nil {
+		l.log.Error("websocket: poller failed", "error", err)
+		time.Sleep(monitorTick) // not a spin, whatever is wrong
+	}
+	l.now = now()
+	for i := range n {
+		l.follow(l.poll.at(i))
+	}
+	l.takeDue()
+	if l.acceptor != nil {
+		l.acceptor.accept(l)
+	}
+	if l.stopping.Load() && !l.ending {
+		l.endAll()
+	}
+}
+
+// waitUntil returns the moment until which the loop may wait for events: the past where there is something to do.
+func (l *loop) waitUntil() (until int64) {
+	if len(l.todo) > 0 {
+		return 0
+	}
+	l.asleep.Store(true)
+	if l.pending.Load() || l.stopping.Load() && !l.ending || l.isDone() {
+		return 0
+	}
+	until = l.deadlines.first()
+	if l.acceptor != nil {
+		until = min(until, l.acceptor.due())
+	}
+	return until
+}
+
+// takeAttention adds what other goroutines want looked at.
+func (l *loop) takeAttention() {
+	if !l.pending.Load() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.attention {
+		c.attended = false
+		c.tend = true
+	}
+	l.todo = append(l.todo, l.attention...)
+	clear(l.attention)
+	l.attention = l.attention[:0]
+	l.pending.Store(false)
+}
+
+// follow adds the connection of an event.
+func (l *loop) follow(ev readiness) {
+	if l.acceptor != nil && ev.fd == l.acceptor.fd {
+		l.acceptor.ready = true
+		return
+	}
+	c := descriptors.get(ev.fd)
+	if c == nil || c.loop != l || ev.gen != anyGeneration && ev.gen != c.gen() {
+		return // of a connection that has gone, or of the poller's waker
+	}
+	c.readable = c.readable || ev.readable
+	c.writable = c.writable || ev.writable
+	c.hangup = c.hangup || ev.hangup
+	l.todo = append(l.todo, c)
+}
+
+// takeDue adds the connections whose deadline has come.
+func (l *loop) takeDue() {
+	for l.deadlines.first() <= l.now {
+		c := l.deadlines[0]
+		l.deadlines.set(c, never) // until it has been served
+		c.tend = true
+		l.todo = append(l.todo, c)
+	}
+}
+
+// serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
+// returns whether the goroutine still owns the loop.
+func (l *loop) serve(t *turn, c *conn) (owns bool) {
+	if c.readable && c.reads != readNothing {
+		l.read(c)
+	}
+	c.mu.Lock()
+	l.applyLocked(c)
+	if c.writable {
+		c.writable = false
+		if c.out != nil && c.out.stalled {
+			c.flushLocked()
+		}
+	}
+	if c.tend {
+		c.tend = false
+		l.tendLocked(c)
+	}
+	j, ok := c.takeLocked()
+	if ok && l.pace.workers.Load() {
+		c.startLocked(j)
+		c.kickLocked()
+		ok = false
+	}
+	if c.backlog != nil && c.backlog.bytes >= maxBacklog {
+		c.paused = true
+	}
+	c.reads = c.readsLocked()
+	c.mu.Unlock()
+	if c.readable && c.reads != readNothing && !c.inReady {
+		c.inReady = true
+		l.ready = append(l.ready, c)
+	}
+	return !ok || c.work(t, j)
+}
+
+// readsLocked returns what the loop may read from the connection.
+func (c *conn) readsLocked() reads {
+	switch {
+	case c.phase == phaseOpening:
+		return readHandshake
+	case c.phase == phaseOpen && !c.paused:
+		return readMessages
+	case c.phase == phaseDraining:
+		return readRest
+	}
+	return readNothing
+}
+
+// read reads once and notes what it amounts to.
+func (l *loop) read(c *conn) {
+	n, err := readSocket(c.fd(), l.buf)
+	switch {
+	case err == errWouldBlock:
+		c.readable = false
+		return
+	case err != nil:
+		c.readable = false
+		l.got.finish(closing{cause: err.Error()})
+		c.peerEnd = true
+		return
+	case n == 0:
+		c.readable = false
+		c.peerEnd = true
+		l.got.finish(closing{cause: "end of stream"})
+		return
+	}
+	c.readable = n == len(l.buf) || c.hangup
+	c.heard, c.pinged = l.now, 0
+	switch c.reads {
+	case readHandshake:
+		l.readHandshake(c, l.buf[:n])
+	case readMessages:
+		l.parse(c, l.buf[:n])
+	case readRest:
+		c.drained += n
+		c.tend = c.tend || c.drained > maxDrainSize
+	}
+}
+
+// parse feeds bytes to the connection's endpoint.
+func (l *loop) parse(c *conn, b []byte) {
+	p, got := l.protocol.Load(), &l.got
+	for len(b) > 0 {
+		ev, n, err := c.in.next(p, b)
+		b = b[n:]
+		if err != nil {
+			end := closing{code: err.code, cause: err.Error()}
+			if ev.kind != eventClose {
+				end.reason = err.text
+			}
+			got.finish(end)
+			return
+		}
+		switch ev.kind {
+		case eventMessage:
+			if ev.head.opcode == OpcodeText {
+				got.inbox.add(l.textLane, message{ev.payload, ev.head})
+			} else if l.opts.HandleBin != nil {
+				got.inbox.add(laneOrdered, message{ev.payload, ev.head})
+			}
+		case eventControl:
+			got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
+		case eventPing:
+			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
+			got.lastPong = got.pongs[len(got.pongs)-len(ev.payload):]
+		case eventClose:
+			if ev.code == 0 {
+				ev.code = StatusNormal
+			}
+			got.finish(closing{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
+		}
+	}
+}
+
+func (got *reading) finish(why closing) {
+	if !got.ends {
+		got.end, got.ends = why, true
+	}
+}
+
+// applyLocked gives the connection what was read: messages first, then the end.
+func (l *loop) applyLocked(c *conn) {
+	got := &l.got
+	if len(got.pongs) > 0 {
+		c.pongLocked(got.pongs, got.lastPong)
+		got.pongs = got.pongs[:0]
+	}
+	got.inbox = c.enqueueLocked(got.inbox)
+	if got.ends {
+		got.ends = false
+		c.endLocked(got.end)
+		c.tend = true
+	}
+}
+
+// tendLocked moves a connection on and sets its deadline.
+func (l *loop) tendLocked(c *conn) {
+	if l.ending && c.phase < phaseClosing {
+		c.endLocked(goingAway)
+	}
+	due := l.clockLocked(c)
+	if c.phase == phaseOpen && c.opening != nil {
+		rest := c.opening.buf
+		c.opening = nil
+		if len(rest) > 0 {
+			l.parse(c, rest)
+			l.applyLocked(c)
+		}
+	}
+	if c.phase > phaseOpen && c.phase < phaseClosed {
+		l.advanceLocked(c)
+		due = l.clockLocked(c)
+	}
+	if c.phase < phaseClosed {
+		l.deadlines.set(c, due)
+	}
+}
+
+// clockLocked does what a connection's clocks want by now, and returns when to look at them again.
+func (l *loop) clockLocked(c *conn) (due int64) {
+	switch c.phase {
+	case phaseOpening:
+		if due = c.opening.since + int64(l.opts.HandshakeTimeout); due > l.now {
+			return due
+		}
+		c.refuseLocked(appendTimeout(nil))
+		return l.now
+	case phaseOpen:
+		return min(l.silenceLocked(c), l.limitsLocked(c))
+	case phaseClosing, phaseFlushing:
+		return c.since + int64(l.opts.WriteTimeout)
+	case phaseDraining:
+		return c.since + int64(maxDrainTime)
+	}
+	return never // in phaseAuth: HandleAuth may take its time
+}
+
+// silenceLocked pings a client that is idle, and ends one that has not answered.
+func (l *loop) silenceLocked(c *conn) (due int64) {
+	switch {
+	case l.opts.PingInterval < 0:
+		return never
+	case c.paused: // its answer may be waiting
+		c.heard, c.pinged = l.now, 0
+	case c.pinged != 0:
+		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
+			return due
+		}
+		c.endLocked(closing{cause: "silent after a ping"})
+		c.peerGoneLocked()
+		return never
+	}
+	if due = c.heard + int64(l.opts.PingInterval); due > l.now {
+		return due
+	}
+	if c.sendableLocked() == nil && (c.out == nil || !c.out.stalled) {
+		c.writeLocked(emptyPing)
+	}
+	c.pinged = l.now
+	return l.now + int64(l.opts.SilenceTimeout)
+}
+
+// limitsLocked ends an open connection that takes nothing or does not answer a Close frame, and lets messages go when
+// HandleClientAdd takes long.
+func (l *loop) limitsLocked(c *conn) (due int64) {
+	due = never
+	if q := c.out; q != nil && q.stalled {
+		if due = q.since + int64(l.opts.WriteTimeout); due <= l.now {
+			c.stalledOut = true
+			c.endLocked(closing{cause: "takes no data"})
+			c.peerGoneLocked()
+			return never
+		}
+	}
+	if c.closeSent {
+		if by := c.since + int64(l.opts.WriteTimeout); by <= l.now {
+			c.endLocked(closing{cause: "close frame not answered", discard: true})
+		} else {
+			due = min(due, by)
+		}
+	}
+	if c.adding {
+		if by := c.since + int64(l.opts.AddTimeout); by <= l.now {
+			c.adding = false
+			c.kickLocked()
+		} else {
+			due = min(due, by)
+		}
+	}
+	return due
+}
+
+// endAll ends every connection: the server stops.
+func (l *loop) endAll() {
+	l.ending = true
+	if l.acceptor != nil {
+		l.acceptor.close(l)
+	}
+	for _, c := range slices.Clone(l.deadlines) {
+		c.end(goingAway)
+	}
+}
+
+// isDone reports whether the server has stopped and no connection is left.
+func (l *loop) isDone() bool {
+	return l.ending && !l.accepting.Load() && len(l.deadlines) == 0 && !l.pending.Load()
+}
+
+// finish gives back what the loop has.
+func (l *loop) finish() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.poll.close()
+	l.loopDone()
+}
+
+// deadlines is a heap of all connections of a loop, the one to be looked at first in front.
+type deadlines []*conn
+
+func (d deadlines) first() int64 {
+	if len(d) == 0 {
+		return never
+	}
+	return d[0].due
+}
+
+// set puts a connection where its deadline belongs.
+func (d *deadlines) set(c *conn, due int64) {
+	switch {
+	case c.place < 0:
+		c.due = due
+		heap.Push(d, c)
+	case c.due != due:
+		c.due = due
+		heap.Fix(d, c.place)
+	}
+}
+
+func (d *deadlines) remove(c *conn) {
+	if c.place >= 0 {
+		heap.Remove(d, c.place)
+	}
+}
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].due < d[j].due }
+
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].place, d[j].place = i, j
+}
+
+func (d *deadlines) Push(x any) {
+	c := x.(*conn)
+	c.place = len(*d)
+	*d = append(*d, c)
+}
+
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	c := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	c.place = -1
+	return c
+}

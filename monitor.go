@@ -1,0 +1,180 @@
+package websocket
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// monitorTick is the time between two looks of the monitor. A handler that is seen twice is stuck.
+	monitorTick = time.Millisecond
+
+	// idleTicks is how many looks in a row must see no handler before the monitor sleeps.
+	idleTicks = 8
+
+	// slowHandler is how long a job may take to count as fast, and fastRow how many must be fast in a row before a loop
+	// calls handlers itself again.
+	slowHandler = monitorTick / 2
+	fastRow     = 256
+)
+
+// turn is one goroutine's time as the owner of a loop. Its word says whether a handler runs, and decides who owns the loop
+// when the monitor and a returning handler meet: exactly one of their compare-and-swaps succeeds.
+type turn struct {
+	word atomic.Uint64 // 0: no handler runs; stepTaken: the loop has been taken; else the step, a new one for each job
+	step uint64        // owned by the goroutine
+	conn *conn         // whose handler runs; written before word
+	loop *loop
+}
+
+const stepTaken = ^uint64(0)
+
+// newTurn makes a turn and shows it to the monitor.
+func newTurn(l *loop) *turn {
+	t := &turn{loop: l}
+	l.turn.Store(t)
+	return t
+}
+
+// enter says that a handler of the connection is about to be called.
+func (t *turn) enter(c *conn) {
+	t.conn = c
+	t.step++
+	t.word.Store(t.step)
+	t.loop.monitor.wake()
+}
+
+// leave says that the handler has returned. It returns false if the loop belongs to another goroutine by now: then the caller
+// must not touch it any more.
+func (t *turn) leave() bool {
+	return t.word.CompareAndSwap(t.step, 0)
+}
+
+// pace decides whether a loop calls handlers itself or has workers do it.
+type pace struct {
+	workers atomic.Bool
+	fast    atomic.Int32 // fast jobs in a row
+}
+
+// stuck is told that a handler held up the loop. A single time is forgiven: the system may have taken the processor away.
+func (p *pace) stuck(jobs uint64) {
+	if jobs < fastRow {
+		p.workers.Store(true)
+	}
+	p.fast.Store(0)
+}
+
+// note is told how long a worker's job took.
+func (p *pace) note(took time.Duration) {
+	switch {
+	case took > slowHandler:
+		p.fast.Store(0)
+	case p.fast.Add(1) == fastRow:
+		p.workers.Store(false)
+	}
+}
+
+// monitor takes loops away from goroutines that are stuck in a handler, and writes what waits too long in a cork. It sleeps
+// while no handler runs.
+type monitor struct {
+	loops  []*loop
+	parked atomic.Bool
+	bell   chan struct{} // one element; rung to end the sleep
+	ended  chan struct{}
+
+	mu    sync.Mutex
+	corks [2][]*conn // connections corked by workers: since this tick, since the one before
+}
+
+// wake ends the monitor's sleep. It costs one load where it does not sleep.
+func (m *monitor) wake() {
+	if m.parked.Load() && m.parked.CompareAndSwap(true, false) {
+		m.bell <- struct{}{}
+	}
+}
+
+// watchCork has the monitor uncork the connection in at most two ticks.
+func (m *monitor) watchCork(c *conn) {
+	m.mu.Lock()
+	m.corks[0] = append(m.corks[0], c)
+	m.mu.Unlock()
+	m.wake()
+}
+
+// run watches until ended is closed.
+func (m *monitor) run() {
+	seen := make([]uint64, len(m.loops)) // the word of each loop's turn at the last tick
+	idle := 0
+	for {
+		if m.look(seen) {
+			idle = 0
+		} else if idle++; idle >= idleTicks {
+			m.parked.Store(true)
+			if m.isQuiet() {
+				select {
+				case <-m.bell:
+				case <-m.ended:
+					return
+				}
+			} else if !m.parked.CompareAndSwap(true, false) {
+				<-m.bell
+			}
+			idle = 0
+		}
+		select {
+		case <-m.ended:
+			return
+		default:
+			time.Sleep(monitorTick)
+		}
+	}
+}
+
+// look takes over the loops whose handler it has seen before. It returns whether it saw any handler or cork.
+func (m *monitor) look(seen []uint64) (active bool) {
+	for i, l := range m.loops {
+		t := l.turn.Load()
+		word := t.word.Load()
+		active = active || word != 0
+		if word != 0 && word == seen[i] && t.word.CompareAndSwap(word, stepTaken) {
+			t.takeOver()
+			word = 0
+		}
+		seen[i] = word
+	}
+	m.mu.Lock()
+	late := m.corks[1]
+	m.corks[1], m.corks[0] = m.corks[0], nil
+	m.mu.Unlock()
+	active = active || len(late) > 0
+	for _, c := range late {
+		c.mu.Lock()
+		c.uncorkLocked()
+		c.mu.Unlock()
+	}
+	return active
+}
+
+// isQuiet reports whether there is nothing to watch.
+func (m *monitor) isQuiet() bool {
+	for _, l := range m.loops {
+		if l.turn.Load().word.Load() != 0 {
+			return false
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.corks[0])+len(m.corks[1]) == 0
+}
+
+// takeOver gives the loop of a stuck goroutine to a new one. The stuck one keeps its connection and the job that it runs.
+func (t *turn) takeOver() {
+	l, c := t.loop, t.conn
+	l.pace.stuck(t.step)
+	c.mu.Lock()
+	c.uncorkLocked() // answers of the same batch do not wait for the stuck handler
+	c.kickLocked()   // nor do requests
+	c.mu.Unlock()
+	go l.run(newTurn(l))
+}

@@ -1,0 +1,361 @@
+package websocket
+
+import (
+	"sync"
+	"time"
+)
+
+// corkSize is how many corked bytes are written without waiting for the rest of the batch.
+const corkSize = 32 << 10
+
+// sendQueue is what a connection has to send and has not yet written. It is guarded by the connection's mu. A connection has
+// one only while it is corked or its socket takes nothing.
+type sendQueue struct {
+	buf  []byte
+	sent int // bytes at the front of buf that the socket has taken
+
+	stalled bool  // the socket is full: it will be writable
+	since   int64 // when the socket last took something, if stalled
+
+	pong    []byte // payload of the Pong that follows buf, if hasPong: the latest Ping's
+	hasPong bool
+	room    chan struct{} // closed when the socket has taken something, for those who wait for room
+}
+
+func (q *sendQueue) len() int { return len(q.buf) - q.sent }
+
+// Send sends a packet, one or more whole frames (see NewFrame), to a connection. It may be called from any goroutine,
+// handlers included; packets of concurrent calls are never mixed. It keeps no reference to the packet.
+//
+// For a connection of a Server it writes what the socket takes, queues the rest and returns. At the limit of the queue
+// (ServerOptions.SendQueueSize, 1 MiB by default; an empty queue takes a packet of any size) it waits for room, for
+// ServerOptions.WriteTimeout (10 seconds by default) at most, and then returns ErrSendQueueFull. A peer that takes nothing at
+// all for that time is disconnected: then the error is ErrWriteTimeout. On a connection that was removed, that has been sent a
+// Close frame or whose peer is gone it is ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing
+// handshake (RFC 6455, section 7.1.2); frames behind it are not sent.
+//
+// The number of a closed connection is not used again for as long as a budget allows. See SendID for programs that keep
+// connections for longer.
+//
+// On any other connected stream socket, blocking or not, Send writes all of the packet, waiting 10 seconds at most.
+func Send(fd int, packet []byte) (err error) {
+	if c := descriptors.get(fd); c != nil {
+		return c.send(packet, true)
+	}
+	return foreign.send(fd, packet)
+}
+
+// TrySend is a Send that never waits: where the packet does not fit into the send queue, it returns ErrSendQueueFull and sends
+// nothing of it. On a socket that is not a connection of a Server it returns ErrConnClosed.
+func TrySend(fd int, packet []byte) (err error) {
+	if c := descriptors.get(fd); c != nil {
+		return c.send(packet, false)
+	}
+	return ErrConnClosed
+}
+
+// ID returns the id of a connection of a Server: a number that this process never uses for another one. It is 0 where conn is
+// an open connection; HandleClientRemove may still ask. It may be called from any goroutine.
+func ID(conn int) uint64 {
+	if c := descriptors.get(conn); c != nil && c.isUp() {
+		return c.id
+	}
+	return 0
+}
+
+// SendID is Send for the connection with that id. Once that connection has gone it returns ErrConnClosed, for ever.
+func SendID(id uint64, packet []byte) (err error) {
+	if c := descriptors.byID(id); c != nil {
+		return c.send(packet, true)
+	}
+	return ErrConnClosed
+}
+
+// TrySendID is TrySend for the connection with that id.
+func TrySendID(id uint64, packet []byte) (err error) {
+	if c := descriptors.byID(id); c != nil {
+		return c.send(packet, false)
+	}
+	return ErrConnClosed
+}
+
+// closeFrameIn looks for a Close frame in a packet of whole frames. It returns the packet's length up to the end of it.
+func closeFrameIn(packet []byte) (end int, found bool) {
+	for end < len(packet) {
+		h, n := parseHeader(packet[end:])
+		if n == 0 || h.length > uint64(len(packet)-end-n) {
+			return len(packet), false
+		}
+		end += n + int(h.length)
+		if h.opcode == OpcodeClose {
+			return end, true
+		}
+	}
+	return end, false
+}
+
+// send sends a packet or waits for room to queue it.
+func (c *conn) send(packet []byte, wait bool) error {
+	end, closes := closeFrameIn(packet)
+	packet = packet[:end]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var expired <-chan time.Time
+	for {
+		if err := c.sendableLocked(); err != nil {
+			return err
+		}
+		if c.hasRoomLocked(len(packet)) {
+			break
+		}
+		if c.corked {
+			c.uncorkLocked()
+			continue
+		}
+		if !wait {
+			return ErrSendQueueFull
+		}
+		if expired == nil {
+			timer := time.NewTimer(c.loop.opts.WriteTimeout)
+			defer timer.Stop()
+			expired = timer.C
+		}
+		if !c.awaitRoomLocked(expired) {
+			return ErrSendQueueFull
+		}
+	}
+	c.closeSent = c.closeSent || closes
+	if closes {
+		c.since = now()
+		c.attendLocked()
+	}
+	if len(packet) == 0 {
+		return nil
+	}
+	return c.writeLocked(packet)
+}
+
+// sendableLocked returns why the connection takes no more data, nil where it does.
+func (c *conn) sendableLocked() error {
+	switch {
+	case c.phase != phaseOpen && c.phase != phaseClosing, c.closeSent, c.peerGone:
+		if c.stalledOut {
+			return ErrWriteTimeout
+		}
+		return ErrConnClosed
+	}
+	return nil
+}
+
+func (c *conn) hasRoomLocked(size int) bool {
+	return c.out == nil || c.out.len() == 0 || c.out.len()+size <= c.loop.opts.SendQueueSize
+}
+
+// awaitRoomLocked lets go of mu until the socket has taken something or the connection has ended. It returns false where
+// that took too long.
+func (c *conn) awaitRoomLocked(expired <-chan time.Time) bool {
+	if c.out.room == nil {
+		c.out.room = make(chan struct{})
+	}
+	room := c.out.room
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-room:
+		return true
+	case <-expired:
+		return false
+	}
+}
+
+// writeLocked writes bytes behind what is queued: at once where nothing is, or into the queue where the connection is corked
+// or its socket full.
+func (c *conn) writeLocked(b []byte) error {
+	if c.out == nil && !c.corked {
+		n, err := c.writeSocketLocked(b)
+		if err != nil || n == len(b) {
+			return err
+		}
+		b = b[n:]
+		c.queueLocked(b)
+		c.stallLocked()
+		return nil
+	}
+	c.queueLocked(b)
+	if !c.out.stalled && (!c.corked || c.out.len() >= corkSize) {
+		return c.flushLocked()
+	}
+	return nil
+}
+
+func (c *conn) queueLocked(b []byte) {
+	if c.out == nil {
+		c.out = queues.Get().(*sendQueue)
+	}
+	q := c.out
+	if q.sent > 0 && len(q.buf)+len(b) > cap(q.buf) {
+		q.buf = q.buf[:copy(q.buf, q.buf[q.sent:])]
+		q.sent = 0
+	}
+	q.buf = append(q.buf, b...)
+}
+
+// stallLocked notes that the socket is full and has the loop watch for room, and for its lack.
+func (c *conn) stallLocked() {
+	if !c.out.stalled {
+		c.out.stalled, c.out.since = true, now()
+		c.attendLocked()
+	}
+	c.loop.poll.wantWrite(c.fd(), c.gen())
+}
+
+// writeSocketLocked writes as much as the socket takes. A failed connection is on its way to be removed when it returns.
+func (c *conn) writeSocketLocked(b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := writeSocket(c.fd(), b[n:])
+		if err == errWouldBlock {
+			break
+		}
+		if err != nil {
+			c.peerGoneLocked()
+			return n, closedBy(err)
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// flushLocked writes the queue, and the latest Pong behind it.
+func (c *conn) flushLocked() error {
+	q := c.out
+	if q == nil {
+		return nil
+	}
+	for {
+		n, err := c.writeSocketLocked(q.buf[q.sent:])
+		if err != nil {
+			return err
+		}
+		q.sent += n
+		if n > 0 {
+			q.since = now()
+			q.releaseWaiters()
+		}
+		if q.len() > 0 {
+			c.stallLocked()
+			return nil
+		}
+		q.buf, q.sent = q.buf[:0], 0
+		if !q.hasPong {
+			break
+		}
+		q.buf = appendFrame(q.buf, OpcodePong, false, q.pong)
+		q.hasPong = false
+	}
+	c.out = nil
+	q.recycle()
+	if c.phase != phaseOpen {
+		c.attendLocked() // the loop waits for the queue to be empty
+	}
+	return nil
+}
+
+// releaseWaiters wakes those who wait for room.
+func (q *sendQueue) releaseWaiters() {
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+// recycle gives an empty queue back to the pool, without a buffer that is large.
+func (q *sendQueue) recycle() {
+	q.releaseWaiters()
+	buf := q.buf[:0]
+	if cap(buf) > 2*corkSize {
+		buf = nil
+	}
+	*q = sendQueue{buf: buf, pong: q.pong[:0]}
+	queues.Put(q)
+}
+
+// dropQueueLocked forgets what was to be sent.
+func (c *conn) dropQueueLocked() {
+	if q := c.out; q != nil {
+		c.out = nil
+		q.recycle()
+	}
+}
+
+// uncorkLocked ends the time in which packets are collected, and writes them.
+func (c *conn) uncorkLocked() {
+	c.corked = false
+	if c.out != nil && !c.out.stalled {
+		c.flushLocked()
+	}
+}
+
+// pongLocked answers Pings: frames holds a Pong for each that was read at once, last the payload of the latest. A peer that
+// does not read gets the latest only (RFC 6455, section 5.5.3).
+func (c *conn) pongLocked(frames, last []byte) {
+	if c.sendableLocked() != nil {
+		return
+	}
+	if c.out != nil && c.out.stalled {
+		c.out.pong = append(c.out.pong[:0], last...)
+		c.out.hasPong = true
+		return
+	}
+	c.writeLocked(frames)
+}
+
+// foreignSockets are the sockets of Send that no Server owns.
+type foreignSockets struct {
+	mu    sync.Mutex
+	locks map[int]*foreignLock
+}
+
+// foreignLock keeps concurrent packets to one socket apart.
+type foreignLock struct {
+	mu   sync.Mutex
+	uses int // guarded by foreignSockets.mu
+}
+
+var foreign = foreignSockets{locks: make(map[int]*foreignLock)}
+
+// send writes all of a packet, waiting up to defaultWriteTimeout for a socket that takes nothing.
+func (s *foreignSockets) send(fd int, packet []byte) error {
+	s.mu.Lock()
+	lock := s.locks[fd]
+	if lock == nil {
+		lock = new(foreignLock)
+		s.locks[fd] = lock
+	}
+	lock.uses++
+	s.mu.Unlock()
+	lock.mu.Lock()
+	defer func() {
+		lock.mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if lock.uses--; lock.uses == 0 {
+			delete(s.locks, fd)
+		}
+	}()
+	for len(packet) > 0 {
+		n, err := writeSocket(fd, packet)
+		packet = packet[n:]
+		switch err {
+		case nil:
+		case errWouldBlock:
+			if err = waitSocket(fd, true, defaultWriteTimeout); err == errWaitedTooLong {
+				return ErrWriteTimeout
+			} else if err != nil {
+				return closedBy(err)
+			}
+		default:
+			return closedBy(err)
+		}
+	}
+	return nil
+}

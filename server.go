@@ -1,0 +1,424 @@
+package websocket
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"path"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ServerOptions configure a Server. The zero value of each field stands for its default, and so does a value below zero unless
+// the field says otherwise. Changes after Start have no effect on the running server.
+type ServerOptions struct {
+	// HandleAuth decides about opening handshakes. Without one every well-formed handshake is accepted. It may block; other
+	// connections do not wait, and HandshakeTimeout does not count the time. A panic is answered with status 500.
+	HandleAuth HandlerAuthFn
+
+	// HandleClientAdd is called after the handshake. No message of the connection is handled until it returns, or until
+	// AddTimeout has passed: it may go on as long as the connection, as its writer.
+	HandleClientAdd HandlerClientFn
+
+	// HandleClientRemove is called once for each HandleClientAdd (for each connection, where there is none), before the
+	// descriptor is closed. ClientManager.Context still answers, All and Conns do not list the connection any more. No other
+	// handler of the connection runs then. It may Send unless a Close frame was sent or the peer is gone.
+	HandleClientRemove HandlerClientFn
+
+	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF. Without one they close the connection
+	// with StatusBadRequest.
+	HandleRsvControl HandlerFrameFn
+
+	// HandleText is given text messages, which are valid UTF-8. The default reads each as a Request and calls the function
+	// that RegisterTextHandler registered for it.
+	HandleText HandlerPayloadFn
+
+	// HandleBin is given binary messages. Without one they are dropped.
+	HandleBin HandlerPayloadFn
+
+	// HandleStatus answers requests for StatusPath. The default is "text/plain", "OK".
+	HandleStatus HandlerStatusFn
+
+	// Logger is told of panics, lack of descriptors and, at debug level, why connections end. The default is
+	// slog.Default().
+	Logger *slog.Logger
+
+	// Address is what Start listens on: "host:port" as net.Listen takes it, names, IPv6 and port 0 included. The default is
+	// ":80".
+	Address string
+
+	// ConnectPath is the path of the opening handshake. The default is "/". Other paths are answered with status 404.
+	ConnectPath string
+
+	// StatusPath is the path of status requests. The default is ConnectPath joined with "/status".
+	StatusPath string
+
+	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
+	// StatusRequestEntityTooLarge as soon as a header announces it. The default is 16 MiB.
+	MaxMessageSize int
+
+	// MaxFragments is the number of frames of one message. More close the connection with StatusRequestEntityTooLarge. The
+	// default is 131,072.
+	MaxFragments int
+
+	// MaxHeaderSize is the size of the opening handshake's request in bytes, and MaxHeaderFields the number of its header
+	// fields. More are answered with status 431. The defaults are 16 KiB and 100.
+	MaxHeaderSize   int
+	MaxHeaderFields int
+
+	// MaxConnections is the number of connections that are open at the same time, handshakes included. More are answered
+	// with status 503. The default is 31/32 of the descriptors that the process may have (RLIMIT_NOFILE).
+	MaxConnections int
+
+	// SendQueueSize is how many bytes may wait in the send queue of one connection. A packet of any size fits into an empty
+	// queue. The default is 1 MiB.
+	SendQueueSize int
+
+	// MessagesAtOnce is how many messages of one connection may be in HandleText, HandleBin and HandleRsvControl at the same
+	// time. The default is 1: one after the other, in order. With more, the order is lost.
+	MessagesAtOnce int
+
+	// RequestsAtOnce is how many routed requests of one connection may be in their handlers at the same time. The default
+	// is 16.
+	RequestsAtOnce int
+
+	// HandshakeTimeout is the time that a client has for its request. The default is 10 seconds.
+	HandshakeTimeout time.Duration
+
+	// WriteTimeout is the time after which a client that takes no data is disconnected, for which Send waits for room in the
+	// queue, and which a closing connection has to take what is queued, to answer a Close frame and to finish its handlers.
+	// The default is 10 seconds.
+	WriteTimeout time.Duration
+
+	// PingInterval is how long a client may be idle before it is sent a Ping. The default is 16 seconds; below zero, no
+	// Pings are sent and silent clients are kept.
+	PingInterval time.Duration
+
+	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected. The default is 16 seconds.
+	SilenceTimeout time.Duration
+
+	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
+	AddTimeout time.Duration
+}
+
+// fill sets what is not set to its default.
+func (opts *ServerOptions) fill() {
+	setDefault(&opts.Address, defaultAddress)
+	setDefault(&opts.ConnectPath, defaultConnectPath)
+	setDefault(&opts.StatusPath, path.Join(opts.ConnectPath, statusSegment))
+	setDefault(&opts.MaxMessageSize, defaultMaxMessageSize)
+	setDefault(&opts.MaxFragments, defaultMaxFragments)
+	setDefault(&opts.MaxHeaderSize, defaultMaxHeaderSize)
+	setDefault(&opts.MaxHeaderFields, defaultMaxHeaderFields)
+	setDefault(&opts.MaxConnections, maxDescriptors()/32*31+maxDescriptors()%32)
+	setDefault(&opts.SendQueueSize, defaultSendQueueSize)
+	setDefault(&opts.MessagesAtOnce, 1)
+	setDefault(&opts.RequestsAtOnce, defaultRequestsAtOnce)
+	setDefault(&opts.HandshakeTimeout, defaultHandshakeTimeout)
+	setDefault(&opts.WriteTimeout, defaultWriteTimeout)
+	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)
+	setDefault(&opts.AddTimeout, defaultAddTimeout)
+	if opts.PingInterval == 0 {
+		opts.PingInterval = defaultPingInterval
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.HandleStatus == nil {
+		opts.HandleStatus = func() (contentType string, data []byte) { return "text/plain", []byte("OK") }
+	}
+}
+
+// setDefault sets a value that is zero or below to its default.
+func setDefault[T int | time.Duration | string](value *T, otherwise T) {
+	var zero T
+	if *value <= zero {
+		*value = otherwise
+	}
+}
+
+// Server is a WebSocket server. NewServer makes one.
+type Server struct {
+	// Clients knows the connections and their users.
+	Clients *ClientManager
+
+	// Options are those given to NewServer, with the defaults filled in.
+	Options *ServerOptions
+
+	routes atomic.Pointer[routes]
+
+	mu         sync.Mutex
+	engine     *engine // what runs or ran last; guarded by mu
+	allowedRsv byte    // guarded by mu
+}
+
+// NewServer makes a server. It fills the defaults into opts, which may be nil, and keeps it. Nothing runs until Start.
+func NewServer(opts *ServerOptions) (serv *Server) {
+	if opts == nil {
+		opts = new(ServerOptions)
+	}
+	serv = &Server{Clients: new(ClientManager), Options: opts}
+	serv.routes.Store(new(routes))
+	opts.fill()
+	if opts.HandleText == nil {
+		opts.HandleText = serv.handleRequest
+	}
+	return serv
+}
+
+// AllowReservedBits says which of RSV1, RSV2 and RSV3 frames may have set, because HandleAuth negotiates an extension that uses
+// them. A frame with another one closes its connection with StatusBadRequest (RFC 6455, section 5.2). The bits of messages are
+// not shown to the handlers.
+func (serv *Server) AllowReservedBits(one, two, three bool) {
+	var allowed byte
+	for _, bit := range []struct {
+		allow bool
+		bit   byte
+	}{{one, bitRsv1}, {two, bitRsv2}, {three, bitRsv3}} {
+		if bit.allow {
+			allowed |= bit.bit
+		}
+	}
+	serv.mu.Lock()
+	defer serv.mu.Unlock()
+	serv.allowedRsv = allowed
+	if e := serv.runningLocked(); e != nil {
+		p := *e.protocol.Load()
+		p.allowedRsv = allowed
+		e.protocol.Store(&p)
+	}
+}
+
+// runningLocked returns what runs, nil where the server is stopped.
+func (serv *Server) runningLocked() *engine {
+	if serv.engine != nil {
+		select {
+		case <-serv.engine.done:
+			serv.engine = nil
+		default:
+		}
+	}
+	return serv.engine
+}
+
+// RegisterTextHandler registers the function for requests with that method (DELETE, GET, PATCH, POST or PUT, in any case) and
+// target: a path of literal segments and of parameters, ":name", whose values the handler finds in Request.Params. Where both
+// match a request's segment, the literal one is taken. Registering a method and target again replaces the handler. It may be
+// called at any time.
+//
+// Empty segments of a target are ignored. Every method has routes of its own. An unknown method gives ErrRouteInvMethod, a
+// target without a slash in front ErrRouteInvTarget, and a second name for a parameter at the same place ErrRouteDupParam.
+func (serv *Server) RegisterTextHandler(method, target string, handler RouteHandler) (err error) {
+	serv.mu.Lock()
+	defer serv.mu.Unlock()
+	next := serv.routes.Load().clone()
+	if err = next.add(method, target, handler); err != nil {
+		return err
+	}
+	serv.routes.Store(next)
+	return nil
+}
+
+// ClientRemove closes a connection. It leaves Clients.All and Clients.Conns at once; then HandleClientRemove is called, a Close
+// frame with StatusNormal is sent behind what was sent before, and TCP is closed. It does not wait for any of that. Messages
+// that wait for their handler are dropped. A number that is not an open connection of this server is ignored.
+func (serv *Server) ClientRemove(conn int) {
+	c := descriptors.get(conn)
+	if c == nil || c == tombstone || c.loop.clients != serv.Clients {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseOpen {
+		c.endLocked(closing{code: StatusNormal, cause: "removed by the program", discard: true, farewell: true})
+	}
+}
+
+// Start listens on Options.Address and serves until Stop, then returns nil. It returns an error where it cannot listen,
+// ErrServerRunning where the server runs, and ErrUnsupported on a system without a poller. A stopped server may be started
+// again.
+func (serv *Server) Start() (err error) {
+	ln, err := net.Listen("tcp", serv.Options.Address)
+	if err != nil {
+		if serv.Addr() != nil {
+			return ErrServerRunning
+		}
+		return err
+	}
+	return serv.Serve(ln)
+}
+
+// Serve is Start with a listener of the caller, for TCP or a Unix socket, such as one that was handed over by socket
+// activation. It is closed when Serve returns. A listener that has no descriptor gives ErrUnsupported.
+func (serv *Server) Serve(ln net.Listener) (err error) {
+	defer ln.Close()
+	e, err := serv.start(ln)
+	if err != nil {
+		return err
+	}
+	<-e.done
+	return nil
+}
+
+func (serv *Server) start(ln net.Listener) (*engine, error) {
+	serv.mu.Lock()
+	defer serv.mu.Unlock()
+	if serv.runningLocked() != nil {
+		return nil, ErrServerRunning
+	}
+	opts := *serv.Options
+	opts.fill()
+	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, listener: ln, done: make(chan struct{})}
+	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
+	if e.opts.HandleText == nil {
+		e.opts.HandleText = serv.handleRequest
+	}
+	// Routed requests are asynchronous, so the default handler is told from one of the program.
+	if reflect.ValueOf(e.opts.HandleText).Pointer() == reflect.ValueOf(serv.handleRequest).Pointer() {
+		e.textLane = laneRequests
+	}
+	e.protocol.Store(&protocol{
+		maxMessage:      uint64(opts.MaxMessageSize),
+		maxFragments:    opts.MaxFragments,
+		allowedRsv:      serv.allowedRsv,
+		fromClient:      true,
+		reservedControl: opts.HandleRsvControl != nil,
+	})
+	if err := e.start(); err != nil {
+		return nil, err
+	}
+	serv.engine = e
+	return e, nil
+}
+
+// Addr returns the address that the server listens on, nil while it does not run.
+func (serv *Server) Addr() net.Addr {
+	serv.mu.Lock()
+	defer serv.mu.Unlock()
+	e := serv.runningLocked()
+	if e == nil {
+		return nil
+	}
+	return e.listener.Addr()
+}
+
+// Stop stops accepting, sends every client a Close frame with StatusGone behind what was sent before, and closes the
+// connections: a client has a second to answer, and WriteTimeout to take what is queued. Stop returns when all descriptors have
+// been given back. It may be called at any time, from handlers too. It does not wait for handlers that run: their connections
+// are closed, and HandleClientRemove is called when they return.
+func (serv *Server) Stop() {
+	serv.mu.Lock()
+	e := serv.runningLocked()
+	serv.mu.Unlock()
+	if e != nil {
+		e.stop()
+		<-e.done
+	}
+}
+
+// engine is what runs between Start and Stop.
+type engine struct {
+	// Immutable.
+	opts        ServerOptions
+	atOnce      [laneCount]int
+	textLane    lane
+	clients     *ClientManager
+	log         *slog.Logger
+	listener    net.Listener
+	placeholder int
+	loops       []*loop
+	monitor     *monitor
+	done        chan struct{} // closed when all has been given back
+
+	// With locks of their own.
+	protocol    atomic.Pointer[protocol]
+	numbers     quarantine
+	connections atomic.Int64 // that have a socket
+	stopping    atomic.Bool
+	accepting   atomic.Bool
+	running     atomic.Int32 // loops that have not ended
+}
+
+// start makes the loops and lets them run.
+func (e *engine) start() (err error) {
+	e.placeholder = -1
+	a := &acceptor{fd: -1, resume: never, trim: never}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, l := range e.loops {
+			l.poll.close()
+		}
+		if a.fd >= 0 {
+			closeDescriptor(a.fd)
+		}
+		if e.placeholder >= 0 {
+			closeDescriptor(e.placeholder)
+		}
+	}()
+	if a.fd, err = listenerDescriptor(e.listener); err != nil {
+		return err
+	}
+	if e.placeholder, err = newPlaceholder(); err != nil {
+		return err
+	}
+	for range runtime.GOMAXPROCS(0) {
+		l, err := newLoop(e)
+		if err != nil {
+			return err
+		}
+		e.loops = append(e.loops, l)
+	}
+	if err = e.loops[0].poll.add(a.fd, anyGeneration); err != nil {
+		return err
+	}
+	e.loops[0].acceptor = a
+	e.numbers.budget = maxDescriptors() / 4
+	e.monitor = &monitor{loops: e.loops, bell: make(chan struct{}, 1), ended: make(chan struct{})}
+	e.accepting.Store(true)
+	e.running.Store(int32(len(e.loops)))
+	go e.monitor.run()
+	for _, l := range e.loops {
+		go l.run(l.turn.Load())
+	}
+	return nil
+}
+
+// stop has the loops end all connections.
+func (e *engine) stop() {
+	e.stopping.Store(true)
+	for _, l := range e.loops {
+		l.wake()
+	}
+}
+
+// loopDone is called by each loop as its last act.
+func (e *engine) loopDone() {
+	if e.running.Add(-1) > 0 {
+		return
+	}
+	close(e.monitor.ended)
+	e.numbers.end()
+	closeDescriptor(e.placeholder)
+	close(e.done)
+}
+
+// handleRequest is the default HandleText.
+func (serv *Server) handleRequest(conn int, payload []byte) {
+	ctx, ok := serv.Clients.Context(conn)
+	if !ok {
+		ctx = nil
+	}
+	res := serv.routes.Load().answer(ctx, conn, payload)
+	packet, err := res.packet()
+	if err == nil {
+		err = Send(conn, packet)
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		serv.Options.Logger.Error("websocket: cannot answer a request", "conn", conn, "error", err)
+	}
+}

@@ -1,0 +1,91 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package websocket
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// readSocket reads from a socket without waiting. It returns 0 and nil at the end of the stream.
+func readSocket(fd int, b []byte) (n int, err error) {
+	for {
+		n, _, err = unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return max(n, 0), transferError(err)
+		}
+	}
+}
+
+// writeSocket writes to a socket without waiting. It may write a part. (The Go runtime ignores SIGPIPE on sockets.)
+func writeSocket(fd int, b []byte) (n int, err error) {
+	for {
+		n, err = unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return max(n, 0), transferError(err)
+		}
+	}
+}
+
+func transferError(err error) error {
+	if err == unix.EAGAIN || err == unix.ENOBUFS {
+		return errWouldBlock
+	}
+	return err
+}
+
+// acceptSocket takes a waiting connection.
+func acceptSocket(listener int) (fd int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	for {
+		switch fd, _, err = unix.Accept(listener); err {
+		case nil:
+			unix.CloseOnExec(fd)
+			if err = unix.SetNonblock(fd, true); err != nil {
+				unix.Close(fd)
+				return -1, errConnectionLost
+			}
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // fails on a Unix socket, which has no delay
+			return fd, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return -1, errWouldBlock
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			return -1, errNoDescriptors
+		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EOPNOTSUPP:
+			return -1, err
+		default:
+			return -1, errConnectionLost
+		}
+	}
+}
+
+// newPlaceholder returns the descriptor that is put over the number of a closed connection: whatever uses it fails.
+func newPlaceholder() (fd int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(fd)
+	return fd, unix.SetNonblock(fd, true)
+}
+
+// coverSocket shuts a socket down and puts the placeholder over its number, in one step for every other thread.
+func coverSocket(fd, placeholder int) error {
+	unix.Shutdown(fd, unix.SHUT_RDWR)
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	for {
+		switch err := unix.Dup2(placeholder, fd); err {
+		case unix.EINTR, unix.EBUSY:
+		case nil:
+			unix.CloseOnExec(fd)
+			return nil
+		default:
+			return err
+		}
+	}
+}

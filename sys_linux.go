@@ -1,0 +1,100 @@
+package websocket
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Calls up to this many bytes are made raw, without telling the scheduler: they are short. Longer ones would hold up the
+// garbage collector.
+const maxRawCall = 64 << 10
+
+// readSocket reads from a socket without waiting. It returns 0 and nil at the end of the stream.
+func readSocket(fd int, b []byte) (n int, err error) {
+	return transfer(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
+}
+
+// writeSocket writes to a socket without waiting, and without a signal where the peer is gone. It may write a part.
+func writeSocket(fd int, b []byte) (n int, err error) {
+	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+func transfer(call uintptr, fd int, b []byte, flags uintptr) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		var n uintptr
+		var errno syscall.Errno
+		if len(b) <= maxRawCall {
+			n, _, errno = unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+		}
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, errWouldBlock
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// pollNow returns the events of an epoll descriptor that are there already.
+func pollNow(fd int, events []unix.EpollEvent) (n int, err error) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 && errno != unix.EINTR {
+		return 0, errno
+	}
+	if errno != 0 {
+		return 0, nil
+	}
+	return int(r), nil
+}
+
+// acceptSocket takes a waiting connection. It has TCP_NODELAY from its listener.
+func acceptSocket(listener int) (fd int, err error) {
+	for {
+		r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		switch errno {
+		case 0:
+			return int(r), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return -1, errWouldBlock
+		default:
+			return -1, acceptError(errno)
+		}
+	}
+}
+
+// acceptError tells the errors of accept that concern one connection from those of the process or the system.
+func acceptError(errno syscall.Errno) error {
+	switch errno {
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		return errNoDescriptors
+	case unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EOPNOTSUPP:
+		return errno
+	}
+	return errConnectionLost // ECONNABORTED, and the network errors that accept(2) passes on
+}
+
+// newPlaceholder returns the descriptor that is put over the number of a closed connection: whatever uses it fails.
+func newPlaceholder() (fd int, err error) {
+	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+}
+
+// coverSocket shuts a socket down and puts the placeholder over its number, in one step for every other thread.
+func coverSocket(fd, placeholder int) error {
+	unix.Shutdown(fd, unix.SHUT_RDWR)
+	for {
+		if err := unix.Dup3(placeholder, fd, unix.O_CLOEXEC); err != unix.EINTR && err != unix.EBUSY {
+			return err
+		}
+	}
+}

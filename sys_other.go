@@ -1,0 +1,19 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package websocket
+
+import (
+	"net"
+	"time"
+)
+
+func readSocket(int, []byte) (int, error)          { return 0, ErrUnsupported }
+func writeSocket(int, []byte) (int, error)         { return 0, ErrUnsupported }
+func acceptSocket(int) (int, error)                { return -1, ErrUnsupported }
+func listenerDescriptor(net.Listener) (int, error) { return -1, ErrUnsupported }
+func waitSocket(int, bool, time.Duration) error    { return ErrUnsupported }
+func newPlaceholder() (int, error)                 { return -1, ErrUnsupported }
+func coverSocket(int, int) error                   { return ErrUnsupported }
+func halfCloseSocket(int)                          {}
+func closeDescriptor(int)                          {}
+func maxDescriptors() int                          { return 0 }

@@ -1,0 +1,75 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenerDescriptor returns a descriptor of its own for a listener, with TCP_NODELAY, which Linux hands on to
+// what it accepts.
+func listenerDescriptor(ln net.Listener) (fd int, err error) {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return -1, ErrUnsupported
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	ctlErr := raw.Control(func(orig uintptr) {
+		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if ctlErr != nil {
+		return -1, ctlErr
+	}
+	if err == nil {
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // fails on a Unix socket, which has no delay
+	}
+	return fd, err
+}
+
+// waitSocket waits until a socket can be read or written. Without a limit it waits for ever.
+func waitSocket(fd int, write bool, limit time.Duration) error {
+	want := int16(unix.POLLIN)
+	if write {
+		want = unix.POLLOUT
+	}
+	until := time.Now().Add(limit)
+	for {
+		ms := -1
+		if limit > 0 {
+			if ms = int(time.Until(until).Milliseconds()) + 1; ms <= 0 {
+				return errWaitedTooLong
+			}
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: want}}, ms)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case n > 0:
+			return nil
+		default:
+			return errWaitedTooLong
+		}
+	}
+}
+
+// halfCloseSocket tells the peer that nothing follows.
+func halfCloseSocket(fd int) { unix.Shutdown(fd, unix.SHUT_WR) }
+
+func closeDescriptor(fd int) { unix.Close(fd) }
+
+// maxDescriptors is how many descriptors the process may have.
+func maxDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<fdBits {
+		return 1 << fdBits
+	}
+	return int(limit.Cur)
+}

@@ -1,0 +1,132 @@
+// Package websocket is a WebSocket server and client (RFC 6455).
+//
+// The server is an event loop over raw descriptors: epoll on Linux, kqueue on macOS and the BSDs. An idle connection owns
+// neither a goroutine nor a buffer, so many thousands of them fit on a small machine. A connection is known to the program by
+// its descriptor, an int; Send sends to it, and the server's ClientManager finds the connections of a user. On other systems
+// Server.Start returns ErrUnsupported; the client works everywhere.
+//
+// # Server
+//
+// A Server calls the handlers of its ServerOptions: HandleAuth for the opening handshake, HandleClientAdd and
+// HandleClientRemove around the life of a connection, HandleText and HandleBin for whole messages. Without a HandleText, text
+// messages are JSON requests for the functions registered with Server.RegisterTextHandler; see Request and Response.
+//
+// # Concurrency
+//
+// Every exported function and method may be called from any goroutine and from any handler, unless it says otherwise. Handlers
+// of different connections run at the same time. For one connection, HandleAuth returns before HandleClientAdd is called,
+// that returns before the first message is handled (or takes longer than ServerOptions.AddTimeout), HandleText, HandleBin and
+// HandleRsvControl are called one after the other, in the order of the messages, and HandleClientRemove is the last.
+// ServerOptions.MessagesAtOnce lets more messages of one connection be handled at once; routed requests are in any case, up to
+// ServerOptions.RequestsAtOnce.
+//
+// A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
+// While one does, its connection's messages wait, up to 64 KiB or one message; then the socket is not read, and TCP makes the
+// client wait.
+//
+// A handler that panics ends its connection with StatusInternalError; the panic is logged.
+//
+// # Limits
+//
+// Every limit has a default and a field: see ServerOptions and Client.
+package websocket
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ContextKey is the type of the keys under which a program's HandleAuth stores what it knows about a connection.
+type ContextKey byte
+
+// Keys for the context that HandleAuth returns. The server itself reads CtxKeyUID: the id of the user that the connection
+// belongs to, an integer of any type above zero, by which ClientManager.Conns finds it.
+const (
+	CtxKeyExternalJWT ContextKey = 1 << iota
+	CtxKeyInternalJWT
+	CtxKeyUID
+)
+
+// HandlerAuthFn decides about an opening handshake. With an error it is refused: the text of the error is the reason in the
+// status line of the answer, with status 400. Else the context becomes that of the connection; nil stands for
+// context.Background(). See Handshake for what may be added to the answer.
+type HandlerAuthFn func(req *Handshake) (ctx context.Context, err error)
+
+// HandlerClientFn is told of a connection that was opened, or that is about to be closed.
+type HandlerClientFn func(ctx context.Context, conn int)
+
+// HandlerFrameFn is given a single frame of a connection. It may keep the frame.
+type HandlerFrameFn func(conn int, frame *Frame)
+
+// HandlerPayloadFn is given a whole message of a connection. The payload belongs to it.
+type HandlerPayloadFn func(conn int, payload []byte)
+
+// HandlerStatusFn returns what a GET to ServerOptions.StatusPath is answered with.
+type HandlerStatusFn func() (contentType string, data []byte)
+
+// Defaults of ServerOptions and Client.
+const (
+	defaultAddress     = ":80"
+	defaultConnectPath = "/"
+	statusSegment      = "/status"
+
+	defaultMaxMessageSize   = 16 << 20
+	defaultMaxFragments     = 1 << 17
+	defaultMaxHeaderSize    = 16 << 10
+	defaultMaxHeaderFields  = 100
+	defaultSendQueueSize    = 1 << 20
+	defaultRequestsAtOnce   = 16
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultWriteTimeout     = 10 * time.Second
+	defaultPingInterval     = 16 * time.Second
+	defaultSilenceTimeout   = 16 * time.Second
+	defaultAddTimeout       = time.Second
+)
+
+// maxRecv is how much Recv returns at most, in bytes.
+const maxRecv = 16 << 20
+
+// Recv reads what has arrived on a connected stream socket, blocking or not. Where nothing has, it waits, without a limit. At
+// the end of the stream it returns an empty packet and no error. It returns at most 16 MiB; what is left comes with the next
+// call. It may be called from any goroutine; concurrent calls share the bytes between them.
+//
+// The packet belongs to the caller, who may give it back with PutBuffer. Unpack reads the frames in it.
+//
+// The connections of a Server are read by the server: for them Recv returns ErrManaged and reads nothing, and for one that was
+// closed ErrConnClosed.
+func Recv(fd int) (packet []byte, err error) {
+	if c := descriptors.get(fd); c == tombstone {
+		return nil, ErrConnClosed
+	} else if c != nil {
+		return nil, ErrManaged
+	}
+	packet = getBuffer()
+	n, err := recvSome(fd, packet)
+	for err == nil && n == len(packet) && n < maxRecv {
+		packet = append(packet, make([]byte, n)...)
+		var m int
+		if m, err = readSocket(fd, packet[n:]); err == errWouldBlock {
+			err = nil
+			break
+		}
+		n += m
+	}
+	if err != nil {
+		PutBuffer(packet)
+		return nil, err
+	}
+	return packet[:n], nil
+}
+
+// recvSome waits until there is something to read.
+func recvSome(fd int, b []byte) (n int, err error) {
+	for {
+		if n, err = readSocket(fd, b); !errors.Is(err, errWouldBlock) {
+			return n, err
+		}
+		if err = waitSocket(fd, false, 0); err != nil {
+			return 0, err
+		}
+	}
+}
