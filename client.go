@@ -1,0 +1,309 @@
+package websocket
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+const (
+	// minPingInterval is the default of Client.PingInterval, and the least it may be.
+	minPingInterval = 10 * time.Second
+
+	// closeTimeout is how long Close waits for the server's Close frame.
+	closeTimeout = 10 * time.Second
+)
+
+// ClientHandler is given a message or a reserved control frame from the server. The frame, with its payload, belongs to it. An
+// error closes the connection with StatusBadRequest.
+type ClientHandler func(cl *Client, frame *Frame) (err error)
+
+// Client is a WebSocket client. Its fields are set before Connect and are not changed while it is connected. The zero value
+// with an Endpoint works.
+//
+// One goroutine reads and answers control frames, another calls the handlers in the order of the messages, so that every
+// method may be called from a handler, and a third sends Pings and Pongs. When handlers are slow, up to 64 KiB of messages or
+// one message wait for them; then nothing is read, and TCP makes the server wait.
+type Client struct {
+	// Headers are sent with the opening handshake, Origin for example. Host, Upgrade, Connection, Sec-WebSocket-Key and
+	// Sec-WebSocket-Version are left out. The map is not changed.
+	Headers http.Header
+
+	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. Without one, the server's
+	// certificate is checked for the host of the Endpoint.
+	TLSConfig *tls.Config
+
+	// HandleBin is given binary messages. Without one they are dropped.
+	HandleBin ClientHandler
+
+	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
+	// whoever ended it. It may call Connect.
+	HandleQuit func()
+
+	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF. Without one they close the connection
+	// with StatusBadRequest.
+	HandleRsvControl ClientHandler
+
+	// HandleText is given text messages, which are valid UTF-8. Without one they are dropped.
+	HandleText ClientHandler
+
+	// Logger is told of handlers that panic, and at debug level why the connection ended. The default is slog.Default().
+	Logger *slog.Logger
+
+	// Endpoint is where to connect: "ws://host:port/path?query", or with the schemes wss, http or https. The ports default
+	// to 80, and to 443 for wss and https.
+	Endpoint string
+
+	// PingInterval is the time between the Pings that are sent to the server. It is 10 seconds at least; less, or zero,
+	// stands for that.
+	PingInterval time.Duration
+
+	// HandshakeTimeout is the time that Connect has to reach the server and to shake hands. Zero or less stands for 10
+	// seconds.
+	HandshakeTimeout time.Duration
+
+	// WriteTimeout is how long a Send waits for a server that takes no data before the connection is dropped. Zero or less
+	// stands for 10 seconds.
+	WriteTimeout time.Duration
+
+	// SilenceTimeout is how long after a Ping the server may stay silent before the connection is dropped. Zero or less
+	// stands for 16 seconds.
+	SilenceTimeout time.Duration
+
+	// MaxMessageSize and MaxFragments limit a message of the server, as in ServerOptions: 16 MiB and 131,072 where they are
+	// zero or less.
+	MaxMessageSize int
+	MaxFragments   int
+
+	// MaxHeaderSize and MaxHeaderFields limit the server's answer to the opening handshake: 16 KiB and 100 where they are
+	// zero or less.
+	MaxHeaderSize   int
+	MaxHeaderFields int
+
+	mu       sync.Mutex
+	link     *link       // the connection; nil before the first Connect; guarded by mu
+	dialing  bool        // Connect is at work; guarded by mu
+	response http.Header // of the last handshake; guarded by mu
+}
+
+var (
+	errConnected = errors.New("websocket: client is connected already")
+	errNoScheme  = errors.New("websocket: endpoint is not a ws, wss, http or https URL with a host")
+)
+
+// Connect opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1). Where the server
+// refuses it, the text of the error has the status code and the reason. A client whose connection has ended may connect again,
+// from any goroutine; while it is connected, that is an error.
+func (cl *Client) Connect() (err error) {
+	cl.mu.Lock()
+	if cl.dialing || cl.link != nil && !cl.link.isDown() {
+		cl.mu.Unlock()
+		return errConnected
+	}
+	cl.dialing = true
+	cl.mu.Unlock()
+
+	l, response, err := cl.dial()
+
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	cl.dialing = false
+	if err != nil {
+		return err
+	}
+	cl.link, cl.response = l, response
+	l.start()
+	return nil
+}
+
+// Response returns the header fields of the server's answer to the last opening handshake, such as Sec-Websocket-Protocol with
+// the chosen subprotocol. It must not be changed. It is nil before the first.
+func (cl *Client) Response() http.Header {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.response
+}
+
+// Close sends a Close frame with StatusNormal, waits for the server's answer, for 10 seconds at most, and closes the
+// connection. Messages that have not been handled by then are dropped. It does not wait for a handler that runs. Where the
+// client is not connected it does nothing and returns nil; where another Close is at work it waits for its end. An error says
+// that the server did not answer.
+func (cl *Client) Close() (err error) {
+	l := cl.current()
+	if l == nil {
+		return nil
+	}
+	return l.shut()
+}
+
+// Quit drops the connection at once, without a Close frame. It does nothing where the client is not connected.
+func (cl *Client) Quit() {
+	if l := cl.current(); l != nil {
+		l.drop(ErrConnClosed)
+	}
+}
+
+// Err returns why the last connection ended: a *CloseError with the code and reason of the server's Close frame, or of the one
+// that answered a breach of the protocol, or what the network said. It is nil while the client is connected, and after Close
+// or Quit was called.
+func (cl *Client) Err() error {
+	cl.mu.Lock()
+	l := cl.link
+	cl.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return l.err()
+}
+
+// SendBin sends a binary message. The payload is not changed. It returns ErrConnClosed where the client is not connected or
+// Close has been called. See WriteTimeout.
+func (cl *Client) SendBin(payload []byte) (err error) { return cl.send(OpcodeBin, payload) }
+
+// SendPing sends a Ping with at most 125 bytes of the payload. The server's Pong is not shown to the program.
+func (cl *Client) SendPing(payload []byte) (err error) {
+	return cl.send(OpcodePing, cutControl(payload))
+}
+
+// SendPong sends a Pong with at most 125 bytes of the payload. Pings of the server are answered without it.
+func (cl *Client) SendPong(payload []byte) (err error) {
+	return cl.send(OpcodePong, cutControl(payload))
+}
+
+// SendText sends a text message, which must be UTF-8. See SendBin.
+func (cl *Client) SendText(payload []byte) (err error) { return cl.send(OpcodeText, payload) }
+
+func (cl *Client) send(opcode Opcode, payload []byte) error {
+	l := cl.current()
+	if l == nil {
+		return ErrConnClosed
+	}
+	return l.write(NewFrame(opcode, true, payload), false)
+}
+
+// current returns the connection, nil where there is none.
+func (cl *Client) current() *link {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.link == nil || cl.link.isDown() {
+		return nil
+	}
+	return cl.link
+}
+
+// dial connects and shakes hands.
+func (cl *Client) dial() (l *link, response http.Header, err error) {
+	u, secure, err := cl.endpoint()
+	if err != nil {
+		return nil, nil, err
+	}
+	l = newLink(cl)
+	deadline := time.Now().Add(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout))
+	dialer := net.Dialer{Deadline: deadline}
+	l.conn, err = dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			l.conn.Close()
+		}
+	}()
+	if err = l.conn.SetDeadline(deadline); err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	if secure {
+		config := &tls.Config{ServerName: u.Hostname()}
+		if cl.TLSConfig != nil {
+			if config = cl.TLSConfig.Clone(); config.ServerName == "" {
+				config.ServerName = u.Hostname()
+			}
+		}
+		l.conn = tls.Client(l.conn, config)
+	}
+	if response, err = cl.shakeHands(l, u); err != nil {
+		return nil, nil, err
+	}
+	if err = l.conn.SetDeadline(time.Time{}); err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	return l, response, nil
+}
+
+// endpoint reads Endpoint. The URL that it returns has a port.
+func (cl *Client) endpoint() (u *url.URL, secure bool, err error) {
+	if u, err = url.Parse(cl.Endpoint); err != nil {
+		return nil, false, fmt.Errorf("websocket: endpoint: %w", err)
+	}
+	port := "80"
+	switch u.Scheme {
+	case "ws", "http":
+		cl.TLSConfig = nil
+	case "wss", "https":
+		secure, port = true, "443"
+	default:
+		return nil, false, errNoScheme
+	}
+	if u.Hostname() == "" {
+		return nil, false, errNoScheme
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), port)
+	}
+	return u, secure, nil
+}
+
+// shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the link's buffer.
+func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err error) {
+	offered := make(http.Header, len(cl.Headers))
+	for name, values := range cl.Headers {
+		for _, value := range values {
+			offered.Add(name, value)
+		}
+	}
+	host := u.Host
+	if port := u.Port(); port == "80" && (u.Scheme == "ws" || u.Scheme == "http") ||
+		port == "443" && (u.Scheme == "wss" || u.Scheme == "https") {
+		host = u.Host[:len(u.Host)-len(port)-1] // RFC 6455, section 4.1: a default port may be left out
+	}
+	request, key, err := appendRequest(nil, u.RequestURI(), host, offered)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = l.conn.Write(request); err != nil {
+		return nil, fmt.Errorf("websocket: handshake: %w", err)
+	}
+	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
+	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
+	l.in = bufio.NewReaderSize(l.conn, max(maxSize, clientReadSize))
+	var scanner headerScanner
+	for want := 1; ; want = l.in.Buffered() + 1 {
+		_, err := l.in.Peek(want)
+		head, _ := l.in.Peek(l.in.Buffered())
+		n, scanErr := scanner.scan(head, maxSize, maxFields)
+		switch {
+		case scanErr != nil:
+			return nil, fmt.Errorf("websocket: handshake: answer: %w", scanErr)
+		case n > 0:
+			if response, err = checkAccept(head[:n], key, offered); err == nil {
+				_, err = l.in.Discard(n)
+			}
+			return response, err
+		case err != nil:
+			return nil, fmt.Errorf("websocket: handshake: no complete answer: %w", err)
+		}
+	}
+}
+
+// orDefault returns a value, or its default where it is zero or below.
+func orDefault[T int | time.Duration](value, otherwise T) T {
+	setDefault(&value, otherwise)
+	return value
+}

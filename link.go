@@ -1,0 +1,354 @@
+package websocket
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// clientReadSize is the read buffer of a client in bytes.
+const clientReadSize = 16 << 10
+
+var (
+	errSilent   = fmt.Errorf("websocket: server is silent after a ping: %w", ErrConnClosed)
+	errNoAnswer = errors.New("websocket: server did not answer the close frame")
+)
+
+// link is one connection of a Client, from the end of its handshake on. Three goroutines serve it:
+//
+//	read     reads, parses, answers Close frames; ends when the connection does
+//	handle   calls the handlers, HandleQuit last
+//	control  sends Pings and Pongs, which must not hold up reading
+type link struct {
+	// Immutable.
+	client         *Client
+	conn           net.Conn
+	in             *bufio.Reader // used by read
+	protocol       protocol
+	log            *slog.Logger
+	pingInterval   time.Duration
+	silenceTimeout time.Duration
+	writeTimeout   time.Duration
+	down           chan struct{} // closed when the connection has ended
+	pong           chan []byte   // the payload of the latest Ping; one element
+
+	writeMu   sync.Mutex // held for one write; guards closeSent
+	closeSent bool
+
+	mu      sync.Mutex
+	changed *sync.Cond // on mu: frames or closing have changed, or down was closed
+	frames  []*Frame   // that wait for their handlers; guarded by mu
+	waiting int        // their cost in bytes; guarded by mu
+	closing bool       // a Close frame was sent or received: data is discarded; guarded by mu
+	closeBy time.Time  // when the connection ends at the latest, if closing; guarded by mu
+	reason  error      // why the connection ends, if closing or ended; guarded by mu
+	ended   bool       // down is closed; guarded by mu
+}
+
+func newLink(cl *Client) *link {
+	l := &link{
+		client:         cl,
+		log:            cl.Logger,
+		pingInterval:   max(cl.PingInterval, minPingInterval),
+		silenceTimeout: orDefault(cl.SilenceTimeout, defaultSilenceTimeout),
+		writeTimeout:   orDefault(cl.WriteTimeout, defaultWriteTimeout),
+		down:           make(chan struct{}),
+		pong:           make(chan []byte, 1),
+		protocol: protocol{
+			maxMessage:      uint64(orDefault(cl.MaxMessageSize, defaultMaxMessageSize)),
+			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
+			reservedControl: cl.HandleRsvControl != nil,
+		},
+	}
+	l.changed = sync.NewCond(&l.mu)
+	if l.log == nil {
+		l.log = slog.Default()
+	}
+	return l
+}
+
+func (l *link) start() {
+	go l.read()
+	go l.handle()
+	go l.control()
+}
+
+func (l *link) isDown() bool {
+	select {
+	case <-l.down:
+		return true
+	default:
+		return false
+	}
+}
+
+// err returns why the connection has ended, where the program did not end it.
+func (l *link) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended || l.reason == ErrConnClosed {
+		return nil
+	}
+	return l.reason
+}
+
+// drop ends the connection. The first reason counts.
+func (l *link) drop(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	if !l.closing {
+		l.reason = reason
+	}
+	l.ended = true
+	close(l.down)
+	l.changed.Broadcast()
+	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
+	l.conn.SetDeadline(time.Now())
+	go l.conn.Close()
+	l.log.Debug("websocket: client connection ends", "endpoint", l.client.Endpoint, "cause", l.reason)
+}
+
+// beginClose starts the closing handshake, for a reason: a Close frame is sent, then the server has some time to end the
+// connection. What it sends meanwhile is discarded. It returns false where it has been started before.
+func (l *link) beginClose(reason error, frame []byte, wait time.Duration) bool {
+	l.mu.Lock()
+	if l.closing || l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.closing, l.reason, l.closeBy = true, reason, time.Now().Add(wait)
+	l.conn.SetReadDeadline(l.closeBy)
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	l.write(frame, true)
+	return true
+}
+
+// beginRead sets the time that the next read may take: the server has answered a Ping by then, or has closed.
+func (l *link) beginRead() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		l.conn.SetReadDeadline(l.closeBy)
+	} else {
+		l.conn.SetReadDeadline(time.Now().Add(l.pingInterval + l.silenceTimeout))
+	}
+}
+
+// write writes one packet. With closes, it is a Close frame, the last that is written.
+func (l *link) write(packet []byte, closes bool) error {
+	l.writeMu.Lock()
+	defer l.writeMu.Unlock()
+	if l.closeSent || l.isDown() {
+		return ErrConnClosed
+	}
+	l.closeSent = closes
+	err := l.conn.SetWriteDeadline(time.Now().Add(l.writeTimeout))
+	if err == nil {
+		_, err = l.conn.Write(packet)
+	}
+	if err == nil {
+		return nil
+	}
+	if l.isDown() {
+		return ErrConnClosed
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		err = ErrWriteTimeout
+	} else {
+		err = closedBy(err)
+	}
+	l.drop(err)
+	return err
+}
+
+// shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
+func (l *link) shut() error {
+	l.mu.Lock()
+	l.frames, l.waiting = nil, 0
+	l.mu.Unlock()
+	go l.beginClose(ErrConnClosed, NewFrameClose(true, StatusNormal, nil), closeTimeout) // may have to wait for another write
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-l.down:
+	case <-timer.C:
+		l.drop(ErrConnClosed)
+		return errNoAnswer
+	}
+	return nil
+}
+
+// fail answers a breach of the protocol, or a handler's error, and ends the connection (RFC 6455, section 7.1.7).
+func (l *link) fail(code CloseCode, text string) {
+	l.beginClose(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxDrainTime)
+}
+
+// read reads until the connection ends.
+func (l *link) read() {
+	var ep endpoint
+	drained := 0
+	for {
+		l.beginRead()
+		if _, err := l.in.Peek(1); err != nil {
+			l.readFailed(err)
+			return
+		}
+		b, _ := l.in.Peek(l.in.Buffered())
+		if ep.ended {
+			drained += len(b)
+		}
+		l.parse(&ep, b)
+		l.in.Discard(len(b))
+		if drained > maxDrainSize {
+			l.drop(nil)
+			return
+		}
+	}
+}
+
+func (l *link) readFailed(err error) {
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		err = errSilent
+	} else {
+		err = closedBy(err)
+	}
+	l.drop(err)
+}
+
+// parse follows the events in b.
+func (l *link) parse(ep *endpoint, b []byte) {
+	for len(b) > 0 {
+		ev, n, err := ep.next(&l.protocol, b)
+		b = b[n:]
+		if err != nil {
+			l.fail(err.code, err.text)
+			return
+		}
+		switch ev.kind {
+		case eventPing:
+			l.answerPing(ev.payload)
+		case eventMessage:
+			l.enqueue(&Frame{payload: ev.payload, head: ev.head, complete: true})
+		case eventControl:
+			l.enqueue(&Frame{payload: slices.Clone(ev.payload), head: ev.head, complete: true})
+		case eventClose:
+			l.closed(ev.code, string(ev.payload))
+		}
+	}
+}
+
+// answerPing has the latest Ping answered.
+func (l *link) answerPing(payload []byte) {
+	select {
+	case <-l.pong:
+	default:
+	}
+	l.pong <- slices.Clone(payload) // has room: read alone puts in
+}
+
+// closed answers the server's Close frame; where it is itself the answer to ours, the connection has ended.
+func (l *link) closed(code CloseCode, reason string) {
+	if !l.beginClose(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxDrainTime) {
+		l.drop(nil)
+	}
+}
+
+// enqueue adds a frame for the handlers, and waits while they have enough.
+func (l *link) enqueue(f *Frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.ended && !l.closing && l.waiting >= maxBacklog {
+		l.changed.Wait()
+	}
+	if !l.ended && !l.closing {
+		l.frames = append(l.frames, f)
+		l.waiting += len(f.payload) + messageCost
+		l.changed.Broadcast()
+	}
+}
+
+// handle calls handlers until the connection has ended, then HandleQuit. What the server sent before its Close frame is
+// handled; what the program does not want any more is not.
+func (l *link) handle() {
+	defer l.quit()
+	for {
+		l.mu.Lock()
+		for len(l.frames) == 0 && !l.ended {
+			l.changed.Wait()
+		}
+		if len(l.frames) == 0 || l.ended && l.reason == ErrConnClosed {
+			l.mu.Unlock()
+			return
+		}
+		f := l.frames[0]
+		l.frames = l.frames[1:]
+		l.waiting -= len(f.payload) + messageCost
+		l.changed.Broadcast()
+		l.mu.Unlock()
+		if err := l.call(f); err != nil {
+			l.fail(StatusBadRequest, err.Error())
+			return
+		}
+	}
+}
+
+// call calls the handler of a frame. A panic is an error.
+func (l *link) call(f *Frame) (err error) {
+	handler := l.client.HandleRsvControl
+	switch f.Opcode() {
+	case OpcodeText:
+		handler = l.client.HandleText
+	case OpcodeBin:
+		handler = l.client.HandleBin
+	}
+	if handler == nil {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			l.log.Error("websocket: client handler panicked", "panic", r, "stack", string(debug.Stack()))
+			err = errors.New("handler panicked")
+		}
+	}()
+	return handler(l.client, f)
+}
+
+// quit tells the program that the connection has ended.
+func (l *link) quit() {
+	<-l.down
+	if l.client.HandleQuit != nil {
+		l.client.HandleQuit()
+	}
+}
+
+// control sends Pongs, and Pings at their interval.
+func (l *link) control() {
+	ticker := time.NewTicker(l.pingInterval)
+	defer ticker.Stop()
+	for {
+		var packet []byte
+		select {
+		case <-l.down:
+			return
+		case payload := <-l.pong:
+			packet = NewFramePong(true, payload)
+		case <-ticker.C:
+			packet = NewFramePing(true, nil)
+		}
+		if l.write(packet, false) != nil {
+			return
+		}
+	}
+}
