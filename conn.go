@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync"
 	"time"
@@ -79,7 +80,8 @@ type conn struct {
 	phase      phase
 	running    [laneCount]uint16 // handlers that run now
 	addDue     bool              // HandleClientAdd is to be called
-	adding     bool              // HandleClientAdd runs and messages wait for it
+	addRuns    bool              // HandleClientAdd runs
+	adding     bool              // and messages wait for it
 	removeDue  bool              // HandleClientRemove is to be called
 	corked     bool              // packets are collected until the handlers of a batch are done
 	closeSent  bool              // a Close frame is written or queued
@@ -187,9 +189,16 @@ func (c *conn) peerGoneLocked() {
 	c.attendLocked()
 }
 
+// stalledOutLocked ends the connection because its peer takes no data.
+func (c *conn) stalledOutLocked() {
+	c.stalledOut = true
+	c.endLocked(closing{cause: "takes no data"})
+	c.peerGoneLocked()
+}
+
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
-	if c.closeSent || c.peerGone || c.closing.code == 0 {
+	if c.closeSent || c.peerGone || c.phase != phaseClosing || c.closing.code == 0 {
 		return
 	}
 	c.writeLocked(NewFrameClose(false, c.closing.code, []byte(c.closing.reason)))
@@ -227,13 +236,22 @@ func (l *loop) advanceLocked(c *conn) {
 	at := now()
 	timeout := int64(l.opts.WriteTimeout)
 	if c.phase == phaseClosing {
+		if c.adding && at >= c.since+int64(l.opts.AddTimeout) {
+			c.adding = false
+			c.kickLocked()
+		}
+		if c.addRuns && !c.adding && !c.hasMessagesLocked() {
+			c.closeFrameLocked() // a writer loop ends when it cannot send any more
+		}
 		if c.busyLocked() && !c.closing.immediate && at < c.since+timeout {
 			return
 		}
 		c.closeFrameLocked()
 		c.uncorkLocked()
 		c.phase, c.since = phaseFlushing, at
-		l.log.Debug("websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
+		if l.log.Enabled(context.Background(), slog.LevelDebug) {
+			l.log.Debug("websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
+		}
 	}
 	if c.phase == phaseFlushing {
 		if c.out != nil {

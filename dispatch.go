@@ -105,7 +105,12 @@ func (c *conn) dropBacklogLocked() {
 
 // busyLocked reports whether a handler runs or is still to be called.
 func (c *conn) busyLocked() bool {
-	return c.running != [laneCount]uint16{} || c.backlog != nil && !c.backlog.isEmpty() || c.addDue || c.removeDue
+	return c.running[laneLife] > 0 || c.hasMessagesLocked() || c.addDue || c.removeDue
+}
+
+// hasMessagesLocked reports whether messages are being handled or wait for it.
+func (c *conn) hasMessagesLocked() bool {
+	return c.running[laneOrdered]+c.running[laneRequests] > 0 || c.backlog != nil && !c.backlog.isEmpty()
 }
 
 // takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it in work.
@@ -116,7 +121,7 @@ func (c *conn) takeLocked() (j job, ok bool) {
 	case c.phase < phaseOpen || c.adding:
 		return job{}, false
 	case c.addDue:
-		c.addDue, c.adding = false, true
+		c.addDue, c.addRuns, c.adding = false, true, true
 		if c.phase == phaseOpen {
 			c.since = now()
 			c.attendLocked() // for the deadline
@@ -164,7 +169,7 @@ func (c *conn) takeMessagesLocked(l lane, j *job) bool {
 func (c *conn) doneLocked(j job) {
 	c.running[j.lane]--
 	if j.kind == jobAdd {
-		c.adding = false
+		c.addRuns, c.adding = false, false
 	}
 	if b := c.backlog; b != nil && b.isEmpty() {
 		if j.kind == jobMessages && c.loop.atOnce[j.lane] == 1 {

@@ -363,7 +363,10 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 	case phaseOpen:
 		return min(l.silenceLocked(c), l.limitsLocked(c))
 	case phaseClosing, phaseFlushing:
-		return c.since + int64(l.opts.WriteTimeout)
+		if due = c.since + int64(l.opts.WriteTimeout); c.adding {
+			due = min(due, c.since+int64(l.opts.AddTimeout))
+		}
+		return due
 	case phaseDraining:
 		return c.since + int64(maxDrainTime)
 	}
@@ -401,9 +404,7 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 	due = never
 	if q := c.out; q != nil && q.stalled {
 		if due = q.since + int64(l.opts.WriteTimeout); due <= l.now {
-			c.stalledOut = true
-			c.endLocked(closing{cause: "takes no data"})
-			c.peerGoneLocked()
+			c.stalledOutLocked()
 			return never
 		}
 	}

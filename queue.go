@@ -29,8 +29,8 @@ func (q *sendQueue) len() int { return len(q.buf) - q.sent }
 //
 // For a connection of a Server it writes what the socket takes, queues the rest and returns. At the limit of the queue
 // (ServerOptions.SendQueueSize, 1 MiB by default; an empty queue takes a packet of any size) it waits for room, for
-// ServerOptions.WriteTimeout (10 seconds by default) at most, and then returns ErrSendQueueFull. A peer that takes nothing at
-// all for that time is disconnected: then the error is ErrWriteTimeout. On a connection that was removed, that has been sent a
+// ServerOptions.WriteTimeout (10 seconds by default) at most. Then a peer that has taken nothing for half of that time is
+// disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is ErrSendQueueFull. On a connection that was removed, that has been sent a
 // Close frame or whose peer is gone it is ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing
 // handshake (RFC 6455, section 7.1.2); frames behind it are not sent.
 //
@@ -121,7 +121,7 @@ func (c *conn) send(packet []byte, wait bool) error {
 			expired = timer.C
 		}
 		if !c.awaitRoomLocked(expired) {
-			return ErrSendQueueFull
+			return c.tooSlowLocked()
 		}
 	}
 	c.closeSent = c.closeSent || closes
@@ -145,6 +145,19 @@ func (c *conn) sendableLocked() error {
 		return ErrConnClosed
 	}
 	return nil
+}
+
+// tooSlowLocked is the error of a Send that has waited for the write time-out. A peer that has taken nothing for half of it is
+// disconnected.
+func (c *conn) tooSlowLocked() error {
+	if err := c.sendableLocked(); err != nil {
+		return err
+	}
+	if q := c.out; q == nil || !q.stalled || now()-q.since < int64(c.loop.opts.WriteTimeout)/2 {
+		return ErrSendQueueFull
+	}
+	c.stalledOutLocked()
+	return ErrWriteTimeout
 }
 
 func (c *conn) hasRoomLocked(size int) bool {
