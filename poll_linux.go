@@ -50,15 +50,16 @@ func newPoller() (p *poller, err error) {
 	if p.waker, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, err
 	}
-	return p, p.add(p.waker, 0)
+	return p, p.watch(p.waker, anyGeneration, unix.EPOLLIN)
 }
 
 func (p *poller) add(fd int, gen uint32) error {
-	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
-		Fd:     int32(fd),
-		Pad:    int32(gen),
-	})
+	return p.watch(fd, gen, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP)
+}
+
+func (p *poller) watch(fd int, gen, events uint32) error {
+	ev := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(gen)}
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &ev)
 }
 
 // wantWrite has nothing to do: writing is always watched, which costs nothing until a write finds no room.
