@@ -1,0 +1,51 @@
+# What one does with this project. "make" alone lists it.
+
+GO        ?= go
+FUZZTIME  ?= 30s
+PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 netbsd/amd64 netbsd/arm64 \
+            openbsd/amd64 openbsd/arm64 dragonfly/amd64
+FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
+
+.PHONY: help run test vet lint fuzz cover figures apidiff
+
+help:
+	@echo "make run      the chat demo: a server and its page for browsers"
+	@echo "make test     all tests, with the race detector, and vet for every platform"
+	@echo "make lint     gofmt, staticcheck"
+	@echo "make fuzz     each fuzz target for FUZZTIME ($(FUZZTIME))"
+	@echo "make cover    coverage of the package"
+	@echo "make figures  the figures of the README"
+	@echo "make apidiff  the exported API against that of the replaced package"
+
+run:
+	$(GO) run ./examples/server
+
+test: vet
+	$(GO) test -race -shuffle=on ./...
+
+vet:
+	@for platform in $(PLATFORMS); do \
+		echo "vet $$platform"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+	@echo "build windows/amd64: the client; the server's Start says that it is unsupported"
+	@GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) vet ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+
+fuzz:
+	@for target in $$($(GO) test -list '^Fuzz' . | grep '^Fuzz'); do \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
+	done
+
+cover:
+	$(GO) test -coverprofile=coverage.out .
+	$(GO) tool cover -func=coverage.out | tail -1
+
+figures:
+	@for figure in $(FIGURES); do $(GO) test -run '^$$' -bench "^Benchmark$$figure\$$" -benchtime 1x . | grep ^Benchmark; done
+
+apidiff:
+	sh testdata/apidiff.sh

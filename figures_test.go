@@ -1,0 +1,436 @@
+package websocket
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The figures that the README gives are measured here: each benchmark is one scenario, run once (-benchtime 1x), and reports
+// what it saw. See "make figures".
+
+// figureServer starts a server for a scenario.
+func figureServer(b *testing.B, opts *ServerOptions) (serv *Server, address string) {
+	b.Helper()
+	serv = NewServer(opts)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- serv.Serve(ln) }()
+	b.Cleanup(func() {
+		serv.Stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return serv, ln.Addr().String()
+}
+
+const figureRequest = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+// figureConn is a client that does no more than it must, so that it does not disturb the measurement.
+type figureConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func figureDial(address string) (c *figureConn, err error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c = &figureConn{conn, bufio.NewReaderSize(conn, 512)}
+	if _, err = io.WriteString(c, figureRequest); err != nil {
+		return nil, err
+	}
+	for {
+		line, err := c.in.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		if line == "\r\n" {
+			return c, nil
+		}
+	}
+}
+
+func mustDial(b *testing.B, address string) *figureConn {
+	b.Helper()
+	c, err := figureDial(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { c.Close() })
+	return c
+}
+
+// readMessage reads one unmasked frame and returns its payload.
+func (c *figureConn) readMessage() (payload []byte, err error) {
+	for {
+		b, err := c.in.Peek(2)
+		if err != nil {
+			return nil, err
+		}
+		size := 2
+		switch b[1] {
+		case length16:
+			size = 4
+		case length64:
+			size = 10
+		}
+		if b, err = c.in.Peek(size); err != nil {
+			return nil, err
+		}
+		h, _ := parseHeader(b)
+		c.in.Discard(size)
+		payload = make([]byte, h.length)
+		if _, err = io.ReadFull(c.in, payload); err != nil || !h.opcode.isControl() {
+			return payload, err
+		}
+	}
+}
+
+// echo sends a text and waits for it to come back.
+func (c *figureConn) echo(text string) error {
+	if _, err := c.Write(NewFrameText(true, []byte(text))); err != nil {
+		return err
+	}
+	payload, err := c.readMessage()
+	if err == nil && string(payload) != text {
+		err = fmt.Errorf("got %q for %q", payload, text)
+	}
+	return err
+}
+
+// echoes measures n echoes, one after the other.
+func (c *figureConn) echoes(n int) (took []time.Duration, err error) {
+	for i := range n {
+		start := time.Now()
+		if err = c.echo(strconv.Itoa(i)); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func sendBack(conn int, payload []byte) { Send(conn, NewFrameText(false, payload)) }
+
+func residentBytes(b *testing.B) int64 {
+	b.Helper()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		b.Skip("needs /proc")
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+func descriptorCount(b *testing.B) int {
+	b.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		b.Skip("needs /proc")
+	}
+	return len(entries)
+}
+
+// 64 handlers never return; how long do echoes on another connection take?
+func BenchmarkBlockedHandlers(b *testing.B) {
+	for range b.N {
+		release := make(chan struct{})
+		var blocked sync.WaitGroup
+		blocked.Add(64)
+		_, address := figureServer(b, &ServerOptions{HandleText: func(conn int, payload []byte) {
+			if string(payload) == "block" {
+				blocked.Done()
+				<-release
+			}
+			sendBack(conn, payload)
+		}})
+		for range 64 {
+			if _, err := mustDial(b, address).Write(NewFrameText(true, []byte("block"))); err != nil {
+				b.Fatal(err)
+			}
+		}
+		c := mustDial(b, address)
+		first, err := c.echoes(200) // while the handlers are getting stuck
+		if err != nil {
+			b.Fatal(err)
+		}
+		blocked.Wait()
+		took, err := c.echoes(5000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		close(release)
+		b.ReportMetric(milliseconds(took[len(took)*99/100]), "ms-p99")
+		b.ReportMetric(milliseconds(took[len(took)-1]), "ms-max")
+		b.ReportMetric(milliseconds(first[len(first)*99/100]), "ms-p99-at-first")
+	}
+}
+
+// 1,000 connections send one message each, whose handlers sleep 20 ms; how long until all are answered?
+func BenchmarkSleepingHandlers(b *testing.B) {
+	_, address := figureServer(b, &ServerOptions{HandleText: func(conn int, payload []byte) {
+		time.Sleep(20 * time.Millisecond)
+		sendBack(conn, payload)
+	}})
+	conns := make([]*figureConn, 1000)
+	for i := range conns {
+		conns[i] = mustDial(b, address)
+	}
+	for range b.N {
+		packet := NewFrameText(true, []byte("hello"))
+		start := time.Now()
+		for _, c := range conns {
+			if _, err := c.Write(packet); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, c := range conns {
+			if _, err := c.readMessage(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(milliseconds(time.Since(start)), "ms-all")
+	}
+}
+
+// A client reads nothing while 300 MiB are sent to it, first without waiting, then waiting.
+func BenchmarkDeafClient(b *testing.B) {
+	const packetSize = 64 << 10
+	for range b.N {
+		added := make(chan int, 2)
+		_, address := figureServer(b, &ServerOptions{
+			HandleText:      sendBack,
+			HandleClientAdd: func(_ context.Context, conn int) { added <- conn },
+		})
+		mustDial(b, address)
+		deaf := <-added
+		other := mustDial(b, address)
+		<-added
+		var stop atomic.Bool
+		echoed := make(chan []time.Duration)
+		go func() {
+			var all []time.Duration
+			for !stop.Load() {
+				took, err := other.echoes(100)
+				if err != nil {
+					b.Error(err)
+					break
+				}
+				all = append(all, took...)
+			}
+			slices.Sort(all)
+			echoed <- all
+		}()
+		packet := NewFrameBin(false, make([]byte, packetSize))
+		runtime.GC()
+		before := residentBytes(b)
+		longest, refused := time.Duration(0), 0
+		for range 300 << 20 / packetSize {
+			start := time.Now()
+			if TrySend(deaf, packet) != nil {
+				refused++
+			}
+			longest = max(longest, time.Since(start))
+		}
+		grown := residentBytes(b) - before
+		start := time.Now()
+		err := Send(deaf, packet)
+		waited := time.Since(start)
+		after := Send(deaf, packet)
+		stop.Store(true)
+		all := <-echoed
+		b.Logf("Send: %v; Send after that: %v", err, after)
+		b.ReportMetric(milliseconds(longest), "ms-longest-TrySend")
+		b.ReportMetric(float64(refused), "refused")
+		b.ReportMetric(waited.Seconds(), "s-Send")
+		b.ReportMetric(float64(grown)/(1<<20), "MiB-grown")
+		b.ReportMetric(milliseconds(all[len(all)*99/100]), "ms-p99-of-other")
+		b.ReportMetric(float64(len(all)), "echoes-of-other")
+	}
+}
+
+// A routed request sleeps 5 s; how long does the next one of the same connection take?
+func BenchmarkSlowRequest(b *testing.B) {
+	serv, address := figureServer(b, new(ServerOptions))
+	serv.RegisterTextHandler("GET", "/slow", func(context.Context, *Request) Response {
+		time.Sleep(5 * time.Second)
+		return Response{Code: 200}
+	})
+	serv.RegisterTextHandler("GET", "/fast", func(context.Context, *Request) Response { return Response{Code: 200} })
+	c := mustDial(b, address)
+	for range b.N {
+		start := time.Now()
+		for i, target := range []string{"/slow", "/fast"} {
+			request := fmt.Sprintf(`{"id":%d,"method":"GET","target":%q}`, i+1, target)
+			if _, err := c.Write(NewFrameText(true, []byte(request))); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := c.readMessage(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(milliseconds(time.Since(start)), "ms-fast")
+		if _, err := c.readMessage(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(milliseconds(time.Since(start)), "ms-slow")
+	}
+}
+
+// 10,000 connections come and go, half of them with a reset.
+func BenchmarkChurn(b *testing.B) {
+	const connections = 10000
+	for range b.N {
+		goroutines, descriptorsBefore := runtime.NumGoroutine(), descriptorCount(b)
+		var adds, removes atomic.Int64
+		serv := NewServer(&ServerOptions{
+			HandleText:         sendBack,
+			HandleClientAdd:    func(context.Context, int) { adds.Add(1) },
+			HandleClientRemove: func(context.Context, int) { removes.Add(1) },
+		})
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- serv.Serve(ln) }()
+		var clients sync.WaitGroup
+		for worker := range 16 {
+			clients.Go(func() {
+				for i := range connections / 16 {
+					c, err := figureDial(ln.Addr().String())
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					if err = c.echo("hello"); err != nil {
+						b.Error(err)
+					}
+					if (i+worker)%2 == 0 {
+						c.Conn.(*net.TCPConn).SetLinger(0)
+					} else {
+						c.Write(NewFrameClose(true, StatusNormal, nil))
+						c.readMessage()
+					}
+					c.Close()
+				}
+			})
+		}
+		clients.Wait()
+		serv.Stop()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+			runtime.Gosched()
+		}
+		b.ReportMetric(float64(adds.Load()), "adds")
+		b.ReportMetric(float64(removes.Load()), "removes")
+		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines-left")
+		b.ReportMetric(float64(descriptorCount(b)-descriptorsBefore), "descriptors-left")
+	}
+}
+
+// What an idle connection costs the server process, after one echo, with a context, a user id and its ClientManager entry.
+// The clients are in this process, the server is in a child: this test binary, run again.
+func BenchmarkIdleConnection(b *testing.B) {
+	const few, many = 2000, 10000
+	for range b.N {
+		child := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkIdleServer$", "-test.benchtime=1x")
+		child.Env = append(os.Environ(), "WEBSOCKET_IDLE_SERVER=1")
+		child.Stderr = os.Stderr
+		stdin, _ := child.StdinPipe()
+		stdout, _ := child.StdoutPipe()
+		if err := child.Start(); err != nil {
+			b.Fatal(err)
+		}
+		lines := bufio.NewScanner(stdout)
+		read := func(name string) string {
+			for lines.Scan() {
+				if _, value, ok := strings.Cut(lines.Text(), name+"="); ok {
+					return value
+				}
+			}
+			b.Fatal("server has gone")
+			return ""
+		}
+		measure := func() (resident, goroutines float64) {
+			fmt.Fprintln(stdin, "measure")
+			resident, _ = strconv.ParseFloat(read("resident"), 64)
+			goroutines, _ = strconv.ParseFloat(read("goroutines"), 64)
+			return resident, goroutines
+		}
+		address := read("address")
+		var conns []*figureConn
+		open := func(n int) {
+			for len(conns) < n {
+				c, err := figureDial(address)
+				if err == nil {
+					err = c.echo("hello")
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.in = nil
+				conns = append(conns, c)
+			}
+		}
+		open(few)
+		residentFew, _ := measure()
+		open(many)
+		residentMany, goroutines := measure()
+		b.ReportMetric((residentMany-residentFew)/(many-few), "B/conn")
+		b.ReportMetric(goroutines, "goroutines")
+		b.ReportMetric(residentMany/(1<<20), "MiB-in-all")
+		stdin.Close()
+		for _, c := range conns {
+			c.Close()
+		}
+		child.Wait()
+	}
+}
+
+// BenchmarkIdleServer is the server of BenchmarkIdleConnection.
+func BenchmarkIdleServer(b *testing.B) {
+	if os.Getenv("WEBSOCKET_IDLE_SERVER") == "" {
+		b.Skip("is run by BenchmarkIdleConnection")
+	}
+	var users atomic.Uint64
+	_, address := figureServer(b, &ServerOptions{
+		HandleAuth: func(*Handshake) (context.Context, error) {
+			return context.WithValue(context.Background(), CtxKeyUID, users.Add(1)), nil
+		},
+		HandleText: sendBack,
+	})
+	fmt.Println("address=" + address)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		debug.FreeOSMemory()
+		fmt.Printf("resident=%d\ngoroutines=%d\n", residentBytes(b), runtime.NumGoroutine())
+	}
+}
