@@ -137,6 +137,15 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	}
 }
 
+// refuseCutOff answers a client that has ended its side in the middle of its request.
+func (l *loop) refuseCutOff(c *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseOpening && len(c.opening.buf) > 0 {
+		c.refuseLocked(appendRefusal(nil, cutOff(c.opening.buf)))
+	}
+}
+
 // judge reads a complete request of n bytes. It returns an error where the handshake is to be refused. What the client sent
 // behind the request stays in the buffer.
 func (l *loop) judge(o *opening, n int) (err error) {

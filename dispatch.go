@@ -186,7 +186,8 @@ func (c *conn) doneLocked(j job) {
 }
 
 // work runs a job of the connection and then whatever has become due, until nothing is. With a turn, the goroutine owns the
-// loop; it returns whether it still does. Without one it is a worker. The connection is corked only while work goes on.
+// loop; it returns whether it still does. Without one it is a worker. The monitor counts all of it as one, so that a row of
+// jobs cannot hold up the loop any more than a single one.
 func (c *conn) work(t *turn, j job) (owns bool) {
 	l := c.loop
 	returned := false
@@ -202,29 +203,28 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 			}
 		}
 	}()
+	if t != nil {
+		t.enter(c)
+	}
 	for ok := true; ok; {
-		if t != nil {
-			t.enter(c)
-			c.run(&j)
-			if !t.leave() {
-				t = nil
-			}
-		} else {
+		if t == nil {
 			start := now()
 			c.run(&j)
 			l.pace.note(time.Duration(now() - start))
+		} else {
+			c.run(&j)
 		}
 		c.mu.Lock()
 		c.doneLocked(j)
 		if j, ok = c.takeLocked(); !ok {
 			c.uncorkLocked()
-		} else if t == nil && c.corked {
+		} else if c.corked && (t == nil || t.isTaken()) {
 			l.monitor.watchCork(c)
 		}
 		c.mu.Unlock()
 	}
 	returned = true
-	return t != nil
+	return t != nil && t.leave()
 }
 
 // kickLocked starts workers for all that can run now.

@@ -132,7 +132,7 @@ func parseTarget(target string) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: fragment in request target", ErrBadRequest)
 	}
 	u, err := url.ParseRequestURI(target)
-	if err != nil {
+	if err != nil || u.Scheme != "" && u.Host == "" {
 		return nil, fmt.Errorf("%w: malformed request target", ErrBadRequest)
 	}
 	if u.Path == "" {
@@ -241,6 +241,13 @@ func (req *Handshake) missing() error {
 	return ErrMissingRequiredHeader
 }
 
+// cutOff explains a request that ends before its head is complete.
+func cutOff(b []byte) error {
+	_, fields, _ := bytes.Cut(b, []byte("\r\n"))
+	req := Handshake{size: len(b), fields: len(fields)}
+	return req.missing()
+}
+
 // offers joins the fields of that name into one list and checks its elements. Empty elements are ignored (RFC 9110,
 // section 5.6.1).
 func (req *Handshake) offers(name string, valid func(string) bool, invalid error) (string, error) {
@@ -260,7 +267,7 @@ func listElements(list string) iter.Seq[string] {
 		start, quoted := 0, false
 		for i := 0; i <= len(list); i++ {
 			switch {
-			case i < len(list) && quoted && list[i] == '\\':
+			case i < len(list)-1 && quoted && list[i] == '\\':
 				i++
 				continue
 			case i < len(list) && list[i] == '"':
@@ -459,14 +466,24 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	if accept := header["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptKey([]byte(key)) {
 		return nil, errors.New("websocket: wrong Sec-WebSocket-Accept")
 	}
-	if extensions := header["Sec-Websocket-Extensions"]; extensions != nil && offered["Sec-Websocket-Extensions"] == nil {
-		return nil, errors.New("websocket: extension that was not offered")
-	}
-	offers := slices.Collect(listElements(strings.Join(offered["Sec-Websocket-Protocol"], ",")))
-	for _, chosen := range header["Sec-Websocket-Protocol"] {
-		if !slices.Contains(offers, chosen) {
-			return nil, errors.New("websocket: subprotocol that was not offered")
+	extensions := extensionNames(offered)
+	for _, chosen := range extensionNames(header) {
+		if !slices.Contains(extensions, chosen) {
+			return nil, errors.New("websocket: extension that was not offered")
 		}
 	}
+	protocols := slices.Collect(listElements(strings.Join(offered["Sec-Websocket-Protocol"], ",")))
+	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || chosen != nil && !slices.Contains(protocols, chosen[0]) {
+		return nil, errors.New("websocket: subprotocol that was not offered")
+	}
 	return header, nil
+}
+
+// extensionNames returns the extensions of a header without their parameters.
+func extensionNames(header http.Header) (names []string) {
+	for element := range listElements(strings.Join(header["Sec-Websocket-Extensions"], ",")) {
+		name, _, _ := strings.Cut(element, ";")
+		names = append(names, strings.Trim(name, " \t"))
+	}
+	return names
 }

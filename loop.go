@@ -233,7 +233,7 @@ func (c *conn) readsLocked() reads {
 	switch {
 	case c.phase == phaseOpening:
 		return readHandshake
-	case c.phase == phaseOpen && !c.paused:
+	case c.phase == phaseOpen && c.opening == nil && !c.paused: // what came behind the request is parsed first
 		return readMessages
 	case c.phase == phaseDraining:
 		return readRest
@@ -256,6 +256,9 @@ func (l *loop) read(c *conn) {
 	case n == 0:
 		c.readable = false
 		c.peerEnd = true
+		if c.reads == readHandshake {
+			l.refuseCutOff(c)
+		}
 		l.got.finish(closing{cause: "end of stream"})
 		return
 	}

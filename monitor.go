@@ -22,8 +22,8 @@ const (
 // turn is one goroutine's time as the owner of a loop. Its word says whether a handler runs, and decides who owns the loop
 // when the monitor and a returning handler meet: exactly one of their compare-and-swaps succeeds.
 type turn struct {
-	word atomic.Uint64 // 0: no handler runs; stepTaken: the loop has been taken; else the step, a new one for each job
-	step uint64        // owned by the goroutine
+	word atomic.Uint64 // 0: no handler runs; stepTaken: the loop has been taken; else the step
+	step uint64        // counts the connections whose handlers were called; owned by the goroutine
 	conn *conn         // whose handler runs; written before word
 	loop *loop
 }
@@ -37,7 +37,7 @@ func newTurn(l *loop) *turn {
 	return t
 }
 
-// enter says that a handler of the connection is about to be called.
+// enter says that handlers of the connection are about to be called.
 func (t *turn) enter(c *conn) {
 	t.conn = c
 	t.step++
@@ -45,11 +45,14 @@ func (t *turn) enter(c *conn) {
 	t.loop.monitor.wake()
 }
 
-// leave says that the handler has returned. It returns false if the loop belongs to another goroutine by now: then the caller
+// leave says that they have returned. It returns false if the loop belongs to another goroutine by now: then the caller
 // must not touch it any more.
 func (t *turn) leave() bool {
 	return t.word.CompareAndSwap(t.step, 0)
 }
+
+// isTaken reports whether the loop belongs to another goroutine already.
+func (t *turn) isTaken() bool { return t.word.Load() == stepTaken }
 
 // pace decides whether a loop calls handlers itself or has workers do it.
 type pace struct {
@@ -58,8 +61,8 @@ type pace struct {
 }
 
 // stuck is told that a handler held up the loop. A single time is forgiven: the system may have taken the processor away.
-func (p *pace) stuck(jobs uint64) {
-	if jobs < fastRow {
+func (p *pace) stuck(steps uint64) {
+	if steps < fastRow {
 		p.workers.Store(true)
 	}
 	p.fast.Store(0)

@@ -163,10 +163,15 @@ func NewServer(opts *ServerOptions) (serv *Server) {
 	serv = &Server{Clients: new(ClientManager), Options: opts}
 	serv.routes.Store(new(routes))
 	opts.fill()
-	if opts.HandleText == nil {
+	if opts.HandleText == nil || serv.isRouter(opts.HandleText) {
 		opts.HandleText = serv.handleRequest
 	}
 	return serv
+}
+
+// isRouter reports whether a HandleText is the default one, of this server or another with the same options.
+func (serv *Server) isRouter(handler HandlerPayloadFn) bool {
+	return reflect.ValueOf(handler).Pointer() == reflect.ValueOf(serv.handleRequest).Pointer()
 }
 
 // AllowReservedBits says which of RSV1, RSV2 and RSV3 frames may have set, because HandleAuth negotiates an extension that uses
@@ -273,12 +278,8 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	opts.fill()
 	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, listener: ln, done: make(chan struct{})}
 	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
-	if e.opts.HandleText == nil {
-		e.opts.HandleText = serv.handleRequest
-	}
-	// Routed requests are asynchronous, so the default handler is told from one of the program.
-	if reflect.ValueOf(e.opts.HandleText).Pointer() == reflect.ValueOf(serv.handleRequest).Pointer() {
-		e.textLane = laneRequests
+	if opts.HandleText == nil || serv.isRouter(opts.HandleText) { // routed requests are asynchronous
+		e.opts.HandleText, e.textLane = serv.handleRequest, laneRequests
 	}
 	e.protocol.Store(&protocol{
 		maxMessage:      uint64(opts.MaxMessageSize),

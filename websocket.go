@@ -103,18 +103,17 @@ func Recv(fd int) (packet []byte, err error) {
 	}
 	packet = getBuffer()
 	n, err := recvSome(fd, packet)
-	for err == nil && n == len(packet) && n < maxRecv {
-		packet = append(packet, make([]byte, n)...)
-		var m int
-		if m, err = readSocket(fd, packet[n:]); err == errWouldBlock {
-			err = nil
-			break
-		}
-		n += m
-	}
 	if err != nil {
 		PutBuffer(packet)
 		return nil, err
+	}
+	for n == len(packet) && n < maxRecv {
+		packet = append(packet, make([]byte, n)...)
+		m, err := readSocket(fd, packet[n:])
+		if err != nil {
+			break // what came before it counts; the next call meets it again
+		}
+		n += m
 	}
 	return packet[:n], nil
 }
