@@ -1,0 +1,122 @@
+// Client is the group chat of examples/server for terminals.
+//
+//	go run ./examples/client -user alice
+//	go run ./examples/client -user bob -say "Hello, all"
+//
+// It exits with 0 when the user quits or the message was sent, with 1 when it could not connect, the connection was lost or the
+// message was refused, and with 2 when the flags are wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/wsloop/websocket/examples/internal/chat"
+)
+
+// keyVariable is the environment variable with the key. Other users of a machine can read the flags of a process, but not
+// its environment.
+const keyVariable = "CHAT_KEY"
+
+const defaultTimeout = 10 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// config is what the flags say.
+type config struct {
+	url, key string
+	say, to  string
+	timeout  time.Duration
+}
+
+// run is the program. It returns the exit code. A read of stdin may go on when it has returned: that ends with the process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	cfg, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	out := newScreen(stdout)
+	s, err := connect(cfg, out)
+	if err == nil {
+		defer s.client.Close()
+		if cfg.say != "" {
+			err = sayOnce(ctx, s, out, cfg)
+		} else {
+			err = talk(ctx, s, out, stdin)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "chat:", plain(err.Error())) // the text may be the server's
+		return 1
+	}
+	return 0
+}
+
+func parse(args []string, stderr io.Writer) (cfg config, err error) {
+	var addr, user string
+	flags := flag.NewFlagSet("client", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&addr, "addr", "127.0.0.1:9001", "connect to the server on `host:port`")
+	flags.StringVar(&cfg.url, "url", "", "connect to a `URL` instead, such as wss://chat.example.com/")
+	flags.StringVar(&user, "user", "", "log in as a demo user: `name` is alice, bob, carol or dave")
+	flags.StringVar(&cfg.key, "key", os.Getenv(keyVariable), "log in with a `key` (default: environment variable "+keyVariable+")")
+	flags.StringVar(&cfg.say, "say", "", "send one message, print it as the server took it, and exit")
+	flags.StringVar(&cfg.to, "to", "", "send the message of -say to the user with that `name` only")
+	flags.DurationVar(&cfg.timeout, "timeout", defaultTimeout, "how long the server may take to answer")
+	keyShown := flags.Lookup("key")
+	keyShown.DefValue = "" // the help must not show the key
+	if err = flags.Parse(args); err != nil {
+		return cfg, err
+	}
+	if cfg.url == "" {
+		cfg.url = "ws://" + addr + "/"
+	}
+	if user != "" {
+		key, ok := chat.DemoKey(user)
+		if !ok {
+			err = fmt.Errorf("%q is not a demo user: log in with -key", user)
+		}
+		cfg.key = key
+	}
+	if err = errors.Join(err, check(cfg, flags.Args())); err != nil {
+		fmt.Fprintln(stderr, err)
+	}
+	return cfg, err
+}
+
+func check(cfg config, rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case cfg.timeout <= 0:
+		return errors.New("-timeout is not above zero")
+	case cfg.to != "" && cfg.say == "":
+		return errors.New("-to goes with -say; in the chat it is /to NAME TEXT")
+	case cfg.key == "":
+		return errors.New("log in with -user NAME (demo users) or -key KEY")
+	}
+	return nil
+}
+
+// sayOnce is the program with -say.
+func sayOnce(ctx context.Context, s *session, out *screen, cfg config) error {
+	m, err := s.say(ctx, cfg.to, cfg.say)
+	if err == nil {
+		out.print(describe(m, "")) // with all names, for scripts
+	}
+	return err
+}

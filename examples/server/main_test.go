@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wsloop/websocket"
+)
+
+func TestRunRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	none := filepath.Join(t.TempDir(), "none")
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"an unknown flag":            {[]string{"-nope"}, 2, "-nope"},
+		"an argument":                {[]string{"nope"}, 2, "nope"},
+		"a negative history":         {[]string{"-history", "-1"}, 2, "-history"},
+		"a history beyond the limit": {[]string{"-history", "501"}, 2, "-history"},
+		"a missing users file":       {[]string{"-users", none}, 1, "none"},
+		"an address that is taken":   {[]string{"-addr", taken.Addr().String(), "-web", ""}, 1, "in use"},
+		"a taken address of the web": {[]string{"-addr", "127.0.0.1:0", "-web", taken.Addr().String()}, 1, "in use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			ready := func(addresses) { assert.Fail(t, "it serves") }
+			assert.Equal(t, test.code, run(t.Context(), test.args, io.Discard, &stderr, ready))
+			assert.Contains(t, stderr.String(), test.says)
+		})
+	}
+}
+
+func TestRunExplainsItsFlags(t *testing.T) {
+	var stderr bytes.Buffer
+	assert.Zero(t, run(t.Context(), []string{"-h"}, io.Discard, &stderr, func(addresses) {}))
+	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-debug"} {
+		assert.Contains(t, stderr.String(), flag)
+	}
+}
+
+func TestRunSaysHowToConnect(t *testing.T) {
+	for name, test := range map[string]struct {
+		args       []string
+		says, not  []string
+		withoutWeb bool
+	}{
+		"demo users":  {says: []string{"ws://127.0.0.1:", "http://127.0.0.1:", "go run ./examples/client", "-user alice"}},
+		"without web": {args: []string{"-web", ""}, says: []string{"ws://127.0.0.1:"}, not: []string{"http://"}, withoutWeb: true},
+		"real users": {
+			args: []string{"-users", writeUsers(t, "erin:erin-has-a-key")},
+			says: []string{"ws://127.0.0.1:", "CHAT_KEY=", "go run ./examples/client"},
+			not:  []string{"alice", "erin"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var stdout bytes.Buffer
+			var got addresses
+			args := append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, test.args...)
+			code := run(ctx, args, &stdout, io.Discard, func(addrs addresses) {
+				got = addrs
+				cancel() // at once: the server may not have begun
+			})
+			assert.Zero(t, code)
+			assert.Equal(t, test.withoutWeb, got.web == nil)
+			for _, s := range test.says {
+				assert.Contains(t, stdout.String(), s)
+			}
+			for _, s := range test.not {
+				assert.NotContains(t, stdout.String(), s)
+			}
+		})
+	}
+}
+
+func TestUnspecifiedAddressIsShownAsLocalhost(t *testing.T) {
+	assert.Equal(t, "localhost:9001", reachable(&net.TCPAddr{IP: net.IPv6unspecified, Port: 9001}))
+	assert.Equal(t, "localhost:9001", reachable(&net.TCPAddr{IP: net.IPv4zero, Port: 9001}))
+	assert.Equal(t, "[::1]:9001", reachable(&net.TCPAddr{IP: net.IPv6loopback, Port: 9001}))
+}
+
+func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
+	addrs, stop := launch(t)
+	alice, _ := join(t, addrs, "alice")
+	quit := make(chan struct{})
+	bob := newDevice(t, addrs, "?key="+keyOf(t, "bob"), nil)
+	bob.client.HandleQuit = func() { close(quit) }
+	require.NoError(t, bob.client.Connect())
+	bob.welcomed()
+	res, err := http.Get("http://" + addrs.web.String() + "/")
+	require.NoError(t, err)
+	res.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+
+	stop()
+
+	receive(t, quit)
+	var closed *websocket.CloseError
+	require.ErrorAs(t, bob.client.Err(), &closed)
+	assert.EqualValues(t, websocket.StatusGone, closed.Code)
+	alice.client.Quit()
+	assert.Eventually(t, func() bool { return leaked() == "" }, patience, 10*time.Millisecond, "%s", lazy(leaked))
+	_, err = net.Dial("tcp", addrs.ws.String())
+	assert.Error(t, err)
+}
+
+// leaked returns the stacks of goroutines that a server or a client has left.
+func leaked() (stacks string) {
+	buf := make([]byte, 1<<20)
+	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*link)", "net/http.", "server.run("} {
+			if strings.Contains(stack, of) {
+				stacks += stack + "\n\n"
+				break
+			}
+		}
+	}
+	return stacks
+}
+
+// lazy is formatted when it is needed.
+type lazy func() string
+
+func (f lazy) String() string { return f() }
+
+func TestSignalsStopTheProcess(t *testing.T) {
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, os.Args[0], "-addr", "127.0.0.1:0", "-web", "127.0.0.1:0")
+			cmd.Env = append(os.Environ(), mainVariable+"=1", "GORACE=atexit_sleep_ms=0")
+			stdout, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			defer cmd.Process.Kill()
+			lines := bufio.NewScanner(stdout)
+			for lines.Scan() && !strings.HasPrefix(lines.Text(), "Stop with") {
+			}
+			require.NoError(t, cmd.Process.Signal(signal))
+			rest, err := io.ReadAll(stdout)
+			require.NoError(t, err)
+			assert.Empty(t, rest)
+			assert.NoError(t, cmd.Wait())
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wsloop/websocket/examples/internal/chat"
+)
+
+// fetch gets a page with a client that leaves no connection behind.
+func fetch(t *testing.T, url string, headers http.Header) (res *http.Response, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	req.Header, req.Close = headers, true
+	res, err = http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res, string(b)
+}
+
+func TestPageIsServedWithItsFiles(t *testing.T) {
+	addrs := start(t)
+	base := "http://" + addrs.web.String() + "/"
+	res, page := fetch(t, base, http.Header{})
+	assert.Equal(t, http.StatusOK, res.StatusCode)
+	assert.Contains(t, res.Header.Get("Content-Type"), "text/html")
+	csp := res.Header.Get("Content-Security-Policy")
+	assert.Contains(t, csp, "default-src 'none'")
+	assert.Contains(t, csp, "connect-src 'self' ws://"+addrs.ws.String()+"/;")
+	assert.NotContains(t, csp, "unsafe")
+	assert.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"))
+	assert.NotRegexp(t, `(?i)<script(?: [^>]*)?>[^<]|\son[a-z]+=|\sstyle=`, page, "the policy forbids inline code")
+
+	types := map[string]string{".js": "javascript", ".css": "text/css", ".svg": "image/svg"}
+	files := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1)
+	require.Len(t, files, 3)
+	for _, file := range files {
+		res, body := fetch(t, base+file[1], http.Header{})
+		assert.Equal(t, http.StatusOK, res.StatusCode, file[1])
+		assert.Contains(t, res.Header.Get("Content-Type"), types[path.Ext(file[1])])
+		assert.NotEmpty(t, body)
+	}
+	res, _ = fetch(t, base+"nothing", http.Header{})
+	assert.Equal(t, http.StatusNotFound, res.StatusCode)
+}
+
+func TestScriptNeverSetsHTML(t *testing.T) {
+	script, err := fs.ReadFile(web, "web/app.js")
+	require.NoError(t, err)
+	assert.NotRegexp(t, `innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`, string(script))
+}
+
+func TestConfigNamesTheWebSocketServer(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		demo []chat.Login
+	}{
+		"demo users": {nil, chat.DemoUsers()},
+		"real users": {[]string{"-users", writeUsers(t, "erin:erin-has-a-key")}, []chat.Login{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addrs := start(t, test.args...)
+			res, body := fetch(t, "http://"+addrs.web.String()+"/config.json", http.Header{})
+			assert.Equal(t, "application/json", res.Header.Get("Content-Type"))
+			var config pageConfig
+			require.NoError(t, json.Unmarshal([]byte(body), &config))
+			assert.Equal(t, pageConfig{URL: "ws://" + addrs.ws.String() + "/", MaxText: chat.MaxText, DemoUsers: test.demo}, config)
+		})
+	}
+}
+
+func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
+	addrs := start(t)
+	url := "http://" + addrs.web.String() + "/login"
+	res, body := fetch(t, url, http.Header{"Authorization": {"Bearer " + keyOf(t, "alice")}})
+	assert.Equal(t, http.StatusOK, res.StatusCode)
+	assert.JSONEq(t, `{"name": "alice"}`, body)
+	assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+	for _, headers := range []http.Header{{}, {"Authorization": {"Bearer wrong-key"}}} {
+		res, body = fetch(t, url, headers)
+		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+		assert.Contains(t, body, "unknown key")
+	}
+}
+
+func TestHostFieldCannotChangeThePolicy(t *testing.T) {
+	handler := secured(http.NotFoundHandler(), "9001")
+	for host, code := range map[string]int{
+		"chat.example.com:9002":      http.StatusNotFound,
+		"[::1]:9002":                 http.StatusNotFound,
+		"":                           http.StatusBadRequest,
+		"a;script-src *":             http.StatusBadRequest,
+		"a,b":                        http.StatusBadRequest,
+		"chat.example.com:9002/path": http.StatusBadRequest,
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Host = host
+		res := httptest.NewRecorder()
+		handler.ServeHTTP(res, req)
+		assert.Equal(t, code, res.Code, host)
+		assert.NotContains(t, res.Header().Get("Content-Security-Policy"), "script-src *")
+	}
+}
