@@ -105,11 +105,7 @@ func (a *acceptor) close(l *loop) {
 
 // newConn makes the connection of an accepted socket.
 func newConn(l *loop, fd int, at int64) *conn {
-	c := &conn{id: nextID(fd), loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
-	// Pings are spread over the interval: connections that were opened together are not pinged together.
-	spread := uint64(max(l.opts.PingInterval, 1)) * 3 / 4
-	c.heard = at - int64(c.id*0x9E3779B97F4A7C15%max(spread, 1))
-	return c
+	return &conn{id: nextID(fd), loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
 }
 
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.

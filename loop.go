@@ -336,21 +336,32 @@ func (l *loop) tendLocked(c *conn) {
 	if l.ending && c.phase < phaseClosing {
 		c.endLocked(goingAway)
 	}
-	due := l.clockLocked(c)
 	if c.phase == phaseOpen && c.opening != nil {
-		rest := c.opening.buf
-		c.opening = nil
-		if len(rest) > 0 {
-			l.parse(c, rest)
-			l.applyLocked(c)
-		}
+		l.openedLocked(c)
 	}
+	due := l.clockLocked(c)
 	if c.phase > phaseOpen && c.phase < phaseClosed {
 		l.advanceLocked(c)
 		due = l.clockLocked(c)
 	}
 	if c.phase < phaseClosed {
 		l.deadlines.set(c, due)
+	}
+}
+
+// openedLocked begins with the messages of a connection whose handshake is done: those that came behind the request.
+func (l *loop) openedLocked(c *conn) {
+	rest := c.opening.buf
+	c.opening = nil
+	if l.opts.PingInterval > 0 {
+		// Connections that were opened together are not pinged together: the first Ping comes after a quarter to a whole of
+		// the interval.
+		spread := uint64(l.opts.PingInterval)*3/4 + 1
+		c.heard = l.now - int64(c.id*0x9E3779B97F4A7C15%spread)
+	}
+	if len(rest) > 0 {
+		l.parse(c, rest)
+		l.applyLocked(c)
 	}
 }
 
@@ -385,7 +396,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
 		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
-			return due
+			return min(due, l.now+int64(l.opts.PingInterval)) // it may have answered by then
 		}
 		c.endLocked(closing{cause: "silent after a ping"})
 		c.peerGoneLocked()
@@ -398,7 +409,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.writeLocked(emptyPing)
 	}
 	c.pinged = l.now
-	return l.now + int64(l.opts.SilenceTimeout)
+	return l.now + int64(min(l.opts.SilenceTimeout, l.opts.PingInterval))
 }
 
 // limitsLocked ends an open connection that takes nothing or does not answer a Close frame, and lets messages go when
