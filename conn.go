@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,6 +66,8 @@ type conn struct {
 	tend     bool     // its phase or its clocks are to be looked at
 	inReady  bool     // in the loop's list of sockets to read on
 	peerEnd  bool     // the peer has closed its side
+
+	discards atomic.Bool // messages are not handled any more; set with mu held
 
 	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
 	mu         sync.Mutex
@@ -171,6 +174,7 @@ func (c *conn) endLocked(why closing) {
 // settleLocked does what an end wants at once.
 func (c *conn) settleLocked() {
 	if c.closing.discard {
+		c.discards.Store(true)
 		c.dropBacklogLocked()
 		if c.addDue { // the program has not seen it
 			c.addDue, c.removeDue = false, false

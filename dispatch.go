@@ -259,6 +259,9 @@ func (c *conn) run(j *job) {
 	switch j.kind {
 	case jobMessages:
 		for i := range j.messages {
+			if c.discards.Load() { // such as by the handler of the message before
+				break
+			}
 			c.handle(&j.messages[i])
 		}
 	case jobAuth:

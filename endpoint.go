@@ -121,24 +121,26 @@ func (ep *endpoint) parse(p *protocol, b []byte) (head header, n int, err *proto
 			part = ep.keep()
 			part.startLen = copy(part.start[:], b)
 		}
-		return head, size, p.check(head, len(b), size, ep.state())
+		return head, size, p.check(head, b, size, ep.state())
 	}
 	had := part.startLen
 	part.startLen += copy(part.start[had:], b)
 	head, size := parseHeader(part.start[:part.startLen])
-	if err = p.check(head, part.startLen, size, ep.state()); err != nil {
+	if err = p.check(head, part.start[:part.startLen], size, ep.state()); err != nil {
 		return head, 0, err
 	}
 	if size == 0 {
 		return head, 0, nil
 	}
-	part.startLen = 0
+	if part.startLen = 0; !part.inMessage {
+		ep.partial = nil // the rest of the frame may have come too
+	}
 	return head, size - had, nil
 }
 
-// check is every rule for a header of which have bytes are known; size is its length, 0 while it is incomplete.
-func (p *protocol) check(h header, have, size int, msg messageState) *protocolError {
-	if have < 2 {
+// check is every rule for the header at the front of b; size is its length, 0 while it is incomplete.
+func (p *protocol) check(h header, b []byte, size int, msg messageState) *protocolError {
+	if len(b) < 2 {
 		return nil
 	}
 	switch {
@@ -152,7 +154,7 @@ func (p *protocol) check(h header, have, size int, msg messageState) *protocolEr
 		return errMasked
 	case h.opcode.isControl() && !h.fin: // section 5.5
 		return errControlFragment
-	case h.opcode.isControl() && h.length > maxControl: // section 5.5
+	case h.opcode.isControl() && b[1]&^bitMasked > maxControl: // section 5.5
 		return errControlLength
 	case h.opcode == OpcodeCont && !msg.begun: // section 5.4
 		return errNoStart

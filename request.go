@@ -54,6 +54,7 @@ func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Resp
 	req := new(Request)
 	err := json.Unmarshal(payload, req)
 	req.Conn = conn
+	id := req.ID // the handler may change its request, and go on using it
 	switch {
 	case err != nil:
 		res = Response{Code: http.StatusBadRequest, Message: err.Error()}
@@ -62,7 +63,7 @@ func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Resp
 	default:
 		res = r.serve(ctx, req)
 	}
-	res.ID = req.ID
+	res.ID = id
 	return res
 }
 
@@ -78,8 +79,5 @@ func (r *routes) serve(ctx context.Context, req *Request) (res Response) {
 		return Response{Code: http.StatusNotFound, Message: fmt.Sprintf("%s %s", req.Method, req.Target)}
 	}
 	req.Params = params
-	id := req.ID // the handler may change its request
-	res = handler(ctx, req)
-	req.ID = id
-	return res
+	return handler(ctx, req)
 }
