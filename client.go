@@ -211,11 +211,11 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
-	defer func() {
+	defer func(l *link) { // the result is nil where there is an error
 		if err != nil {
 			l.conn.Close()
 		}
-	}()
+	}(l)
 	if err = l.conn.SetDeadline(deadline); err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}

@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// clientReadSize is the read buffer of a client in bytes.
-const clientReadSize = 16 << 10
+const (
+	// clientReadSize is the read buffer of a client in bytes.
+	clientReadSize = 16 << 10
+
+	// clientWriteSize is how many bytes of a packet a server has to take within WriteTimeout.
+	clientWriteSize = 64 << 10
+)
 
 var (
 	errSilent   = fmt.Errorf("websocket: server is silent after a ping: %w", ErrConnClosed)
@@ -48,6 +53,7 @@ type link struct {
 	closing bool       // a Close frame was sent or received: data is discarded; guarded by mu
 	closeBy time.Time  // when the connection ends at the latest, if closing; guarded by mu
 	reason  error      // why the connection ends, if closing or ended; guarded by mu
+	cause   error      // what drop was given; guarded by mu
 	ended   bool       // down is closed; guarded by mu
 }
 
@@ -105,10 +111,10 @@ func (l *link) drop(reason error) {
 	if l.ended {
 		return
 	}
-	if !l.closing {
+	if !l.closing || reason == ErrConnClosed { // the latter is what the program wants
 		l.reason = reason
 	}
-	l.ended = true
+	l.ended, l.cause = true, reason
 	close(l.down)
 	l.changed.Broadcast()
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
@@ -152,10 +158,7 @@ func (l *link) write(packet []byte, closes bool) error {
 		return ErrConnClosed
 	}
 	l.closeSent = closes
-	err := l.conn.SetWriteDeadline(time.Now().Add(l.writeTimeout))
-	if err == nil {
-		_, err = l.conn.Write(packet)
-	}
+	err := l.writeAll(packet)
 	if err == nil {
 		return nil
 	}
@@ -172,6 +175,19 @@ func (l *link) write(packet []byte, closes bool) error {
 	return err
 }
 
+// writeAll writes a packet, with writeTimeout for each piece of it: a server that is slow takes data all the same.
+func (l *link) writeAll(packet []byte) error {
+	for piece := range slices.Chunk(packet, clientWriteSize) {
+		if err := l.conn.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
+			return err
+		}
+		if _, err := l.conn.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
 func (l *link) shut() error {
 	l.mu.Lock()
@@ -183,7 +199,11 @@ func (l *link) shut() error {
 	select {
 	case <-l.down:
 	case <-timer.C:
-		l.drop(ErrConnClosed)
+		l.drop(errSilent)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reason == ErrConnClosed && (l.cause == errSilent || l.cause == ErrWriteTimeout) {
 		return errNoAnswer
 	}
 	return nil
@@ -318,7 +338,7 @@ func (l *link) call(f *Frame) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			l.log.Error("websocket: client handler panicked", "panic", r, "stack", string(debug.Stack()))
+			l.logPanic(r)
 			err = errors.New("handler panicked")
 		}
 	}()
@@ -327,10 +347,21 @@ func (l *link) call(f *Frame) (err error) {
 
 // quit tells the program that the connection has ended.
 func (l *link) quit() {
+	l.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
 	<-l.down
-	if l.client.HandleQuit != nil {
-		l.client.HandleQuit()
+	if l.client.HandleQuit == nil {
+		return
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			l.logPanic(r)
+		}
+	}()
+	l.client.HandleQuit()
+}
+
+func (l *link) logPanic(reason any) {
+	l.log.Error("websocket: client handler panicked", "panic", reason, "stack", string(debug.Stack()))
 }
 
 // control sends Pongs, and Pings at their interval.

@@ -1,0 +1,241 @@
+//go:build unix
+
+package websocket_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+
+	"github.com/wsloop/websocket"
+)
+
+// listen listens on a free port, so that the examples can run anywhere. A program gives ServerOptions.Address and calls Start.
+func listen() net.Listener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	return ln
+}
+
+// A server that sends every text back, and a client that says hello.
+func ExampleServer() {
+	serv := websocket.NewServer(&websocket.ServerOptions{
+		HandleText: func(conn int, payload []byte) {
+			if err := websocket.Send(conn, websocket.NewFrameText(false, payload)); err != nil {
+				log.Print(err)
+			}
+		},
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	echo := make(chan string)
+	client := &websocket.Client{
+		Endpoint: "ws://" + ln.Addr().String(),
+		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
+			echo <- string(frame.Payload())
+			return nil
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	if err := client.SendText([]byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-echo)
+	if err := client.Close(); err != nil {
+		log.Fatal(err)
+	}
+	// Output: hello
+}
+
+// Serve takes a listener of the program and returns after Stop.
+func ExampleServer_Serve() {
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	serv := websocket.NewServer(nil)
+	served := make(chan error)
+	go func() { served <- serv.Serve(ln) }()
+
+	quit := make(chan bool)
+	client := &websocket.Client{
+		Endpoint:   "ws://" + ln.Addr().String(),
+		HandleQuit: func() { close(quit) },
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("same address:", serv.Addr() == ln.Addr())
+
+	serv.Stop()
+	<-quit
+	fmt.Println("client:", client.Err())
+	fmt.Println("server:", <-served)
+	// Output:
+	// same address: true
+	// client: websocket: closed with 1001
+	// server: <nil>
+}
+
+// Without a HandleText, text messages are requests for the functions that are registered.
+func ExampleServer_RegisterTextHandler() {
+	serv := websocket.NewServer(nil)
+	greet := func(_ context.Context, req *websocket.Request) websocket.Response {
+		return websocket.Response{
+			Code:    http.StatusOK,
+			Message: "Hello, " + req.Params["name"],
+			Body:    req.Query.Get("lang"),
+		}
+	}
+	if err := serv.RegisterTextHandler(http.MethodGet, "/hello/:name", greet); err != nil {
+		log.Fatal(err)
+	}
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	responses := make(chan websocket.Response)
+	client := &websocket.Client{
+		Endpoint: "ws://" + ln.Addr().String(),
+		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
+			var res websocket.Response
+			if err := json.Unmarshal(frame.Payload(), &res); err != nil {
+				return err
+			}
+			responses <- res
+			return nil
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	for id, target := range []string{"/hello/Ayu?lang=id", "/goodbye/Ayu"} {
+		request, err := json.Marshal(websocket.Request{ID: uint64(id + 1), Method: http.MethodGet, Target: target})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := client.SendText(request); err != nil {
+			log.Fatal(err)
+		}
+		res := <-responses
+		fmt.Println(res.ID, res.Code, res.Message, res.Body)
+	}
+	// Output:
+	// 1 200 Hello, Ayu id
+	// 2 404 GET /goodbye/Ayu
+}
+
+// A user with two devices gets a message on both of them.
+func ExampleClientManager_SendUser() {
+	added := make(chan int)
+	serv := websocket.NewServer(&websocket.ServerOptions{
+		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+			uid, err := strconv.ParseUint(req.URL.Query().Get("user"), 10, 64)
+			if err != nil {
+				return nil, errors.New("unknown user")
+			}
+			return context.WithValue(context.Background(), websocket.CtxKeyUID, uid), nil
+		},
+		HandleClientAdd: func(_ context.Context, conn int) { added <- conn },
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	received := make(chan string)
+	for _, device := range []string{"phone", "laptop"} {
+		client := &websocket.Client{
+			Endpoint: "ws://" + ln.Addr().String() + "/?user=7",
+			HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
+				received <- fmt.Sprintf("%s: %s", device, frame.Payload())
+				return nil
+			},
+		}
+		if err := client.Connect(); err != nil {
+			log.Fatal(err)
+		}
+		defer client.Close()
+		<-added
+	}
+
+	sent, failed := serv.Clients.SendUser(7, websocket.NewFrameText(false, []byte("dinner is ready")))
+	fmt.Println("sent to", sent, "devices, failed:", len(failed))
+	fmt.Println(<-received)
+	fmt.Println(<-received)
+	// Unordered output:
+	// sent to 2 devices, failed: 0
+	// phone: dinner is ready
+	// laptop: dinner is ready
+}
+
+// A client that is refused until it says who it is.
+func ExampleClient() {
+	serv := websocket.NewServer(&websocket.ServerOptions{
+		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+			if req.Header.Get("Authorization") == "" {
+				return nil, errors.New("missing authorization")
+			}
+			return context.Background(), nil
+		},
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	quit := make(chan bool)
+	client := &websocket.Client{
+		Endpoint:   "ws://" + ln.Addr().String(),
+		HandleQuit: func() { close(quit) },
+	}
+	fmt.Println(client.Connect())
+
+	client.Headers = http.Header{"Authorization": {"Bearer secret"}}
+	fmt.Println(client.Connect())
+
+	fmt.Println(client.Close())
+	<-quit
+	fmt.Println(client.SendText([]byte("anyone there?")))
+	// Output:
+	// websocket: handshake refused: 400 missing authorization
+	// <nil>
+	// <nil>
+	// websocket: client is not connected
+}
+
+// A packet may hold several frames, and its last one may be cut off.
+func ExampleUnpack() {
+	packet := websocket.NewFrameText(true, []byte("hello"))
+	packet = append(packet, websocket.NewFramePing(false, nil)...)
+	packet = append(packet, websocket.NewFrameBin(false, []byte("the rest is missing"))[:10]...)
+
+	for i, frame := range websocket.Unpack(packet).All() {
+		fmt.Printf("%d: opcode %d, masked %t, complete %t, %q\n",
+			i, frame.Opcode(), frame.IsMasked(), frame.IsComplete(), frame.Payload())
+	}
+	// Output:
+	// 0: opcode 1, masked true, complete true, "hello"
+	// 1: opcode 9, masked false, complete true, ""
+	// 2: opcode 2, masked false, complete false, "the rest"
+}
+
+// A Close frame carries a code, and a reason for people to read.
+func ExampleNewFrameClose() {
+	packet := websocket.NewFrameClose(false, websocket.StatusForbidden, []byte("no spam, please"))
+
+	for _, frame := range websocket.Unpack(packet).All() {
+		fmt.Printf("%d %s\n", frame.CloseCode(), frame.CloseReason())
+	}
+	// Output: 1008 no spam, please
+}

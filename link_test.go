@@ -1,0 +1,720 @@
+package websocket
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// inMemory gives a client a connection to the test over a pipe, as after the handshake.
+func inMemory(t *testing.T, cl *Client) *scriptedConn {
+	t.Helper()
+	client, server := net.Pipe()
+	l := newLink(cl)
+	l.conn, l.in = client, bufio.NewReaderSize(client, clientReadSize)
+	cl.mu.Lock()
+	cl.link = l
+	l.start()
+	cl.mu.Unlock()
+	t.Cleanup(func() { server.Close() })
+	return &scriptedConn{t: t, conn: server, in: bufio.NewReader(server)}
+}
+
+func TestLink_pingInterval(t *testing.T) {
+	for _, test := range []struct{ given, want time.Duration }{
+		{0, 10 * time.Second},
+		{-time.Second, 10 * time.Second},
+		{time.Second, 10 * time.Second},
+		{10*time.Second - 1, 10 * time.Second},
+		{10 * time.Second, 10 * time.Second},
+		{10*time.Second + 1, 10*time.Second + 1},
+		{time.Minute, time.Minute},
+	} {
+		t.Run(fmt.Sprintf("an interval of %s stands for %s", test.given, test.want), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cl := &Client{PingInterval: test.given}
+				c := inMemory(t, cl)
+				start := time.Now()
+				for i := range 3 {
+					f := c.read()
+					assert.Equal(t, OpcodePing, f.opcode)
+					assert.Equal(t, time.Duration(i+1)*test.want, time.Since(start))
+					c.send(NewFramePong(false, f.payload))
+				}
+				cl.Quit()
+			})
+		})
+	}
+}
+
+func TestLink_silence(t *testing.T) {
+	t.Run("a server that is silent after a ping is given up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			quit := make(chan time.Time, 1)
+			cl := &Client{SilenceTimeout: 5 * time.Second, HandleQuit: func() { quit <- time.Now() }}
+			c := inMemory(t, cl)
+			start := time.Now()
+			assert.Equal(t, OpcodePing, c.read().opcode)
+			assert.Equal(t, 15*time.Second, (<-quit).Sub(start))
+			assert.ErrorIs(t, cl.Err(), errSilent)
+			assert.ErrorIs(t, cl.Err(), net.ErrClosed)
+			assert.ErrorIs(t, cl.SendText(nil), ErrConnClosed)
+		})
+	})
+	t.Run("a server that answers pings is kept", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cl := new(Client)
+			c := inMemory(t, cl)
+			start := time.Now()
+			for time.Since(start) < time.Hour {
+				f := c.read()
+				require.Equal(t, OpcodePing, f.opcode)
+				c.send(NewFramePong(false, f.payload))
+			}
+			assert.NoError(t, cl.Err())
+			cl.Quit()
+		})
+	})
+	t.Run("a server that does not answer Close is an error of Close after 10 seconds", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			quit := make(chan bool, 1)
+			cl := &Client{HandleQuit: func() { quit <- true }}
+			c := inMemory(t, cl)
+			start, closed := time.Now(), make(chan error, 1)
+			go func() { closed <- cl.Close() }()
+			c.readClose()
+			assert.ErrorIs(t, <-closed, errNoAnswer)
+			assert.Equal(t, closeTimeout, time.Since(start))
+			<-quit
+			assert.NoError(t, cl.Err())
+		})
+	})
+	t.Run("every Close is told that the server does not answer, at the same time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cl := new(Client)
+			c := inMemory(t, cl)
+			start, closed := time.Now(), make(chan error, 2)
+			go func() { closed <- cl.Close() }()
+			c.readClose()
+			<-time.After(closeTimeout / 2)
+			go func() { closed <- cl.Close() }()
+			for range cap(closed) {
+				assert.ErrorIs(t, <-closed, errNoAnswer)
+				assert.Equal(t, closeTimeout, time.Since(start))
+			}
+		})
+	})
+	t.Run("a server that sends data instead of answering Close is an error likewise", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cl := &Client{HandleText: func(*Client, *Frame) error { panic("called after Close") }}
+			c := inMemory(t, cl)
+			closed := make(chan error, 1)
+			go func() { closed <- cl.Close() }()
+			c.readClose()
+			var err error
+			for err == nil {
+				_, err = c.conn.Write(NewFrameText(false, []byte("more")))
+				<-time.After(time.Second)
+			}
+			assert.ErrorIs(t, <-closed, errNoAnswer)
+		})
+	})
+	t.Run("a server that keeps TCP open after the closing handshake is given up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			quit := make(chan bool, 1)
+			cl := &Client{HandleQuit: func() { quit <- true }}
+			c := inMemory(t, cl)
+			start := time.Now()
+			c.send(NewFrameClose(false, StatusGone, []byte("bye")))
+			code, reason := c.readClose()
+			assert.Equal(t, CloseCode(StatusGone), code)
+			assert.Equal(t, "bye", reason)
+			<-quit
+			assert.Equal(t, maxDrainTime, time.Since(start))
+			assert.Equal(t, &CloseError{Code: StatusGone, Reason: "bye"}, cl.Err())
+		})
+	})
+	t.Run("a server that takes data slowly is kept", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cl := &Client{PingInterval: time.Hour} // a Ping would wait for a mutex, for which time does not go on
+			c := inMemory(t, cl)
+			payload := make([]byte, 10*clientWriteSize)
+			start, sent := time.Now(), make(chan error, 1)
+			go func() { sent <- cl.SendBin(payload) }()
+			buf := make([]byte, clientWriteSize)
+			for left := len(payload) + maxHeader; left > 0; {
+				n, err := io.ReadFull(c.conn, buf[:min(len(buf), left)])
+				require.NoError(t, err)
+				left -= n
+				<-time.After(defaultWriteTimeout - time.Second)
+			}
+			assert.NoError(t, <-sent)
+			assert.Greater(t, time.Since(start), 5*defaultWriteTimeout)
+			cl.Quit()
+		})
+	})
+	t.Run("a server that takes nothing for 10 seconds is given up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cl := new(Client)
+			inMemory(t, cl)
+			start := time.Now()
+			assert.ErrorIs(t, cl.SendText([]byte("hello")), ErrWriteTimeout)
+			assert.Equal(t, defaultWriteTimeout, time.Since(start))
+			synctest.Wait()
+			assert.ErrorIs(t, cl.Err(), ErrWriteTimeout)
+		})
+	})
+}
+
+func TestLink_pong(t *testing.T) {
+	t.Run("a ping is answered with its payload", func(t *testing.T) {
+		checkGoroutines(t)
+		c := scriptedOpen(t, new(Client))
+		for _, size := range []int{0, 1, 124, 125} {
+			payload := []byte(strings.Repeat("p", size))
+			c.send(NewFramePing(false, payload))
+			f := c.read()
+			assert.Equal(t, OpcodePong, f.opcode)
+			assert.Equal(t, payload, f.payload)
+		}
+	})
+	t.Run("of many pings the last is answered, and those that are answered are in order", func(t *testing.T) {
+		checkGoroutines(t)
+		const count = 2000
+		c := scriptedOpen(t, new(Client))
+		var pings []byte
+		for i := range count {
+			pings = append(pings, NewFramePing(false, binary.BigEndian.AppendUint32(nil, uint32(i)))...)
+		}
+		c.send(pings)
+		for last := -1; last < count-1; {
+			f := c.read()
+			require.Equal(t, OpcodePong, f.opcode)
+			require.Len(t, f.payload, 4)
+			answered := int(binary.BigEndian.Uint32(f.payload))
+			require.Greater(t, answered, last)
+			last = answered
+		}
+	})
+	t.Run("pings are answered while a handler blocks, and inside a fragmented message", func(t *testing.T) {
+		checkGoroutines(t)
+		release := make(chan bool)
+		c := scriptedOpen(t, &Client{HandleText: func(*Client, *Frame) error {
+			<-release
+			return nil
+		}})
+		defer close(release)
+		c.send(NewFrameText(false, []byte("block")))
+		c.send([]byte{0x01, 1, 'a'})
+		for _, payload := range []string{"one", "two"} {
+			c.send(NewFramePing(false, []byte(payload)))
+			f := c.read()
+			assert.Equal(t, OpcodePong, f.opcode)
+			assert.Equal(t, payload, string(f.payload))
+		}
+	})
+}
+
+func TestLink_handlers(t *testing.T) {
+	t.Run("fragments are joined, control frames between them are handled at once", func(t *testing.T) {
+		checkGoroutines(t)
+		got := make(chan *Frame, 2)
+		handle := func(_ *Client, f *Frame) error {
+			got <- f
+			return nil
+		}
+		c := scriptedOpen(t, &Client{HandleText: handle, HandleRsvControl: handle})
+		c.send([]byte{0x01, 3, 'a', 0xE2, 0x82, 0x8B, 2, 'r', 's', 0x80, 1, 0xAC})
+		f := scriptedWait(t, got)
+		assert.Equal(t, OpcodeControlRsvB, f.Opcode())
+		assert.Equal(t, "rs", string(f.Payload()))
+		f = scriptedWait(t, got)
+		assert.Equal(t, OpcodeText, f.Opcode())
+		assert.Equal(t, "a€", string(f.Payload()))
+		assert.True(t, f.IsFinal() && f.IsComplete() && !f.IsMasked())
+	})
+	t.Run("without handlers messages are dropped", func(t *testing.T) {
+		checkGoroutines(t)
+		c := scriptedOpen(t, new(Client))
+		c.send(append(NewFrameText(false, []byte("a")), NewFrameBin(false, []byte("b"))...))
+		c.send(NewFramePing(false, nil))
+		assert.Equal(t, OpcodePong, c.read().opcode)
+	})
+	t.Run("slow handlers hold up reading, and no message is lost", func(t *testing.T) {
+		checkGoroutines(t)
+		const count = 500
+		started, release, got := make(chan bool, 1), make(chan bool), make(chan int, count)
+		c := scriptedOpen(t, &Client{HandleBin: func(_ *Client, f *Frame) error {
+			select {
+			case started <- true:
+			default:
+			}
+			<-release
+			got <- int(binary.BigEndian.Uint32(f.Payload()))
+			return nil
+		}})
+		for i := range count {
+			c.send(NewFrameBin(false, binary.BigEndian.AppendUint32(nil, uint32(i))))
+			c.send(NewFrameBin(false, append(binary.BigEndian.AppendUint32(nil, uint32(i)), make([]byte, 1000)...)))
+		}
+		scriptedWait(t, started)
+		close(release)
+		for i := range count {
+			require.Equal(t, i, scriptedWait(t, got))
+			require.Equal(t, i, scriptedWait(t, got))
+		}
+	})
+	t.Run("what came before the server's Close is handled, then HandleQuit is called", func(t *testing.T) {
+		checkGoroutines(t)
+		var got []string
+		quit := make(chan bool, 1)
+		cl := &Client{
+			HandleText: func(_ *Client, f *Frame) error {
+				got = append(got, string(f.Payload()))
+				return nil
+			},
+			HandleQuit: func() { quit <- true },
+		}
+		var packet []byte
+		for _, text := range []string{"one", "two", "three"} {
+			packet = append(packet, NewFrameText(false, []byte(text))...)
+		}
+		c := scriptedOpen(t, cl, append(packet, NewFrameClose(false, 4000, []byte("enough"))...)...)
+		code, reason := c.readClose()
+		assert.Equal(t, CloseCode(4000), code)
+		assert.Equal(t, "enough", reason)
+		c.conn.Close()
+		scriptedWait(t, quit)
+		assert.Equal(t, []string{"one", "two", "three"}, got)
+		assert.Equal(t, &CloseError{Code: 4000, Reason: "enough"}, cl.Err())
+	})
+	for name, test := range map[string]struct {
+		handler ClientHandler
+		reason  string
+	}{
+		"an error of a handler closes the connection": {func(*Client, *Frame) error { return errors.New("no such thing") }, "no such thing"},
+		"a panic of a handler closes the connection":  {func(*Client, *Frame) error { panic("boom") }, "handler panicked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkGoroutines(t)
+			calls, quit := 0, make(chan bool, 2)
+			cl := &Client{Logger: slog.New(slog.DiscardHandler), HandleQuit: func() { quit <- true }}
+			cl.HandleText = func(cl *Client, f *Frame) error {
+				calls++
+				return test.handler(cl, f)
+			}
+			c := scriptedOpen(t, cl, append(NewFrameText(false, nil), NewFrameText(false, nil)...)...)
+			code, reason := c.readClose()
+			assert.Equal(t, CloseCode(StatusBadRequest), code)
+			assert.Equal(t, test.reason, reason)
+			c.send(NewFrameClose(false, code, nil))
+			c.conn.Close()
+			scriptedWait(t, quit)
+			assert.Equal(t, 1, calls, "no handler is called after one that failed")
+			assert.Equal(t, &CloseError{Code: StatusBadRequest, Reason: test.reason}, cl.Err())
+		})
+	}
+	t.Run("HandleQuit comes after the last handler", func(t *testing.T) {
+		checkGoroutines(t)
+		started, release, quit := make(chan bool), make(chan bool), make(chan bool, 1)
+		returned := false
+		cl := &Client{
+			HandleText: func(*Client, *Frame) error {
+				started <- true
+				<-release
+				returned = true
+				return nil
+			},
+			HandleQuit: func() { quit <- returned },
+		}
+		scriptedOpen(t, cl, NewFrameText(false, nil)...)
+		scriptedWait(t, started)
+		cl.Quit()
+		assert.Empty(t, quit)
+		close(release)
+		assert.True(t, scriptedWait(t, quit))
+	})
+}
+
+func TestLink_breaches(t *testing.T) {
+	frame := func(bytes ...byte) []byte { return bytes }
+	long := func(first byte, length uint64) []byte {
+		return binary.BigEndian.AppendUint64([]byte{first, 127}, length)
+	}
+	for _, test := range []struct {
+		name   string
+		packet []byte
+		code   CloseCode
+	}{
+		{"a masked text", NewFrameText(true, []byte("hello")), StatusBadRequest},
+		{"a masked ping", NewFramePing(true, nil), StatusBadRequest},
+		{"a masked Close", NewFrameClose(true, StatusNormal, nil), StatusBadRequest},
+		{"RSV1 without an extension", frame(0xC1, 0), StatusBadRequest},
+		{"RSV2 without an extension", frame(0xA1, 0), StatusBadRequest},
+		{"RSV3 without an extension", frame(0x91, 0), StatusBadRequest},
+		{"a reserved data opcode", frame(0x83, 0), StatusBadRequest},
+		{"a reserved control opcode without a handler", frame(0x8B, 0), StatusBadRequest},
+		{"a fragmented ping", frame(0x09, 0), StatusBadRequest},
+		{"a ping of 126 bytes", frame(0x89, 126, 0, 126), StatusBadRequest},
+		{"a continuation without a start", frame(0x80, 0), StatusBadRequest},
+		{"a message inside a fragmented one", frame(0x01, 0, 0x81, 0), StatusBadRequest},
+		{"a length in 2 bytes that fits into one", frame(0x82, 126, 0, 125), StatusBadRequest},
+		{"a length in 8 bytes that fits into two", long(0x82, 65535), StatusBadRequest},
+		{"a length with its top bit set", long(0x82, 1<<63), StatusBadRequest},
+		{"text that is not UTF-8", NewFrameText(false, []byte("\xFF")), StatusInvalidData},
+		{"text that ends inside a character", NewFrameText(false, []byte("\xE2\x82")), StatusInvalidData},
+		{"a fragment that cannot become UTF-8", frame(0x01, 2, 0xC0, 0x80), StatusInvalidData},
+		{"a message one byte above the limit", long(0x82, 1<<17+1), StatusRequestEntityTooLarge},
+		{"fragments that are one byte above the limit together", append(append(long(0x02, 1<<17), make([]byte, 1<<17)...),
+			0x80, 1), StatusRequestEntityTooLarge},
+		{"more fragments than allowed", frame(0x02, 0, 0, 0, 0, 0, 0, 0, 0x80, 0), StatusRequestEntityTooLarge},
+		{"a Close of one byte", frame(0x88, 1, 3), StatusBadRequest},
+		{"a Close code that must not be on the wire", frame(0x88, 2, 1005>>8, 1005&0xFF), StatusBadRequest},
+		{"a Close code of 0", frame(0x88, 2, 0, 0), StatusBadRequest},
+		{"a Close code of 5000", frame(0x88, 2, 5000>>8, 5000&0xFF), StatusBadRequest},
+		{"a Close reason that is not UTF-8", frame(0x88, 3, 1000>>8, 1000&0xFF, 0xFF), StatusBadRequest},
+	} {
+		t.Run(fmt.Sprintf("%s closes with %d", test.name, test.code), func(t *testing.T) {
+			checkGoroutines(t)
+			got, quit := make(chan string, 1), make(chan bool, 2)
+			cl := &Client{
+				MaxMessageSize: 1 << 17,
+				MaxFragments:   4,
+				HandleText: func(_ *Client, f *Frame) error {
+					got <- string(f.Payload())
+					return nil
+				},
+				HandleQuit: func() { quit <- true },
+			}
+			c := scriptedOpen(t, cl)
+			c.send(NewFrameText(false, []byte("before")))
+			c.send(test.packet)
+			code, reason := c.readClose()
+			assert.Equal(t, test.code, code)
+			assert.NotEmpty(t, reason)
+			c.send(NewFrameText(false, []byte("after")))
+			c.conn.Close()
+			scriptedWait(t, quit)
+			assert.Equal(t, "before", scriptedWait(t, got))
+			assert.Empty(t, got)
+			assert.Equal(t, &CloseError{Code: test.code, Reason: reason}, cl.Err())
+			assert.ErrorIs(t, cl.Err(), ErrConnClosed)
+			assert.ErrorIs(t, cl.Err(), net.ErrClosed)
+			assert.Empty(t, quit)
+		})
+	}
+	t.Run("limits themselves are allowed", func(t *testing.T) {
+		checkGoroutines(t)
+		sizes := make(chan int, 3)
+		c := scriptedOpen(t, &Client{MaxMessageSize: 1 << 17, MaxFragments: 4, HandleBin: func(_ *Client, f *Frame) error {
+			sizes <- len(f.Payload())
+			return nil
+		}})
+		for _, size := range []int{1<<17 - 1, 1 << 17} {
+			c.send(NewFrameBin(false, make([]byte, size)))
+			assert.Equal(t, size, scriptedWait(t, sizes))
+		}
+		c.send([]byte{0x02, 0, 0, 0, 0, 0, 0x80, 0})
+		assert.Equal(t, 0, scriptedWait(t, sizes))
+	})
+	t.Run("a server that goes on after a breach is cut off", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 1)
+		c := scriptedOpen(t, &Client{HandleQuit: func() { quit <- true }}, 0x80, 0)
+		c.readClose()
+		var err error
+		for err == nil {
+			_, err = c.conn.Write(make([]byte, 4096))
+		}
+		scriptedWait(t, quit)
+	})
+	t.Run("a frame that claims 1 GiB costs no memory before it arrives", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 1)
+		cl := &Client{MaxMessageSize: 2 << 30, HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		c.send(append(long(0x82, 1<<30), "start"...))
+		c.conn.Close()
+		scriptedWait(t, quit)
+		runtime.ReadMemStats(&after)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+	})
+}
+
+func TestLink_serverClose(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		packet []byte
+		code   CloseCode
+		reason string
+		err    error
+	}{
+		{"code and reason are echoed", NewFrameClose(false, StatusForbidden, []byte("günstig")), StatusForbidden, "günstig",
+			&CloseError{Code: StatusForbidden, Reason: "günstig"}},
+		{"a code without reason is echoed", NewFrameClose(false, 3000, nil), 3000, "", &CloseError{Code: 3000}},
+		{"the longest reason is echoed", NewFrameClose(false, 4999, []byte(strings.Repeat("r", 123))), 4999,
+			strings.Repeat("r", 123), &CloseError{Code: 4999, Reason: strings.Repeat("r", 123)}},
+		{"an empty Close is answered with 1000", []byte{0x88, 0}, StatusNormal, "", &CloseError{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			checkGoroutines(t)
+			checkDescriptors(t)
+			quit := make(chan bool, 2)
+			cl := &Client{HandleQuit: func() { quit <- true }}
+			c := scriptedOpen(t, cl, test.packet...)
+			code, reason := c.readClose()
+			assert.Equal(t, test.code, code)
+			assert.Equal(t, test.reason, reason)
+			c.conn.Close()
+			scriptedWait(t, quit)
+			assert.Equal(t, test.err, cl.Err())
+			assert.Empty(t, quit)
+			assert.NoError(t, cl.Close())
+		})
+	}
+	t.Run("an end without Close is told", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 1)
+		cl := &Client{HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		c.conn.Close()
+		scriptedWait(t, quit)
+		assert.ErrorIs(t, cl.Err(), ErrConnClosed)
+		assert.ErrorIs(t, cl.Err(), net.ErrClosed)
+	})
+}
+
+func TestLink_close(t *testing.T) {
+	// answerClose reads the client's only Close frame and answers it.
+	answerClose := func(t *testing.T, c *scriptedConn) {
+		t.Helper()
+		code, _ := c.readClose()
+		assert.Equal(t, StatusNormal, code)
+		c.send(NewFrameClose(false, code, nil))
+		c.readEnd()
+	}
+	t.Run("Close sends 1000 and waits for the answer", func(t *testing.T) {
+		checkGoroutines(t)
+		checkDescriptors(t)
+		quit, closed := make(chan bool, 2), make(chan error, 1)
+		cl := &Client{HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		go func() { closed <- cl.Close() }()
+		code, _ := c.readClose()
+		assert.Equal(t, StatusNormal, code)
+		assert.Empty(t, closed)
+		c.send(NewFrameClose(false, code, nil))
+		assert.NoError(t, scriptedWait(t, closed))
+		scriptedWait(t, quit)
+		assert.NoError(t, cl.Close())
+		cl.Quit()
+		assert.Empty(t, quit)
+		assert.NoError(t, cl.Err())
+	})
+	t.Run("many Closes at once are one", func(t *testing.T) {
+		checkGoroutines(t)
+		quit, closed := make(chan bool, 8), make(chan error, 8)
+		cl := &Client{HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		for range cap(closed) {
+			go func() { closed <- cl.Close() }()
+		}
+		answerClose(t, c)
+		for range cap(closed) {
+			assert.NoError(t, scriptedWait(t, closed))
+		}
+		scriptedWait(t, quit)
+		assert.Empty(t, quit)
+	})
+	t.Run("Close, Quit and sends at once end in one HandleQuit", func(t *testing.T) {
+		checkGoroutines(t)
+		checkDescriptors(t)
+		for range 50 {
+			quit := make(chan bool, 8)
+			cl := &Client{HandleQuit: func() { quit <- true }}
+			c := scriptedOpen(t, cl)
+			var group sync.WaitGroup
+			for i := range 8 {
+				group.Go(func() {
+					switch i % 4 {
+					case 0:
+						cl.Close()
+					case 1:
+						cl.Quit()
+					default:
+						cl.SendText([]byte("hello"))
+					}
+				})
+			}
+			go func() { // answers a Close that comes in time
+				for {
+					f, err := scriptedRead(c.in)
+					if err != nil {
+						return
+					}
+					if f.opcode == OpcodeClose {
+						c.conn.Write(NewFrameClose(false, StatusNormal, nil))
+					}
+				}
+			}()
+			group.Wait()
+			scriptedWait(t, quit)
+			assert.Empty(t, quit)
+			assert.NoError(t, cl.Err())
+			c.conn.Close()
+		}
+	})
+	t.Run("Quit ends a Close that waits", func(t *testing.T) {
+		checkGoroutines(t)
+		closed := make(chan error, 1)
+		cl := new(Client)
+		c := scriptedOpen(t, cl)
+		go func() { closed <- cl.Close() }()
+		c.readClose()
+		cl.Quit()
+		scriptedWait(t, closed)
+		c.readEnd()
+	})
+	t.Run("Quit sends nothing", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 2)
+		cl := &Client{HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		cl.Quit()
+		cl.Quit()
+		c.readEnd()
+		scriptedWait(t, quit)
+		assert.Empty(t, quit)
+		assert.NoError(t, cl.Err())
+	})
+	for name, end := range map[string]func(cl *Client) error{
+		"Close works in a handler":       (*Client).Close,
+		"Close works in a handler twice": func(cl *Client) error { return errors.Join(cl.Close(), cl.Close()) },
+		"Quit works in a handler": func(cl *Client) error {
+			cl.Quit()
+			cl.Quit()
+			return nil
+		},
+		"an error after Quit is no matter": func(cl *Client) error {
+			cl.Quit()
+			return errors.New("late")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkGoroutines(t)
+			calls, quit := 0, make(chan bool, 2)
+			cl := &Client{HandleQuit: func() { quit <- true }}
+			cl.HandleText = func(cl *Client, _ *Frame) error {
+				calls++
+				return end(cl)
+			}
+			c := scriptedOpen(t, cl, slices.Repeat(NewFrameText(false, nil), 3)...)
+			if strings.HasPrefix(name, "Close") {
+				answerClose(t, c)
+			} else {
+				c.readEnd()
+			}
+			scriptedWait(t, quit)
+			assert.Equal(t, 1, calls, "messages that wait are dropped")
+			assert.Empty(t, quit)
+			assert.NoError(t, cl.Err())
+		})
+	}
+	t.Run("Close and Quit work in HandleQuit", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan error, 2)
+		cl := new(Client)
+		cl.HandleQuit = func() {
+			cl.Quit()
+			quit <- cl.Close()
+		}
+		scriptedOpen(t, cl).conn.Close()
+		assert.NoError(t, scriptedWait(t, quit))
+		assert.Empty(t, quit)
+	})
+	t.Run("data after Close is discarded", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 1)
+		called := make(chan bool, 8)
+		handle := func(*Client, *Frame) error {
+			called <- true
+			return nil
+		}
+		cl := &Client{HandleText: handle, HandleBin: handle, HandleRsvControl: handle, HandleQuit: func() { quit <- true }}
+		c := scriptedOpen(t, cl)
+		go cl.Close()
+		c.readClose()
+		c.send(NewFrameText(false, []byte("late")))
+		c.send(NewFrameBin(false, make([]byte, 100_000)))
+		c.send(NewFrame(OpcodeControlRsvC, false, nil))
+		c.send(NewFrameClose(false, StatusNormal, nil))
+		c.readEnd()
+		scriptedWait(t, quit)
+		assert.Empty(t, called)
+	})
+	t.Run("Close works while a handler blocks and reading is held up", func(t *testing.T) {
+		checkGoroutines(t)
+		started, release, quit, closed := make(chan bool), make(chan bool), make(chan bool, 1), make(chan error, 1)
+		calls := 0
+		cl := &Client{
+			HandleBin: func(*Client, *Frame) error {
+				calls++
+				started <- true
+				<-release
+				return nil
+			},
+			HandleQuit: func() { quit <- true },
+		}
+		c := scriptedOpen(t, cl)
+		c.send(slices.Repeat(NewFrameBin(false, make([]byte, 1000)), 200))
+		scriptedWait(t, started)
+		go func() { closed <- cl.Close() }()
+		answerClose(t, c)
+		assert.NoError(t, scriptedWait(t, closed), "Close does not wait for a handler")
+		assert.Empty(t, quit)
+		close(release)
+		scriptedWait(t, quit)
+		assert.Equal(t, 1, calls)
+	})
+	t.Run("Close behind a write that the server does not take is told", func(t *testing.T) {
+		checkGoroutines(t)
+		sent, closed := make(chan error, 1), make(chan error, 1)
+		cl := &Client{WriteTimeout: 200 * time.Millisecond}
+		c := scriptedOpen(t, cl)
+		go func() { sent <- cl.SendBin(make([]byte, 64<<20)) }()
+		_, err := c.in.Peek(1) // the write has begun
+		require.NoError(t, err)
+		go func() { closed <- cl.Close() }()
+		assert.ErrorIs(t, scriptedWait(t, sent), ErrConnClosed)
+		err = scriptedWait(t, closed)
+		if err != nil { // nil where the write was given up before Close was called
+			assert.ErrorIs(t, err, errNoAnswer)
+		}
+	})
+	t.Run("Close works on a connection that the server is closing", func(t *testing.T) {
+		checkGoroutines(t)
+		cl := new(Client)
+		c := scriptedOpen(t, cl, NewFrameClose(false, StatusGone, nil)...)
+		c.readClose()
+		closed := make(chan error, 1)
+		go func() { closed <- cl.Close() }()
+		c.conn.Close()
+		assert.NoError(t, scriptedWait(t, closed))
+	})
+}
