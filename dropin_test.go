@@ -1,0 +1,136 @@
+package websocket
+
+import (
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// dropInPath is the import path that this package takes over in the program of testdata/dropin.
+const dropInPath = "github.com/shuLhan/share/lib/websocket"
+
+// TestDropIn runs a program that was written for the replaced package and gets this one by its go.mod alone, and checks that
+// the program leaves out nothing of the documented API.
+func TestDropIn(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the program runs a server")
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("there is no go command")
+	}
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	dir := t.TempDir() // the go command may write to go.mod and go.sum
+	for name, source := range map[string]string{
+		"main.go": "testdata/dropin/main.go", "go.mod": "testdata/dropin/go.mod", "go.sum": "go.sum",
+	} {
+		content, err := os.ReadFile(filepath.FromSlash(source))
+		require.NoError(t, err)
+		text := strings.Replace(string(content), "=> ../..", fmt.Sprintf("=> %q", root), 1)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	// inDir runs the go command there and returns what it prints.
+	inDir := func(t *testing.T, args ...string) string {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		require.NoError(t, err, "%s", stderr.String())
+		return string(out)
+	}
+	t.Run("the program runs with this package in the place of the original", func(t *testing.T) {
+		assert.Equal(t, "ok\n", inDir(t, "run", "."))
+	})
+	t.Run("the program uses every declaration of the documented API", func(t *testing.T) {
+		documented, err := os.ReadFile("testdata/dropin/api.txt")
+		require.NoError(t, err)
+		exports := inDir(t, "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", ".")
+		pkg, used := usedNames(t, filepath.Join(dir, "main.go"), exports)
+		exported := make(map[string]bool)
+		for _, name := range memberNames(pkg) {
+			exported[name] = true
+		}
+		for name := range strings.FieldsSeq(string(documented)) {
+			assert.True(t, exported[name], "%s is not exported", name)
+			assert.True(t, used[name], "%s is not used", name)
+		}
+	})
+}
+
+// usedNames returns the package that a program imports by dropInPath, and what the program uses of it: "Name" for declarations,
+// "Type.Name" for fields and methods. exports has the file of each dependency's export data, by import path.
+func usedNames(t *testing.T, program, exports string) (pkg *types.Package, used map[string]bool) {
+	t.Helper()
+	files := make(map[string]string)
+	for line := range strings.Lines(exports) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		files[path] = file
+	}
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, program, nil, 0)
+	require.NoError(t, err)
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+		return os.Open(files[path])
+	})}
+	main, err := config.Check("main", fset, []*ast.File{file}, info)
+	require.NoError(t, err)
+	for _, imported := range main.Imports() {
+		if imported.Path() == dropInPath {
+			pkg = imported
+		}
+	}
+	require.NotNil(t, pkg)
+	names, used := memberNames(pkg), make(map[string]bool)
+	for _, object := range info.Uses {
+		if name, ok := names[object]; ok {
+			used[name] = true
+		}
+	}
+	return pkg, used
+}
+
+// memberNames names the exported declarations of a package, with the fields and methods of its types.
+func memberNames(pkg *types.Package) map[types.Object]string {
+	names := make(map[types.Object]string)
+	for _, name := range pkg.Scope().Names() {
+		object := pkg.Scope().Lookup(name)
+		if !object.Exported() {
+			continue
+		}
+		names[object] = name
+		named, ok := object.Type().(*types.Named)
+		if _, isType := object.(*types.TypeName); !ok || !isType {
+			continue
+		}
+		for method := range named.Methods() {
+			if method.Exported() {
+				names[method] = name + "." + method.Name()
+			}
+		}
+		if fields, ok := named.Underlying().(*types.Struct); ok {
+			for field := range fields.Fields() {
+				if field.Exported() {
+					names[field] = name + "." + field.Name()
+				}
+			}
+		}
+	}
+	return names
+}
