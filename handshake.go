@@ -445,7 +445,7 @@ func appendRequest(dst []byte, target, host string, header http.Header) (request
 func checkAccept(head []byte, key string, offered http.Header) (http.Header, error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	version, status, ok := strings.Cut(string(line), " ")
-	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
+	if !ok || version != "HTTP/1.1" || !isFieldValue(status) {
 		return nil, errors.New("websocket: malformed status line")
 	}
 	code, _, _ := strings.Cut(status, " ")

@@ -1,0 +1,210 @@
+package websocket
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The rules of the protocol are in rfc6455_test.go. Here is what the endpoint promises besides.
+
+func TestEndpointSizesAndChunks(t *testing.T) {
+	for _, size := range coreSizes {
+		for _, fromClient := range []bool{true, false} {
+			for _, chunk := range []int{1, 2, 3, 7, 125, 126, 4096, 65535, 65536, 1 << 20} {
+				if chunk < 7 && size > 1000 && size != 65536 { // one of that size is enough
+					continue
+				}
+				t.Run(fmt.Sprintf("%d bytes in reads of %d, from the client %v", size, chunk, fromClient), func(t *testing.T) {
+					payload := corePayload(size)
+					p := &protocol{maxMessage: uint64(size), maxFragments: 2, fromClient: fromClient}
+					whole := NewFrameText(fromClient, payload)
+					parts := append(rfcFrame(0x02, string(payload[:size/3]))(fromClient), rfcFrame(0x80, string(payload[size/3:]))(fromClient)...)
+					r := rfcRead(t, p, rfcEach(append(whole, parts...), chunk)...)
+					require.Nil(t, r.err)
+					require.Len(t, r.events, 2)
+					assert.True(t, rfcText(string(payload)) == r.events[0])
+					assert.True(t, rfcBin(string(payload)) == r.events[1])
+					assert.Nil(t, r.ep.partial)
+				})
+			}
+		}
+	}
+}
+
+func TestEndpointHeaderSplits(t *testing.T) {
+	for _, size := range []int{0, 125, 126, 65535, 65536} {
+		for _, fromClient := range []bool{true, false} {
+			t.Run(fmt.Sprintf("the header of %d bytes cut at any two places, from the client %v", size, fromClient), func(t *testing.T) {
+				payload := corePayload(size)
+				p := &protocol{maxMessage: uint64(size), maxFragments: 1, fromClient: fromClient}
+				in := NewFrameBin(fromClient, payload)
+				for first := range min(maxHeader+2, len(in)) {
+					for second := first; second < min(maxHeader+2, len(in)); second++ {
+						r := rfcRead(t, p, in[:first], in[first:second], in[second:])
+						require.Nil(t, r.err)
+						require.Len(t, r.events, 1)
+						require.True(t, rfcBin(string(payload)) == r.events[0], "cut at %d and %d", first, second)
+						require.Nil(t, r.ep.partial)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestEndpointLimits(t *testing.T) {
+	for _, limit := range []uint64{1, 125, 126, 65535, 65536, 16 << 20} {
+		for _, over := range []int{-1, 0, 1} {
+			size := limit + uint64(over)
+			t.Run(fmt.Sprintf("a header of %d bytes with a limit of %d", size, limit), func(t *testing.T) {
+				p := &protocol{maxMessage: limit, maxFragments: 1}
+				head := rfcHead(0x82, lengthFieldSize(size), size)(false)
+				r := rfcRead(t, p, head)
+				if over == 1 {
+					assert.Same(t, errMessageTooLarge, r.err)
+					assert.Nil(t, r.ep.partial)
+					return
+				}
+				assert.Nil(t, r.err)
+				if size > 0 {
+					require.NotNil(t, r.ep.partial)
+					assert.Zero(t, cap(r.ep.partial.message), "memory for a length that is only claimed")
+				}
+			})
+		}
+	}
+}
+
+func TestEndpointMemory(t *testing.T) {
+	t.Run("it grows with what arrives, whatever the header claims", func(t *testing.T) {
+		const claim = 16 << 20
+		for _, first := range []byte{0x82, 0x81, 0x02} {
+			p := &protocol{maxMessage: claim, maxFragments: 1}
+			r := rfcRead(t, p, rfcHead(first, 9, claim)(false))
+			for i := range 3000 {
+				r.feed([]byte("x"))
+				require.LessOrEqual(t, cap(r.ep.partial.message), 2*(i+1))
+			}
+		}
+	})
+	t.Run("the last frame of a message makes it no larger than it will be", func(t *testing.T) {
+		p := &protocol{maxMessage: 1000, maxFragments: 1}
+		in := NewFrameBin(false, corePayload(1000))
+		for cut := 500; cut < len(in); cut++ {
+			r := rfcRead(t, p, in[:cut])
+			assert.LessOrEqual(t, cap(r.ep.partial.message), 1000)
+		}
+	})
+	t.Run("a message of one read is copied once, to its size", func(t *testing.T) {
+		var ep endpoint
+		in := NewFrameText(true, []byte("Hello"))
+		ev, n, err := ep.next(&protocol{maxMessage: 5, maxFragments: 1, fromClient: true}, in)
+		require.Nil(t, err)
+		require.Equal(t, len(in), n)
+		assert.Equal(t, 5, cap(ev.payload))
+		clear(in)
+		assert.Equal(t, "Hello", string(ev.payload), "the payload belongs to the receiver")
+	})
+	t.Run("a message's payload stays when the next one comes", func(t *testing.T) {
+		p := &protocol{maxMessage: 100, maxFragments: 10}
+		var ep endpoint
+		var payloads [][]byte
+		for i := range 5 {
+			in := append([]byte{0x01, 1, 'a' + byte(i)}, 0x80, 1, '!')
+			for _, piece := range rfcEach(in, 2) {
+				ev, _, err := ep.next(p, piece)
+				require.Nil(t, err)
+				if ev.kind == eventMessage {
+					payloads = append(payloads, ev.payload)
+				}
+				clear(piece)
+			}
+		}
+		assert.Equal(t, "a!b!c!d!e!", string(bytes.Join(payloads, nil)))
+	})
+	t.Run("a long row of small fragments costs what it holds", func(t *testing.T) {
+		const fragments = 5000
+		p := &protocol{maxMessage: fragments, maxFragments: fragments}
+		r := rfcRead(t, p, []byte{0x02, 1, 'f'}, bytes.Repeat([]byte{0x00, 1, 'f'}, fragments-2))
+		require.Nil(t, r.err)
+		assert.Len(t, r.ep.partial.message, fragments-1)
+		r.feed([]byte{0x80, 1, 'f'})
+		require.Len(t, r.events, 1)
+		assert.True(t, rfcBin(strings.Repeat("f", fragments)) == r.events[0])
+	})
+}
+
+func TestEndpointMixedRun(t *testing.T) {
+	t.Run("a long conversation is the same for every size of read", func(t *testing.T) {
+		for _, fromClient := range []bool{true, false} {
+			var in []byte
+			var want []rfcEvent
+			for i := range 40 {
+				payload := string(corePayload(i * 5))
+				in = append(in, rfcFrame(0x01, payload)(fromClient)...)
+				in = append(in, rfcFrame(0x89, payload[:min(len(payload), 125)])(fromClient)...)
+				in = append(in, rfcFrame(0x80, "é")(fromClient)...)
+				in = append(in, rfcFrame(0x82, payload)(fromClient)...)
+				want = append(want, rfcPing(payload[:min(len(payload), 125)]), rfcText(payload+"é"), rfcBin(payload))
+			}
+			in = append(in, rfcClose(1001, "bye")(fromClient)...)
+			want = append(want, rfcClosed(1001, "bye"))
+			p := &protocol{maxMessage: 1 << 10, maxFragments: 2, fromClient: fromClient}
+			for chunk := 1; chunk < 600; chunk++ {
+				r := rfcRead(t, p, rfcEach(in, chunk)...)
+				require.Nil(t, r.err)
+				require.Equal(t, want, r.events, "reads of %d", chunk)
+			}
+		}
+	})
+}
+
+func TestValidPrefix(t *testing.T) {
+	cases := []struct {
+		name string
+		in   string
+		n    int
+		ok   bool
+	}{
+		{"nothing is a prefix", "", 0, true},
+		{"whole characters are taken", "aé€😀", 10, true},
+		{"the first of two bytes is left", "a\xc3", 1, true},
+		{"two of three bytes are left", "a\xe2\x82", 1, true},
+		{"three of four bytes are left", "a\xf0\x9f\x98", 1, true},
+		{"continuation bytes alone fail", "\x80\x80\x80", 3, false},
+		{"four continuation bytes fail", "\x80\x80\x80\x80", 4, false},
+		{"a wrong second byte fails although more could come", "\xe0\x80", 2, false},
+		{"a wrong byte in the middle fails", "a\xffb", 3, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n, ok := validPrefix([]byte(c.in))
+			assert.Equal(t, c.ok, ok)
+			if ok {
+				assert.Equal(t, c.n, n)
+			}
+		})
+	}
+}
+
+func TestProtocolErrorCodes(t *testing.T) {
+	t.Run("each breach has the close code of RFC 6455 section 7.4.1", func(t *testing.T) {
+		for code, errs := range map[CloseCode][]*protocolError{
+			1002: {errReservedBits, errReservedOpcode, errLengthForm, errLengthRange, errNotMasked, errMasked, errNoStart, errInterleaved,
+				errControlFragment, errControlLength, errCloseShort, errCloseCode, errCloseReason},
+			1007: {errNotUTF8},
+			1009: {errMessageTooLarge, errTooManyFragments},
+		} {
+			for _, err := range errs {
+				assert.Equal(t, code, err.code, err.text)
+				assert.True(t, err.code.onWire())
+				assert.NotEmpty(t, err.text)
+			}
+		}
+	})
+}

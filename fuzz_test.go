@@ -1,0 +1,353 @@
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The seeds are in testdata/fuzz, with what once failed.
+
+func FuzzFrameRoundTrip(f *testing.F) {
+	f.Fuzz(func(t *testing.T, opcode byte, masked bool, payload []byte) {
+		op := Opcode(opcode & 0xF)
+		before := bytes.Clone(payload)
+		packet := NewFrame(op, masked, payload)
+		require.Equal(t, before, payload)
+
+		frames := Unpack(append(packet, packet...))
+		require.Equal(t, 2, frames.Len())
+		for _, frame := range frames.All() {
+			require.True(t, frame.IsComplete() && frame.IsFinal())
+			require.Equal(t, masked, frame.IsMasked())
+			require.Equal(t, op, frame.Opcode())
+			require.True(t, bytes.Equal(payload, frame.Payload()))
+		}
+		require.Equal(t, op, frames.Opcode())
+
+		for _, control := range [][]byte{NewFramePing(masked, payload), NewFramePong(masked, payload)} {
+			require.True(t, bytes.Equal(payload[:min(len(payload), maxControl)], Unpack(control).Payload()))
+		}
+		closing := Unpack(NewFrameClose(masked, StatusNormal, payload)).list[0]
+		require.LessOrEqual(t, len(closing.Payload()), maxControl)
+		require.True(t, bytes.HasPrefix(payload, closing.CloseReason()))
+		require.Equal(t, StatusNormal, closing.CloseCode())
+	})
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		before := bytes.Clone(packet)
+		frames := Unpack(packet)
+		require.Equal(t, before, packet)
+		if len(packet) == 0 {
+			require.Nil(t, frames)
+			return
+		}
+		rest := packet
+		for i, frame := range frames.All() {
+			last := i == frames.Len()-1
+			require.True(t, frame.IsComplete() || last, "an incomplete frame is the last")
+			require.Equal(t, len(frame.Payload()), cap(frame.Payload()))
+			require.Equal(t, Opcode(rest[0]&0xF), frame.Opcode())
+			h, n := parseHeader(rest)
+			if n == 0 {
+				require.True(t, last && !frame.IsComplete() && len(frame.Payload()) == 0)
+				rest = nil
+				continue
+			}
+			require.Equal(t, h, frame.head)
+			// Masked again, the payload is what the packet has at its place.
+			masked := coreMask(frame.Payload(), h.key, 0)
+			require.True(t, bytes.HasPrefix(rest[n:], masked))
+			rest = rest[n+len(masked):]
+		}
+		require.Empty(t, rest, "the frames cover the packet")
+	})
+}
+
+func FuzzEndpoint(f *testing.F) {
+	f.Fuzz(func(t *testing.T, in []byte, cut uint16, flags byte) {
+		if len(in) > 4<<10 {
+			return
+		}
+		limits := []uint64{1, 16, 126, 4 << 10}
+		p := &protocol{
+			maxMessage:      limits[flags&3],
+			maxFragments:    1 << (flags >> 2 & 3),
+			fromClient:      flags&0x10 != 0,
+			reservedControl: flags&0x20 != 0,
+			allowedRsv:      flags & bitRsv1,
+		}
+		at := int(cut) % (len(in) + 1)
+		whole := rfcRead(t, p, in)
+		for _, pieces := range [][][]byte{rfcEach(in, 1), rfcEach(in, int(cut)%31+2), {in[:at], in[at:]}} {
+			r := rfcRead(t, p, pieces...)
+			require.Equal(t, whole.events, r.events)
+			require.Same(t, whole.err, r.err)
+			require.Equal(t, whole.ep.ended, r.ep.ended)
+			require.Equal(t, whole.ep.partial == nil, r.ep.partial == nil)
+		}
+		fuzzCheckEvents(t, p, whole, in)
+	})
+}
+
+// fuzzCheckEvents holds what an endpoint made of an input against what Unpack makes of it.
+func fuzzCheckEvents(t *testing.T, p *protocol, r *rfcReader, in []byte) {
+	var want []rfcEvent
+	var message *rfcEvent
+	for _, frame := range Unpack(in).All() {
+		if len(want) == len(r.events) || !frame.IsComplete() {
+			break
+		}
+		if frame.IsControl() {
+			kind := map[Opcode]eventKind{OpcodePing: eventPing, OpcodePong: eventPong, OpcodeClose: eventClose}[frame.Opcode()]
+			event := rfcEvent{eventControl, frame.Opcode(), string(frame.Payload()), 0, frame.head.rsv}
+			switch kind {
+			case eventPing, eventPong:
+				event.kind = kind
+			case eventClose:
+				event.kind, event.code, event.payload = kind, frame.CloseCode(), string(frame.CloseReason())
+			}
+			want = append(want, event)
+			continue
+		}
+		if message == nil {
+			message = &rfcEvent{eventMessage, frame.Opcode(), "", 0, frame.head.rsv}
+		}
+		if message.payload += string(frame.Payload()); frame.IsFinal() {
+			want, message = append(want, *message), nil
+		}
+	}
+	got := r.events
+	if n := len(got); r.err != nil && n > 0 && got[n-1].kind == eventClose { // a close that breaks a rule has no content
+		got, want = got[:n-1], want[:min(n-1, len(want))]
+	}
+	require.Equal(t, len(want), len(got))
+	for i := range want {
+		require.Equal(t, want[i], got[i])
+		require.True(t, got[i].kind != eventMessage || uint64(len(got[i].payload)) <= p.maxMessage)
+		require.True(t, got[i].opcode != OpcodeText || strings.ToValidUTF8(got[i].payload, "") == got[i].payload)
+	}
+}
+
+func FuzzHandshake(f *testing.F) {
+	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
+		const maxSize, maxFields = 2 << 10, 20
+		fuzzRefusal(t, errors.New(string(in)))
+		at := int(cut) % (len(in) + 1)
+		scan := func(lengths ...int) (n int, err error) {
+			var s headerScanner
+			for _, length := range lengths {
+				if n, err = s.scan(in[:length], maxSize, maxFields); n != 0 || err != nil {
+					return n, err
+				}
+			}
+			return n, err
+		}
+		every := make([]int, 0, len(in)+1)
+		for i := range len(in) + 1 {
+			every = append(every, i)
+		}
+		n, err := scan(len(in))
+		for _, lengths := range [][]int{every, {at, len(in)}} {
+			m, err2 := scan(lengths...)
+			require.Equal(t, n, m)
+			require.Equal(t, err, err2)
+		}
+		if n == 0 {
+			if err != nil {
+				fuzzRefusal(t, err)
+			}
+			return
+		}
+		require.True(t, bytes.HasSuffix(in[:n], []byte("\r\n\r\n")))
+		checkAccept(in[:n], handshakeKey, nil) // must not panic
+
+		req, err := parseRequest(in[:n])
+		if err == nil {
+			err = req.check()
+		}
+		if err != nil {
+			fuzzRefusal(t, err)
+			return
+		}
+		fuzzAccepted(t, in[:n], req)
+	})
+}
+
+// fuzzRefusal holds the answer to a refused request to one status line and the fields of our own.
+func fuzzRefusal(t *testing.T, err error) {
+	answer := appendRefusal(nil, err)
+	res, body := handshakeResponse(t, answer)
+	require.Empty(t, body)
+	for name := range res.Header {
+		require.Contains(t, []string{"Content-Length", "Connection", "Upgrade", "Sec-Websocket-Version"}, name)
+	}
+	head := strings.Split(string(answer), "\r\n")
+	require.Len(t, head, len(res.Header)+3, "the status line, the fields, the empty line and nothing")
+	for _, line := range head {
+		require.True(t, isFieldValue(line) && !strings.Contains(line, "\t"))
+	}
+}
+
+// fuzzAccepted holds an accepted request to what net/http reads in it, and to itself once it is written anew.
+func fuzzAccepted(t *testing.T, head []byte, req *Handshake) {
+	head = bytes.TrimPrefix(head, []byte("\r\n"))
+	std, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	require.NoError(t, err, "net/http refuses what is accepted: %q", head)
+	require.Equal(t, std.URL.Path, strings.TrimSuffix(req.URL.Path, strings.Repeat("/", len(req.URL.Path)-len(std.URL.Path))))
+	want := req.Header.Clone()
+	want.Del("Host")
+	got := std.Header.Clone()
+	for _, name := range []string{"Content-Length", "Pragma", "Cache-Control", "Trailer", "Connection"} { // net/http changes them
+		want.Del(name)
+		got.Del(name)
+	}
+	require.Equal(t, want, got)
+
+	target := strings.Split(string(head), " ")[1]
+	again := appendFields([]byte("GET "+target+" HTTP/1.1\r\n"), req.Header)
+	back, err := parseRequest(append(again, "\r\n"...))
+	require.NoError(t, err)
+	require.NoError(t, back.check())
+	back.size, back.fields = req.size, req.fields
+	require.Equal(t, req, back)
+
+	require.NoError(t, checkFields(req.Header))
+	answer, body := handshakeResponse(t, appendAccept(nil, req))
+	require.Equal(t, 101, answer.StatusCode)
+	require.Len(t, answer.Header, 3)
+	require.Empty(t, body)
+	_, err = checkAccept(appendAccept(nil, req), string(req.Key), nil)
+	require.NoError(t, err)
+}
+
+func FuzzRoutes(f *testing.F) {
+	f.Fuzz(func(t *testing.T, targets, path string) {
+		if len(targets) > 1<<10 || len(path) > 1<<10 {
+			return
+		}
+		var r routes
+		var known [][]string // the segments of what is registered
+		names := make(map[string]string)
+		for target := range strings.SplitSeq(targets, "\n") {
+			before := r.clone()
+			had, _ := routesFound(&r, "GET", path)
+			err := r.add("GET", target, routesNamed(target))
+			unchanged, _ := routesFound(before, "GET", path)
+			require.Equal(t, had, unchanged, "a clone is changed")
+			if err != nil {
+				now, _ := routesFound(&r, "GET", path)
+				require.Equal(t, had, now, "a refused registration changes something")
+				continue
+			}
+			segments := slices.DeleteFunc(strings.Split(target, "/"), func(s string) bool { return s == "" })
+			known = append(known, segments)
+			names[strings.Join(segments, "/")] = target
+		}
+		want, wantParams := fuzzFind(known, path)
+		got, params := routesFound(&r, "GET", path)
+		require.Equal(t, names[want], got)
+		if got != "" {
+			require.Equal(t, wantParams, params)
+		}
+		cloned, _ := routesFound(r.clone(), "GET", path)
+		require.Equal(t, got, cloned)
+		for key, target := range names {
+			if !strings.Contains(key, ":") {
+				found, params := routesFound(&r, "get", target)
+				require.True(t, found == target || strings.Contains(target, "//"), "%q finds %q", target, found)
+				require.Empty(t, params)
+			}
+		}
+	})
+}
+
+// fuzzFind is what routes.find has to do, in the plainest way: of the targets that fit so far, a literal wins over a parameter.
+func fuzzFind(known [][]string, path string) (key string, params targetParam) {
+	path, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return "none", nil
+	}
+	params = make(targetParam)
+	var segments []string
+	if path = strings.TrimSuffix(path, "/"); path != "" {
+		segments = strings.Split(path, "/")
+	}
+	for i, segment := range segments {
+		fits := func(want string) (fit [][]string) {
+			for _, k := range known {
+				if len(k) > i && k[i] == want {
+					fit = append(fit, k)
+				}
+			}
+			return fit
+		}
+		var literal [][]string
+		if !strings.HasPrefix(segment, ":") {
+			literal = fits(segment)
+		}
+		if literal != nil {
+			known = literal
+			continue
+		}
+		known = slices.DeleteFunc(slices.Clone(known), func(k []string) bool { return len(k) <= i || !strings.HasPrefix(k[i], ":") })
+		if len(known) == 0 || segment == "" {
+			return "none", nil
+		}
+		params[known[0][i][1:]] = segment
+	}
+	for _, k := range known {
+		if len(k) == len(segments) {
+			return strings.Join(k, "/"), params
+		}
+	}
+	return "none", nil
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		var r routes
+		called := 0
+		handler := func(_ context.Context, req *Request) Response {
+			called++
+			assert.Equal(t, 3, req.Conn)
+			assert.True(t, strings.HasPrefix(req.Target, req.Path))
+			assert.NotNil(t, req.Params)
+			assert.NotNil(t, req.Query)
+			req.ID++
+			return Response{Code: 200, Body: req.Body}
+		}
+		for _, target := range []string{"/", "/a/:b", "/a/c"} {
+			require.NoError(t, r.add("GET", target, handler))
+		}
+		var sent Request
+		bad := json.Unmarshal(payload, &sent)
+		res := r.answer(context.Background(), 3, payload)
+		require.Contains(t, []int32{200, 400, 404}, res.Code)
+		require.Equal(t, res.Code == 200, called == 1)
+		require.Equal(t, sent.ID, res.ID)
+		if bad != nil {
+			require.EqualValues(t, 400, res.Code)
+		}
+		packet, err := res.packet()
+		require.NoError(t, err)
+		reader := rfcRead(t, &protocol{maxMessage: uint64(len(packet)), maxFragments: 1}, packet)
+		require.Nil(t, reader.err, "the answer is a valid text message")
+		require.Len(t, reader.events, 1)
+		var back Response
+		require.NoError(t, json.Unmarshal([]byte(reader.events[0].payload), &back))
+		require.Equal(t, res.ID, back.ID)
+		require.Equal(t, res.Code, back.Code)
+	})
+}

@@ -1,0 +1,699 @@
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	handshakeKey    = "dGhlIHNhbXBsZSBub25jZQ==" // RFC 6455, section 1.2
+	handshakeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+)
+
+// handshakeFields are the required ones.
+var handshakeFields = []string{
+	"Host: server.example.com",
+	"Connection: Upgrade",
+	"Upgrade: websocket",
+	"Sec-WebSocket-Key: " + handshakeKey,
+	"Sec-WebSocket-Version: 13",
+}
+
+// handshakeRequest is a request with the required fields. A change without a colon takes out the field of that name, one
+// that begins with "+" is added, any other takes the place of the field of its name.
+func handshakeRequest(line string, changes ...string) string {
+	fields := append([]string{}, handshakeFields...)
+	for _, change := range changes {
+		if added, ok := strings.CutPrefix(change, "+"); ok {
+			fields = append(fields, added)
+			continue
+		}
+		name, _, replaces := strings.Cut(change, ":")
+		for i, field := range fields {
+			if strings.HasPrefix(field, name+":") {
+				if fields = append(fields[:i:i], fields[i+1:]...); replaces {
+					fields = append(fields[:i:i], append([]string{change}, fields[i:]...)...)
+				}
+				break
+			}
+		}
+	}
+	return line + "\r\n" + strings.Join(append(fields, "", ""), "\r\n")
+}
+
+const handshakeLine = "GET / HTTP/1.1"
+
+// handshakePad makes a request long enough that its length explains nothing.
+const handshakePad = "+X-Pad: ................................................................................................................................................"
+
+// handshakeJudge scans, parses and checks a request.
+func handshakeJudge(in string) (req *Handshake, err error) {
+	var s headerScanner
+	n, err := s.scan([]byte(in), defaultMaxHeaderSize, defaultMaxHeaderFields)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, cutOff([]byte(in))
+	}
+	if req, err = parseRequest([]byte(in[:n])); err == nil {
+		err = req.check()
+	}
+	return req, err
+}
+
+func TestHandshakeSentinels(t *testing.T) {
+	cases := []struct {
+		name string
+		in   string
+		want error
+	}{
+		{"POST is not GET", handshakeRequest("POST / HTTP/1.1"), ErrInvalidHTTPMethod},
+		{"methods tell upper from lower case", handshakeRequest("get / HTTP/1.1"), ErrInvalidHTTPMethod},
+		{"a method is told before a version", handshakeRequest("PUT / HTTP/1.0"), ErrInvalidHTTPMethod},
+		{"HTTP/1.0 is not HTTP/1.1", handshakeRequest("GET / HTTP/1.0"), ErrInvalidHTTPVersion},
+		{"HTTP/2.0 is not HTTP/1.1", handshakeRequest("GET / HTTP/2.0"), ErrInvalidHTTPVersion},
+		{"a version with a blank behind it", handshakeRequest("GET / HTTP/1.1 "), ErrInvalidHTTPVersion},
+		{"a version without a number", handshakeRequest("GET / HTTP/"), ErrInvalidHTTPVersion},
+		{"no version", handshakeRequest("GET /"), ErrBadRequest},
+		{"no target", handshakeRequest("GET HTTP/1.1"), ErrBadRequest},
+		{"an empty target", handshakeRequest("GET  HTTP/1.1"), ErrBadRequest},
+		{"a method alone", handshakeRequest("GET"), ErrBadRequest},
+		{"an empty line, then fields", handshakeRequest(""), ErrBadRequest},
+		{"something else than HTTP", handshakeRequest("GET / ICAP/1.1"), ErrBadRequest},
+		{"HTTP in lower case", handshakeRequest("GET / http/1.1"), ErrBadRequest},
+		{"a target with a blank", handshakeRequest("GET /a b HTTP/1.1"), ErrBadRequest},
+		{"a target with a tab", handshakeRequest("GET /a\tb HTTP/1.1"), ErrBadRequest},
+		{"a target with a NUL", handshakeRequest("GET /\x00 HTTP/1.1"), ErrBadRequest},
+		{"a target with a control character", handshakeRequest("GET /\x1b HTTP/1.1"), ErrBadRequest},
+		{"a target with a bare CR", handshakeRequest("GET /\rX HTTP/1.1"), ErrBadRequest},
+		{"a target with DEL", handshakeRequest("GET /\x7f HTTP/1.1"), ErrBadRequest},
+		{"a target with a fragment", handshakeRequest("GET /#a HTTP/1.1"), ErrBadRequest},
+		{"a target with a broken percent-encoding", handshakeRequest("GET /%zz HTTP/1.1"), ErrBadRequest},
+		{"a target that is no path", handshakeRequest("GET chat HTTP/1.1"), ErrBadRequest},
+		{"a target that is only a query", handshakeRequest("GET ?a=b HTTP/1.1"), ErrBadRequest},
+		{"a target with a scheme and no host", handshakeRequest("GET ws: HTTP/1.1"), ErrBadRequest},
+		{"a target with a scheme and a path without slash", handshakeRequest("GET mailto:root HTTP/1.1"), ErrBadRequest},
+		{"a target with an empty host", handshakeRequest("GET http:/// HTTP/1.1"), ErrBadRequest},
+
+		{"a short request without a header is too short", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", ErrRequestLength},
+		{"a request of a line alone is too short", "GET / HTTP/1.1\r\n\r\n", ErrRequestLength},
+		{"a request one byte short of the minimum is too short", handshakeSized(minRequest-1, false), ErrRequestLength},
+		{"a request of the minimum with a short header part", handshakeSized(minRequest, true), ErrRequestHeaderLength},
+		{"a long target does not make a header part", "GET /" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a\r\n\r\n", ErrRequestHeaderLength},
+		{"a request that is cut off early is too short", "GET / HTTP/1.1\r\nHost: a\r\nConn", ErrRequestLength},
+		{"a request that is cut off in a short header part", "GET /" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a", ErrRequestHeaderLength},
+		{"a request that is cut off late misses headers", strings.TrimSuffix(handshakeRequest(handshakeLine, handshakePad), "\r\n"), ErrMissingRequiredHeader},
+
+		{"a line without a colon", handshakeRequest(handshakeLine, "+nothing"), ErrInvalidHeaderFormat},
+		{"a field without a name", handshakeRequest(handshakeLine, "+: value"), ErrInvalidHeaderFormat},
+		{"white space before the colon", handshakeRequest(handshakeLine, "+X-A : value"), ErrInvalidHeaderFormat},
+		{"white space before the name", handshakeRequest(handshakeLine, "+ X-A: value"), ErrInvalidHeaderFormat},
+		{"a folded line", handshakeRequest(handshakeLine, "+X-A: value", "+\tmore"), ErrInvalidHeaderFormat},
+		{"a folded line that looks like a field", handshakeRequest(handshakeLine, "+X-A: value", "+ X-B: more"), ErrInvalidHeaderFormat},
+		{"a name that is no token", handshakeRequest(handshakeLine, "+X(A): value"), ErrInvalidHeaderFormat},
+		{"a name that is not ASCII", handshakeRequest(handshakeLine, "+X-é: value"), ErrInvalidHeaderFormat},
+		{"a value with a NUL", handshakeRequest(handshakeLine, "+X-A: a\x00b"), ErrInvalidHeaderFormat},
+		{"a value with a bare CR", handshakeRequest(handshakeLine, "+X-A: a\rb"), ErrInvalidHeaderFormat},
+		{"a value with CR before the end of the line", handshakeRequest(handshakeLine, "+X-A: a\r"), ErrInvalidHeaderFormat},
+		{"a value with an escape", handshakeRequest(handshakeLine, "+X-A: \x1b[1m"), ErrInvalidHeaderFormat},
+		{"a value with DEL", handshakeRequest(handshakeLine, "+X-A: \x7f"), ErrInvalidHeaderFormat},
+		{"a bare LF behind a field", handshakeRequest(handshakeLine, "+X-A: a\nX-B: b"), ErrInvalidHeaderFormat},
+		{"a bare LF behind the request line", strings.Replace(handshakeRequest(handshakeLine), "\r\n", "\n", 1), ErrInvalidHeaderFormat},
+		{"bare LFs all over", strings.ReplaceAll(handshakeRequest(handshakeLine), "\r\n", "\n"), ErrInvalidHeaderFormat},
+		{"an LF in front of everything", "\n" + handshakeRequest(handshakeLine), ErrInvalidHeaderFormat},
+
+		{"Host twice", handshakeRequest(handshakeLine, "+Host: b"), ErrInvalidHeaderHost},
+		{"Host twice with one value", handshakeRequest(handshakeLine, "+host: server.example.com"), ErrInvalidHeaderHost},
+		{"an empty Host", handshakeRequest(handshakeLine, "Host:"), ErrInvalidHeaderHost},
+		{"a Host of blanks", handshakeRequest(handshakeLine, "Host: \t "), ErrInvalidHeaderHost},
+		{"Connection twice", handshakeRequest(handshakeLine, "+Connection: Upgrade"), ErrInvalidHeaderConn},
+		{"an empty Connection", handshakeRequest(handshakeLine, "Connection:"), ErrInvalidHeaderConn},
+		{"Connection without upgrade", handshakeRequest(handshakeLine, "Connection: keep-alive, close"), ErrInvalidHeaderConn},
+		{"Connection with a longer word", handshakeRequest(handshakeLine, "Connection: upgraded"), ErrInvalidHeaderConn},
+		{"Connection with blanks for commas", handshakeRequest(handshakeLine, "Connection: keep-alive upgrade"), ErrInvalidHeaderConn},
+		{"Upgrade twice", handshakeRequest(handshakeLine, "+Upgrade: websocket"), ErrInvalidHeaderUpgrade},
+		{"an empty Upgrade", handshakeRequest(handshakeLine, "Upgrade:"), ErrInvalidHeaderUpgrade},
+		{"Upgrade to something else", handshakeRequest(handshakeLine, "Upgrade: h2c"), ErrInvalidHeaderUpgrade},
+		{"Upgrade with a version", handshakeRequest(handshakeLine, "Upgrade: websocket/13"), ErrInvalidHeaderUpgrade},
+		{"Key twice", handshakeRequest(handshakeLine, "+Sec-WebSocket-Key: "+handshakeKey), ErrInvalidHeaderWSKey},
+		{"an empty Key", handshakeRequest(handshakeLine, "Sec-WebSocket-Key:"), ErrInvalidHeaderWSKey},
+		{"a Key of 23 characters", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: "+handshakeKey[1:]), ErrInvalidHeaderWSKey},
+		{"a Key of 28 characters", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: AAAA"+handshakeKey), ErrInvalidHeaderWSKey},
+		{"a Key of 15 bytes", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA"), ErrInvalidHeaderWSKey},
+		{"a Key of 17 bytes", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA="), ErrInvalidHeaderWSKey},
+		{"a Key of 18 bytes", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAAA"), ErrInvalidHeaderWSKey},
+		{"a Key that is not base64", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!=="), ErrInvalidHeaderWSKey},
+		{"a Key with bits behind its end", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR=="), ErrInvalidHeaderWSKey},
+		{"a Key of the URL alphabet", handshakeRequest(handshakeLine, "Sec-WebSocket-Key: ____IHNhbXBsZSBub25jZQ=="), ErrInvalidHeaderWSKey},
+		{"Version twice", handshakeRequest(handshakeLine, "+Sec-WebSocket-Version: 13"), ErrInvalidHeaderWSVersion},
+		{"an empty Version", handshakeRequest(handshakeLine, "Sec-WebSocket-Version:"), ErrInvalidHeaderWSVersion},
+		{"Version 8", handshakeRequest(handshakeLine, "Sec-WebSocket-Version: 8"), ErrUnsupportedWSVersion},
+		{"Version 013", handshakeRequest(handshakeLine, "Sec-WebSocket-Version: 013"), ErrUnsupportedWSVersion},
+		{"Version as a list", handshakeRequest(handshakeLine, "Sec-WebSocket-Version: 13, 8"), ErrUnsupportedWSVersion},
+
+		{"an extension that is no token", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a b"), ErrInvalidHeaderWSExtensions},
+		{"an extension without a name", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: ;a=1"), ErrInvalidHeaderWSExtensions},
+		{"an extension with an empty parameter", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a;"), ErrInvalidHeaderWSExtensions},
+		{"an extension with an empty value", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a;b="), ErrInvalidHeaderWSExtensions},
+		{"an extension with a quoted value that is no token", handshakeRequest(handshakeLine, `+Sec-WebSocket-Extensions: a;b="c d"`), ErrInvalidHeaderWSExtensions},
+		{"an extension with an open quote", handshakeRequest(handshakeLine, `+Sec-WebSocket-Extensions: a;b="c`), ErrInvalidHeaderWSExtensions},
+		{"an extension with an open quote and a backslash", handshakeRequest(handshakeLine, `+Sec-WebSocket-Extensions: a;b="c\`), ErrInvalidHeaderWSExtensions},
+		{"the second extension field is wrong", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a", "+Sec-WebSocket-Extensions: b=c"), ErrInvalidHeaderWSExtensions},
+		{"a subprotocol that is no token", handshakeRequest(handshakeLine, "+Sec-WebSocket-Protocol: chat, super chat"), ErrInvalidHeaderWSProtocol},
+		{"a subprotocol with a parameter", handshakeRequest(handshakeLine, "+Sec-WebSocket-Protocol: chat;v=1"), ErrInvalidHeaderWSProtocol},
+		{"a subprotocol in quotes", handshakeRequest(handshakeLine, `+Sec-WebSocket-Protocol: "chat"`), ErrInvalidHeaderWSProtocol},
+		{"a subprotocol with an open quote and a backslash", handshakeRequest(handshakeLine, `+Sec-WebSocket-Protocol: chat, "\`), ErrInvalidHeaderWSProtocol},
+
+		{"a body by its length", handshakeRequest(handshakeLine, "+Content-Length: 1"), ErrBadRequest},
+		{"two lengths", handshakeRequest(handshakeLine, "+Content-Length: 0", "+Content-Length: 0"), ErrBadRequest},
+		{"a list of lengths", handshakeRequest(handshakeLine, "+Content-Length: 0, 0"), ErrBadRequest},
+		{"a length with a sign", handshakeRequest(handshakeLine, "+Content-Length: +0"), ErrBadRequest},
+		{"a body in chunks", handshakeRequest(handshakeLine, "+Transfer-Encoding: chunked"), ErrBadRequest},
+		{"an empty transfer encoding", handshakeRequest(handshakeLine, "+Transfer-Encoding:"), ErrBadRequest},
+	}
+	for _, field := range handshakeFields {
+		name, _, _ := strings.Cut(field, ":")
+		cases = append(cases, struct {
+			name string
+			in   string
+			want error
+		}{"a request without " + name, handshakeRequest(handshakeLine, name, handshakePad), ErrMissingRequiredHeader})
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := handshakeJudge(c.in)
+			require.Error(t, err)
+			if c.want == ErrBadRequest {
+				assert.ErrorIs(t, err, ErrBadRequest)
+			} else {
+				assert.Same(t, c.want, err)
+			}
+		})
+	}
+}
+
+// handshakeSized is a request of that size which lacks a header; its header part is short where the target takes the room.
+func handshakeSized(size int, target bool) string {
+	short := handshakeRequest(handshakeLine, "Sec-WebSocket-Key")
+	fill := strings.Repeat("a", size-len(short))
+	if target {
+		return strings.Replace(short, "GET /", "GET /"+fill, 1)
+	}
+	return strings.Replace(short, "Host: ", "Host: "+fill, 1)
+}
+
+func TestHandshakeAccepts(t *testing.T) {
+	cases := []struct {
+		name  string
+		in    string
+		check func(t *testing.T, req *Handshake)
+	}{
+		{"the example of RFC 6455 section 1.2", "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " + handshakeKey + "\r\nOrigin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Version: 13\r\n\r\n", func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/chat", req.URL.Path)
+			assert.Equal(t, "server.example.com", string(req.Host))
+			assert.Equal(t, handshakeKey, string(req.Key))
+			assert.Equal(t, "chat, superchat", string(req.Protocol))
+			assert.Empty(t, req.Extensions)
+			assert.Equal(t, "http://example.com", req.Header.Get("origin"))
+			assert.NotNil(t, req.ResponseHeader)
+			assert.Empty(t, req.ResponseHeader)
+		}},
+		{"a complete request however short", "GET / HTTP/1.1\r\nHost:a\r\nConnection:upgrade\r\nUpgrade:websocket\r\nSec-WebSocket-Key:" + handshakeKey + "\r\nSec-WebSocket-Version:13\r\n\r\n", nil},
+		{"an empty line in front", "\r\n" + handshakeRequest(handshakeLine), nil},
+		{"any case of names", strings.NewReplacer("Host:", "hOST:", "Sec-WebSocket-Key:", "SEC-WEBSOCKET-KEY:", "Upgrade:", "upgrade:").Replace(handshakeRequest(handshakeLine)), nil},
+		{"white space around values", handshakeRequest(handshakeLine, "Host: \t a \t", "Sec-WebSocket-Key:\t"+handshakeKey+" ", "Sec-WebSocket-Version:  13\t"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "a", string(req.Host))
+			assert.Equal(t, handshakeKey, string(req.Key))
+		}},
+		{"no white space around values", handshakeRequest(handshakeLine, "Host:a", "Connection:Upgrade", "Upgrade:websocket"), nil},
+		{"empty values of headers that do not matter", handshakeRequest(handshakeLine, "+X-Empty:", "+Cookie: "), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, []string{""}, req.Header.Values("x-empty"))
+		}},
+		{"headers that do not matter twice", handshakeRequest(handshakeLine, "+X-A: 1", "+x-a: 2"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, []string{"1", "2"}, req.Header.Values("X-A"))
+		}},
+		{"values with tabs, colons and bytes above ASCII", handshakeRequest(handshakeLine, "+X-A: a\tb: \xe9\xff"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "a\tb: \xe9\xff", req.Header.Get("X-A"))
+		}},
+		{"Connection and Upgrade as lists, in any case", handshakeRequest(handshakeLine, "Connection: keep-alive , UPGRADE,", "Upgrade: h2c,,WebSocket"), nil},
+		{"repeated Extensions and Protocol, joined", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a; b=1; c", "+Sec-WebSocket-Protocol: chat", "+Sec-WebSocket-Extensions: d;e=\"f\"", "+Sec-WebSocket-Protocol: v2.chat"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, `a; b=1; c, d;e="f"`, string(req.Extensions))
+			assert.Equal(t, "chat, v2.chat", string(req.Protocol))
+		}},
+		{"empty elements and empty lists of Extensions and Protocol", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: , a ,,", "+Sec-WebSocket-Protocol:"), nil},
+		{"white space inside an extension", handshakeRequest(handshakeLine, "+Sec-WebSocket-Extensions: a ; b = 1 ;\tc"), nil},
+		{"an extension's value in quotes", handshakeRequest(handshakeLine, `+Sec-WebSocket-Extensions: a; b="10"`), nil},
+		{"a body of no length", handshakeRequest(handshakeLine, "+Content-Length: 0"), nil},
+		{"a query", handshakeRequest("GET /a/b?x=1&y=%20 HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/a/b", req.URL.Path)
+			assert.Equal(t, url.Values{"x": {"1"}, "y": {" "}}, req.URL.Query())
+		}},
+		{"a whole URI", handshakeRequest("GET ws://example.com:80/chat?x HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/chat", req.URL.Path)
+		}},
+		{"a whole URI without a path", handshakeRequest("GET http://example.com HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/", req.URL.Path)
+		}},
+		{"a path with two slashes is no host", handshakeRequest("GET //evil/chat HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "//evil/chat", req.URL.Path)
+			assert.Empty(t, req.URL.Host)
+		}},
+		{"a target as long as the head may be", handshakeRequest("GET /" + strings.Repeat("a", defaultMaxHeaderSize-len(handshakeRequest(handshakeLine))) + " HTTP/1.1"), nil},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := handshakeJudge(c.in)
+			require.NoError(t, err)
+			if c.check != nil {
+				c.check(t, req)
+			}
+		})
+	}
+
+	t.Run("a Handshake keeps nothing of the bytes it came from", func(t *testing.T) {
+		in := []byte(handshakeRequest("GET /chat?a=b HTTP/1.1", "+X-A: value", "+Sec-WebSocket-Protocol: chat"))
+		req, err := parseRequest(in)
+		require.NoError(t, err)
+		require.NoError(t, req.check())
+		clear(in)
+		assert.Equal(t, "/chat?a=b", req.URL.String())
+		assert.Equal(t, "value", req.Header.Get("X-A"))
+		assert.Equal(t, "server.example.com", string(req.Host))
+		assert.Equal(t, handshakeKey, string(req.Key))
+		assert.Equal(t, "chat", string(req.Protocol))
+	})
+}
+
+func TestParseRequest(t *testing.T) {
+	t.Run("a head without its empty line is malformed wherever it is cut", func(t *testing.T) {
+		in := handshakeRequest(handshakeLine)
+		for cut := range in {
+			_, err := parseRequest([]byte(in[:cut]))
+			assert.Error(t, err, "cut at %d", cut)
+		}
+		_, err := parseRequest([]byte(in))
+		assert.NoError(t, err)
+	})
+}
+
+func TestHeaderScanner(t *testing.T) {
+	scan := func(in string, cuts ...int) (n int, err error) {
+		var s headerScanner
+		for _, cut := range append(cuts, len(in)) {
+			if n, err = s.scan([]byte(in[:cut]), 300, 10); n != 0 || err != nil {
+				break
+			}
+		}
+		return n, err
+	}
+	inputs := map[string]string{
+		"a request":                           handshakeRequest(handshakeLine),
+		"a request with data behind it":       handshakeRequest(handshakeLine) + "\x81\x80\r\n\r\n1234",
+		"a request with an empty line before": "\r\n" + handshakeRequest(handshakeLine),
+		"an unfinished request":               strings.TrimSuffix(handshakeRequest(handshakeLine), "\r\n"),
+		"a bare LF in the middle":             handshakeRequest(handshakeLine, "+X-A: 1\nX-B: 2"),
+		"a bare LF as the last line":          strings.TrimSuffix(handshakeRequest(handshakeLine), "\r\n") + "\n",
+		"an LF at first":                      "\n",
+		"CR without LF":                       "GET / HTTP/1.1\r\r\r\n\r\n",
+		"two empty lines":                     "\r\n\r\n",
+		"too large":                           "GET /" + strings.Repeat("a", 300) + " HTTP/1.1\r\n\r\n",
+		"too many fields":                     "GET / HTTP/1.1\r\n" + strings.Repeat("a:\r\n", 11) + "\r\n",
+		"nothing":                             "",
+	}
+	for name, in := range inputs {
+		t.Run(name+" is found the same at every split", func(t *testing.T) {
+			want, wantErr := scan(in)
+			every := make([]int, len(in))
+			for i := range in {
+				every[i] = i
+				n, err := scan(in, i)
+				assert.Equal(t, want, n, "cut at %d", i)
+				assert.Equal(t, wantErr, err, "cut at %d", i)
+			}
+			n, err := scan(in, every...)
+			assert.Equal(t, want, n)
+			assert.Equal(t, wantErr, err)
+		})
+	}
+
+	t.Run("the head ends with its empty line, what follows is not part of it", func(t *testing.T) {
+		head := handshakeRequest(handshakeLine)
+		n, err := scan(head + "more\r\n\r\n")
+		assert.NoError(t, err)
+		assert.Equal(t, len(head), n)
+	})
+
+	t.Run("size is limited", func(t *testing.T) {
+		in := []byte(handshakeRequest(handshakeLine))
+		for over, want := range map[int]error{-1: nil, 0: nil, 1: errHeaderTooLarge} {
+			var s headerScanner
+			n, err := s.scan(in, len(in)-over, 10)
+			assert.Equal(t, want, err)
+			assert.Equal(t, want == nil, n == len(in))
+		}
+	})
+
+	t.Run("a head without an end is refused as soon as it has the size", func(t *testing.T) {
+		const limit = 200
+		for size, want := range map[int]error{limit - 1: nil, limit: errHeaderTooLarge, limit + 1: errHeaderTooLarge} {
+			var s headerScanner
+			_, err := s.scan(bytes.Repeat([]byte("a"), size), limit, 10)
+			assert.Equal(t, want, err, "size %d", size)
+		}
+	})
+
+	t.Run("fields are limited", func(t *testing.T) {
+		const limit = 10
+		for fields, want := range map[int]error{limit - 1: nil, limit: nil, limit + 1: errHeaderTooLarge} {
+			var s headerScanner
+			in := []byte("GET / HTTP/1.1\r\n" + strings.Repeat("a: b\r\n", fields) + "\r\n")
+			n, err := s.scan(in, 1000, limit)
+			assert.Equal(t, want, err, "%d fields", fields)
+			assert.Equal(t, want == nil, n == len(in))
+		}
+	})
+
+	t.Run("each byte is looked at once", func(t *testing.T) {
+		in := []byte("GET / HTTP/1.1\r\n" + strings.Repeat("a", 1000))
+		var s headerScanner
+		for i := range in {
+			_, err := s.scan(in[:i], 2000, 10)
+			require.NoError(t, err)
+			require.Equal(t, i, s.next, "the next scan starts behind the bytes that were there")
+		}
+	})
+}
+
+func TestListElements(t *testing.T) {
+	cases := []struct {
+		name string
+		in   string
+		want []string
+	}{
+		{"nothing", "", nil},
+		{"blanks and commas alone", " ,\t, ,,", nil},
+		{"one", "a", []string{"a"}},
+		{"several, trimmed", " a,b ,\tc d\t", []string{"a", "b", "c d"}},
+		{"a comma in quotes separates nothing", `a="b,c", d`, []string{`a="b,c"`, "d"}},
+		{"an escaped quote does not end the quotes", `a="b\",c", d`, []string{`a="b\",c"`, "d"}},
+		{"a backslash outside of quotes is a character", `a\,b`, []string{`a\`, "b"}},
+		{"open quotes run to the end", `a,"b,c`, []string{"a", `"b,c`}},
+		{"open quotes with a backslash at the end are an element", `a,"b\`, []string{"a", `"b\`}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for element := range listElements(c.in) {
+				got = append(got, element)
+			}
+			assert.Equal(t, c.want, got)
+		})
+	}
+
+	t.Run("an iteration can be left early", func(t *testing.T) {
+		assert.True(t, hasToken("a, upgrade, b", "upgrade"))
+	})
+
+	t.Run("a list of 16 kB gives each of its bytes to one element at most", func(t *testing.T) {
+		for _, in := range []string{strings.Repeat(",", 16<<10), strings.Repeat(" ", 16<<10), strings.Repeat(", \t", 5<<10), strings.Repeat(`"`, 16<<10), strings.Repeat("a,", 8<<10), strings.Repeat(`"\`, 8<<10)} {
+			total := 0
+			for element := range listElements(in) {
+				total += len(element)
+			}
+			assert.LessOrEqual(t, total, len(in))
+			_, err := handshakeJudge(handshakeRequest(handshakeLine, "Connection: "+in[:12<<10]))
+			assert.Same(t, ErrInvalidHeaderConn, err)
+		}
+	})
+}
+
+func TestAcceptKey(t *testing.T) {
+	t.Run("the example of RFC 6455 section 1.3", func(t *testing.T) {
+		assert.Equal(t, handshakeAnswer, acceptKey([]byte(handshakeKey)))
+	})
+	t.Run("the key is not written to", func(t *testing.T) {
+		buf := []byte(handshakeKey + strings.Repeat("x", 100))
+		acceptKey(buf[:keyLength])
+		assert.Equal(t, handshakeKey+strings.Repeat("x", 100), string(buf))
+	})
+}
+
+// handshakeResponse reads an answer as net/http does, all of it.
+func handshakeResponse(t testing.TB, answer []byte) (res *http.Response, body string) {
+	r := bufio.NewReader(bytes.NewReader(answer))
+	res, err := http.ReadResponse(r, nil)
+	require.NoError(t, err, "%q", answer)
+	if res.Close {
+		res.Header.Set("Connection", "close") // which net/http takes out
+	}
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	_, err = r.ReadByte()
+	require.Equal(t, io.EOF, err, "something is behind the answer %q", answer)
+	return res, string(b)
+}
+
+func TestAppendAccept(t *testing.T) {
+	request := func(t *testing.T) *Handshake {
+		req, err := handshakeJudge(handshakeRequest(handshakeLine, "+Sec-WebSocket-Protocol: chat", "+Sec-WebSocket-Extensions: permessage-deflate"))
+		require.NoError(t, err)
+		return req
+	}
+	t.Run("three fields, and nothing that was only offered", func(t *testing.T) {
+		res, body := handshakeResponse(t, appendAccept(nil, request(t)))
+		assert.Equal(t, "101 Switching Protocols", res.Status)
+		assert.Equal(t, http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {handshakeAnswer}}, res.Header)
+		assert.Empty(t, body)
+	})
+	t.Run("ResponseHeader is added, but for the fields that are not its business", func(t *testing.T) {
+		req := request(t)
+		req.ResponseHeader = http.Header{"Sec-Websocket-Protocol": {"chat"}, "Set-Cookie": {"a=1", "b=2"}, "Upgrade": {"x"}, "connection": {"close"}, "SEC-WEBSOCKET-ACCEPT": {"x"}, "Content-Length": {"5"}}
+		require.NoError(t, checkFields(req.ResponseHeader))
+		res, _ := handshakeResponse(t, appendAccept(nil, req))
+		assert.Equal(t, http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {handshakeAnswer}, "Sec-Websocket-Protocol": {"chat"}, "Set-Cookie": {"a=1", "b=2"}}, res.Header)
+	})
+	t.Run("the fields have an order", func(t *testing.T) {
+		req := request(t)
+		for i := range 10 {
+			req.ResponseHeader.Set(fmt.Sprintf("X-%d", i), "v")
+		}
+		want := appendAccept(nil, req)
+		for range 20 {
+			assert.Equal(t, string(want), string(appendAccept(nil, req)))
+		}
+	})
+	t.Run("what was appended to is kept, and a nil ResponseHeader is none", func(t *testing.T) {
+		assert.True(t, bytes.HasPrefix(appendAccept([]byte("x"), &Handshake{Key: []byte(handshakeKey)}), []byte("xHTTP/1.1 101 ")))
+	})
+}
+
+func TestCheckFields(t *testing.T) {
+	for _, value := range []string{"a\r\nX-Injected: 1", "a\nX-Injected: 1", "a\rb", "\x00", "\x1f", "\x7f"} {
+		t.Run(fmt.Sprintf("value %q is refused", value), func(t *testing.T) {
+			assert.Error(t, checkFields(http.Header{"X-A": {"fine", value}}))
+		})
+	}
+	for _, name := range []string{"", "X A", "X-A:", "X-A\r\nX-Injected", "X-A\n", "é", "X\x00"} {
+		t.Run(fmt.Sprintf("name %q is refused", name), func(t *testing.T) {
+			assert.Error(t, checkFields(http.Header{name: {"fine"}}))
+			assert.Error(t, checkFields(http.Header{name: nil}))
+		})
+	}
+	t.Run("tabs and bytes above ASCII are fine", func(t *testing.T) {
+		assert.NoError(t, checkFields(http.Header{"X-A": {"", "a\tb", "é"}, "x_b!": {}}))
+		assert.NoError(t, checkFields(nil))
+	})
+}
+
+func TestAppendRefusal(t *testing.T) {
+	cases := []struct {
+		name   string
+		err    error
+		status string
+		header http.Header
+	}{
+		{"a sentinel is a 400 with its text", ErrInvalidHeaderHost, "400 invalid Host header", nil},
+		{"a wrapped error is a 400 with its text", errBody, "400 bad request: request must have no body", nil},
+		{"the text of HandleAuth is the reason", errors.New("Missing authorization"), "400 Missing authorization", nil},
+		{"an empty text", errors.New(""), "400 ", nil},
+		{"a text that is not ASCII", errors.New("nicht möglich"), "400 nicht möglich", nil},
+		{"another version is a 426 that names ours", ErrUnsupportedWSVersion, "426 unsupported Sec-WebSocket-Version", http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}}},
+		{"an unknown path is a 404", errUnknownPath, "404 unknown path", nil},
+		{"a head that is too large is a 431", errHeaderTooLarge, "431 request header fields too large", nil},
+		{"CR and LF add no field", errors.New("no\r\nX-Injected: 1\r\n\r\n<html>"), "400 no  X-Injected: 1    <html>", nil},
+		{"LF alone adds no field", errors.New("no\nX-Injected: 1"), "400 no X-Injected: 1", nil},
+		{"other control characters are replaced", errors.New("a\x00b\x1bc\x7fd\te"), "400 a b c d e", nil},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			answer := appendRefusal(nil, c.err)
+			res, body := handshakeResponse(t, answer)
+			want := http.Header{"Content-Length": {"0"}, "Connection": {"close"}}
+			for name, values := range c.header {
+				want[name] = values
+			}
+			assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status+"\r\n"), "%q", answer)
+			assert.Equal(t, want, res.Header)
+			assert.Empty(t, body)
+		})
+	}
+}
+
+func TestAppendResponse(t *testing.T) {
+	t.Run("a body has its type and length", func(t *testing.T) {
+		res, body := handshakeResponse(t, appendResponse(nil, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
+		assert.Equal(t, "200 OK", res.Status)
+		assert.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"8"}, "Connection": {"close"}}, res.Header)
+		assert.Equal(t, `{"up":1}`, body)
+	})
+	t.Run("a content type adds no field", func(t *testing.T) {
+		res, _ := handshakeResponse(t, appendResponse(nil, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
+		assert.Empty(t, res.Header.Get("X-Injected"))
+		assert.Len(t, res.Header, 3)
+	})
+}
+
+func TestAppendRequest(t *testing.T) {
+	t.Run("a server accepts it, and its answer is accepted", func(t *testing.T) {
+		header := http.Header{"Origin": {"http://a"}, "Sec-Websocket-Protocol": {"chat", "v2"}, "X-Multi": {"1", "2"}, "host": {"other"}, "Upgrade": {"other"}, "CONNECTION": {"other"}, "Sec-Websocket-Key": {"other"}, "Sec-Websocket-Version": {"8"}}
+		before := header.Clone()
+		request, key, err := appendRequest(nil, "/chat?a=1", "example.com:81", header)
+		require.NoError(t, err)
+		assert.Equal(t, before, header)
+		req, err := handshakeJudge(string(request))
+		require.NoError(t, err)
+		assert.Equal(t, "/chat?a=1", req.URL.String())
+		assert.Equal(t, "example.com:81", string(req.Host))
+		assert.Equal(t, key, string(req.Key))
+		assert.Equal(t, "chat, v2", string(req.Protocol))
+		assert.Equal(t, "http://a", req.Header.Get("Origin"))
+		assert.Equal(t, []string{"1", "2"}, req.Header.Values("X-Multi"))
+
+		req.ResponseHeader.Set("Sec-WebSocket-Protocol", "v2")
+		answer, err := checkAccept(appendAccept(nil, req), key, header)
+		require.NoError(t, err)
+		assert.Equal(t, "v2", answer.Get("Sec-WebSocket-Protocol"))
+	})
+	t.Run("each request has a key of its own", func(t *testing.T) {
+		_, one, _ := appendRequest(nil, "/", "a", nil)
+		_, two, _ := appendRequest(nil, "/", "a", nil)
+		assert.Len(t, one, keyLength)
+		assert.NotEqual(t, one, two)
+	})
+	for _, c := range []struct {
+		name, target, host string
+		header             http.Header
+	}{
+		{"a line break in the target", "/\r\nX-Injected: 1", "a", nil},
+		{"a blank in the target", "/ HTTP/1.1\r", "a", nil},
+		{"a line break in the host", "/", "a\r\nX-Injected: 1", nil},
+		{"a blank in the host", "/", "a b", nil},
+		{"a line break in a value", "/", "a", http.Header{"X-A": {"1\r\nX-Injected: 1"}}},
+		{"a line break in a name", "/", "a", http.Header{"X-A: 1\r\nX-Injected": {"1"}}},
+		{"a line break in a field that is left out", "/", "a", http.Header{"Host": {"1\r\nX-Injected: 1"}}},
+	} {
+		t.Run(c.name+" makes no request", func(t *testing.T) {
+			request, _, err := appendRequest(nil, c.target, c.host, c.header)
+			assert.Error(t, err)
+			assert.Nil(t, request)
+		})
+	}
+}
+
+func TestCheckAccept(t *testing.T) {
+	const line = "HTTP/1.1 101 Switching Protocols"
+	answer := func(line string, fields ...string) string {
+		return line + "\r\n" + strings.Join(append(fields, "", ""), "\r\n")
+	}
+	good := func(more ...string) []string {
+		return append([]string{"Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: " + handshakeAnswer}, more...)
+	}
+	offered := http.Header{"Sec-Websocket-Protocol": {"chat, v2", "v3"}, "Sec-Websocket-Extensions": {"permessage-deflate; client_max_window_bits, x-other"}}
+
+	for _, c := range []struct {
+		name, in string
+		offered  http.Header
+	}{
+		{"the example of RFC 6455", answer(line, good()...), nil},
+		{"any reason", answer("HTTP/1.1 101 Whatever", good()...), nil},
+		{"no reason", answer("HTTP/1.1 101", good()...), nil},
+		{"any case, and lists", answer(line, "upgrade: WebSocket", "connection: keep-alive, UPGRADE", "SEC-WEBSOCKET-ACCEPT:"+handshakeAnswer), nil},
+		{"fields that do not matter", answer(line, good("Server: x", "Set-Cookie: a", "Set-Cookie: b")...), nil},
+		{"a subprotocol that was offered", answer(line, good("Sec-WebSocket-Protocol: v2")...), offered},
+		{"a subprotocol that was offered in a second field", answer(line, good("Sec-WebSocket-Protocol: v3")...), offered},
+		{"no subprotocol although some were offered", answer(line, good()...), offered},
+		{"an extension that was offered", answer(line, good("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10")...), offered},
+		{"two extensions that were offered", answer(line, good("Sec-WebSocket-Extensions: x-other", "Sec-WebSocket-Extensions: permessage-deflate")...), offered},
+	} {
+		t.Run(c.name+" is accepted", func(t *testing.T) {
+			header, err := checkAccept([]byte(c.in), handshakeKey, c.offered)
+			require.NoError(t, err)
+			assert.Equal(t, handshakeAnswer, header.Get("Sec-WebSocket-Accept"))
+		})
+	}
+
+	for _, c := range []struct {
+		name, in string
+		says     string
+		is       error
+	}{
+		{name: "a refusal tells status and reason", in: answer("HTTP/1.1 400 Missing authorization", good()...), says: "400 Missing authorization"},
+		{name: "a refusal without fields", in: answer("HTTP/1.0 403 Forbidden"), says: "403 Forbidden"},
+		{name: "200 is no 101", in: answer("HTTP/1.1 200 OK", good()...), says: "200 OK"},
+		{name: "1010 is no 101", in: answer("HTTP/1.1 1010 x", good()...), says: "1010 x"},
+		{name: "a redirect", in: answer("HTTP/1.1 302 Found", good("Location: /x")...), says: "302 Found"},
+		{name: "two blanks before the status", in: answer("HTTP/1.1  101 x", good()...), says: "refused"},
+		{name: "something else than HTTP", in: answer("SSH-2.0-x 101", good()...), says: "status line"},
+		{name: "HTTP/2", in: answer("HTTP/2 101 x", good()...), says: "status line"},
+		{name: "no status", in: answer("HTTP/1.1", good()...), says: "status line"},
+		{name: "an empty answer", in: "\r\n\r\n", says: "status line"},
+		{name: "a reason with an escape", in: answer("HTTP/1.1 400 \x1b[2J"), says: "status line"},
+		{name: "a malformed field", in: answer(line, good("nonsense")...), is: ErrInvalidHeaderFormat},
+		{name: "a folded field", in: answer(line, good("X-A: a", " b")...), is: ErrInvalidHeaderFormat},
+		{name: "no Upgrade", in: answer(line, good()[1:]...), is: ErrMissingRequiredHeader},
+		{name: "another Upgrade", in: answer(line, "Upgrade: h2c", good()[1], good()[2]), is: ErrInvalidHeaderUpgrade},
+		{name: "Upgrade twice", in: answer(line, good("Upgrade: websocket")...), is: ErrInvalidHeaderUpgrade},
+		{name: "no Connection", in: answer(line, good()[0], good()[2]), is: ErrMissingRequiredHeader},
+		{name: "another Connection", in: answer(line, good()[0], "Connection: close", good()[2]), is: ErrInvalidHeaderConn},
+		{name: "no accept key", in: answer(line, good()[:2]...), says: "Sec-WebSocket-Accept"},
+		{name: "another accept key", in: answer(line, good()[0], good()[1], "Sec-WebSocket-Accept: "+acceptKey([]byte("x"))), says: "Sec-WebSocket-Accept"},
+		{name: "the accept key in another case", in: answer(line, good()[0], good()[1], "Sec-WebSocket-Accept: "+strings.ToUpper(handshakeAnswer)), says: "Sec-WebSocket-Accept"},
+		{name: "the accept key twice", in: answer(line, good(good()[2])...), says: "Sec-WebSocket-Accept"},
+		{name: "the key itself", in: answer(line, good()[0], good()[1], "Sec-WebSocket-Accept: "+handshakeKey), says: "Sec-WebSocket-Accept"},
+		{name: "a subprotocol that was not offered", in: answer(line, good("Sec-WebSocket-Protocol: v9")...), says: "subprotocol"},
+		{name: "a subprotocol in another case", in: answer(line, good("Sec-WebSocket-Protocol: CHAT")...), says: "subprotocol"},
+		{name: "a list of subprotocols", in: answer(line, good("Sec-WebSocket-Protocol: chat, v2")...), says: "subprotocol"},
+		{name: "two subprotocols", in: answer(line, good("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: v2")...), says: "subprotocol"},
+		{name: "an empty subprotocol", in: answer(line, good("Sec-WebSocket-Protocol:")...), says: "subprotocol"},
+		{name: "an extension that was not offered", in: answer(line, good("Sec-WebSocket-Extensions: x-unknown")...), says: "extension"},
+		{name: "an extension that was not offered behind one that was", in: answer(line, good("Sec-WebSocket-Extensions: x-other, x-unknown")...), says: "extension"},
+	} {
+		t.Run(c.name+" is refused", func(t *testing.T) {
+			_, err := checkAccept([]byte(c.in), handshakeKey, offered)
+			require.Error(t, err)
+			assert.True(t, strings.HasPrefix(err.Error(), "websocket: "), err)
+			assert.Contains(t, err.Error(), c.says)
+			if c.is != nil {
+				assert.ErrorIs(t, err, c.is)
+			}
+		})
+	}
+
+	t.Run("what was offered as nothing cannot be chosen", func(t *testing.T) {
+		for _, field := range []string{"Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate"} {
+			_, err := checkAccept([]byte(answer(line, good(field)...)), handshakeKey, nil)
+			assert.Error(t, err)
+		}
+	})
+}
