@@ -445,12 +445,15 @@ func appendRequest(dst []byte, target, host string, header http.Header) (request
 func checkAccept(head []byte, key string, offered http.Header) (http.Header, error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	version, status, ok := strings.Cut(string(line), " ")
-	if !ok || version != "HTTP/1.1" || !isFieldValue(status) {
+	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
 		return nil, errors.New("websocket: malformed status line")
 	}
 	code, _, _ := strings.Cut(status, " ")
 	if code != strconv.Itoa(http.StatusSwitchingProtocols) {
 		return nil, fmt.Errorf("websocket: handshake refused: %s", status)
+	}
+	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
+		return nil, errors.New("websocket: answer is not HTTP/1.1")
 	}
 	header, err := parseFields(fields)
 	if err != nil {
