@@ -168,6 +168,9 @@ func (req *Handshake) check() error {
 	if err != nil {
 		return err
 	}
+	if !isHost(host) {
+		return ErrInvalidHeaderHost
+	}
 	if err = req.token("Connection", "upgrade", ErrInvalidHeaderConn); err != nil {
 		return err
 	}
@@ -322,6 +325,19 @@ func isToken(s string) bool {
 		switch c := s[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
 		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHost reports whether s has only characters of a host and a port (RFC 3986, section 3.2.2).
+func isHost(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case strings.IndexByte("-._~!$&'()*+,;=%[]:", c) >= 0:
 		default:
 			return false
 		}
