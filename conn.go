@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// How long and how much is read after the half-close, so that a Close frame is not lost to a reset: what arrives at a closed
-// socket makes TCP discard what the peer has not yet read.
+// How long the peer's end is awaited after the half-close, and how much is read meanwhile, so that a Close frame is not lost to a
+// reset: what arrives at a closed socket makes TCP discard what the peer has not yet read. Beyond that size TCP holds the peer
+// up for the rest of the time.
 const (
 	maxDrainTime = time.Second
 	maxDrainSize = 64 << 10
@@ -269,7 +270,7 @@ func (l *loop) advanceLocked(c *conn) {
 		halfCloseSocket(c.fd())
 		c.phase, c.since = phaseDraining, at
 	}
-	if c.phase == phaseDraining && (c.peerGone || c.peerEnd || c.drained > maxDrainSize || at >= c.since+int64(maxDrainTime)) {
+	if c.phase == phaseDraining && (c.peerGone || c.peerEnd || at >= c.since+int64(maxDrainTime)) {
 		l.closeLocked(c)
 	}
 }

@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"math"
 	"sync"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestDescriptorTable(t *testing.T) {
 		table.set(fd, nil)
 		assert.Nil(t, table.byID(c.id))
 	}
-	for _, fd := range []int{-1, 1 << fdBits, 1 << 40} {
+	for _, fd := range []int{-1, 1 << fdBits, math.MaxInt} {
 		assert.Nil(t, table.get(fd))
 	}
 }
@@ -70,7 +71,7 @@ func TestQuarantine(t *testing.T) {
 		q.hold(a)
 		q.hold(b)
 		q.held[0].since -= 1000 * int64(minHold)
-		assert.EqualValues(t, never, q.trim())
+		assert.Equal(t, int64(never), q.trim())
 		assert.True(t, isTaken(a))
 	})
 	t.Run("gives the oldest back beyond its budget, but none before its time", func(t *testing.T) {

@@ -217,7 +217,6 @@ func (l *link) fail(code CloseCode, text string) {
 // read reads until the connection ends.
 func (l *link) read() {
 	var ep endpoint
-	drained := 0
 	for {
 		l.beginRead()
 		if _, err := l.in.Peek(1); err != nil {
@@ -225,15 +224,8 @@ func (l *link) read() {
 			return
 		}
 		b, _ := l.in.Peek(l.in.Buffered())
-		if ep.ended {
-			drained += len(b)
-		}
 		l.parse(&ep, b)
 		l.in.Discard(len(b))
-		if drained > maxDrainSize {
-			l.drop(nil)
-			return
-		}
 	}
 }
 

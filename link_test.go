@@ -445,7 +445,7 @@ func TestLink_breaches(t *testing.T) {
 	t.Run("a frame that claims 1 GiB costs no memory before it arrives", func(t *testing.T) {
 		checkGoroutines(t)
 		quit := make(chan bool, 1)
-		cl := &Client{MaxMessageSize: 2 << 30, HandleQuit: func() { quit <- true }}
+		cl := &Client{MaxMessageSize: 1 << 30, HandleQuit: func() { quit <- true }}
 		c := scriptedOpen(t, cl)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -179,6 +179,8 @@ func (l *loop) follow(ev readiness) {
 	c.readable = c.readable || ev.readable
 	c.writable = c.writable || ev.writable
 	c.hangup = c.hangup || ev.hangup
+	c.peerEnd = c.peerEnd || ev.hangup && c.drained > maxDrainSize
+	c.tend = c.tend || c.peerEnd
 	l.todo = append(l.todo, c)
 }
 
@@ -235,7 +237,7 @@ func (c *conn) readsLocked() reads {
 		return readHandshake
 	case c.phase == phaseOpen && c.opening == nil && !c.paused: // what came behind the request is parsed first
 		return readMessages
-	case c.phase == phaseDraining:
+	case c.phase == phaseDraining && c.drained <= maxDrainSize:
 		return readRest
 	}
 	return readNothing
@@ -271,7 +273,6 @@ func (l *loop) read(c *conn) {
 		l.parse(c, l.buf[:n])
 	case readRest:
 		c.drained += n
-		c.tend = c.tend || c.drained > maxDrainSize
 	}
 }
 
@@ -387,12 +388,13 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 	return never // in phaseAuth: HandleAuth may take its time
 }
 
-// silenceLocked pings a client that is idle, and ends one that has not answered.
+// silenceLocked pings a client that is idle, and ends one that has not answered. The clock stands still while nothing is read,
+// and while the queue waits for the socket, which has a clock of its own.
 func (l *loop) silenceLocked(c *conn) (due int64) {
 	switch {
 	case l.opts.PingInterval < 0:
 		return never
-	case c.paused: // its answer may be waiting
+	case c.paused, c.out != nil && c.out.stalled: // its answer may wait to be read, or for it to have read what comes first
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
 		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
@@ -405,7 +407,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 	if due = c.heard + int64(l.opts.PingInterval); due > l.now {
 		return due
 	}
-	if c.sendableLocked() == nil && (c.out == nil || !c.out.stalled) {
+	if c.sendableLocked() == nil {
 		c.writeLocked(emptyPing)
 	}
 	c.pinged = l.now

@@ -1,0 +1,138 @@
+package websocket
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// rawFewDescriptors is the environment variable that makes TestAcceptWithoutDescriptors the server of its child process.
+const rawFewDescriptors = "WEBSOCKET_TEST_FEW_DESCRIPTORS"
+
+func TestAcceptWithoutDescriptors(t *testing.T) {
+	const limit = 48
+	if os.Getenv(rawFewDescriptors) != "" {
+		rawServeFew(t, limit)
+		return
+	}
+	checkGoroutines(t)
+	checkDescriptors(t)
+	child := exec.Command(os.Args[0], "-test.run=^TestAcceptWithoutDescriptors$", "-test.count=1")
+	child.Env = append(os.Environ(), rawFewDescriptors+"=1")
+	in, err := child.StdinPipe()
+	require.NoError(t, err)
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	defer child.Wait()
+	defer in.Close() // ends the child
+	lines := bufio.NewScanner(out)
+	var address string
+	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), "address "); ok {
+			address = rest
+			break
+		}
+	}
+	require.NotEmpty(t, address)
+	s := &rawServer{t: t, network: "tcp", address: address}
+
+	// Twice as many clients as there are descriptors: what is not accepted waits, and comes in as others leave.
+	const peers = 2 * limit
+	waiting := make([]*rawConn, peers)
+	for i := range waiting {
+		waiting[i] = s.dial(t)
+		waiting[i].send([]byte(rawRequest))
+	}
+	served := make(chan error, peers)
+	for _, c := range waiting {
+		go func() {
+			answer := make([]byte, len(rawAccepted))
+			_, err := io.ReadFull(c.r, answer)
+			if err == nil && string(answer) != rawAccepted {
+				err = fmt.Errorf("%q", answer)
+			}
+			if err == nil {
+				_, err = c.Write(NewFrameText(true, []byte("x")))
+			}
+			if err == nil {
+				err = c.rawExpect(OpcodeText, "x")
+			}
+			c.Close()
+			served <- err
+		}()
+	}
+	for range peers {
+		require.NoError(t, rawGet(t, served))
+	}
+
+	// Numbers are given back early where there is need: many more clients come and go than a second's hold lets through.
+	come := make(chan error, 1)
+	go func() {
+		var err error
+		for range 800 {
+			var c *rawConn
+			if c, err = s.rawJoin(); err != nil {
+				break
+			}
+			c.reset()
+		}
+		come <- err
+	}()
+	require.NoError(t, rawGet(t, come))
+	c := s.connect(t)
+	c.text("x")
+	c.expectText("x")
+	c.text("full?")
+	_, payload, err := c.rawFrame()
+	require.NoError(t, err)
+	require.Equal(t, "true", string(payload), "descriptors had run out")
+}
+
+// rawServeFew serves with few descriptors until its standard input ends.
+func rawServeFew(t *testing.T, limit uint64) {
+	var full atomic.Bool
+	opts := &ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(rawWarned{slog.DiscardHandler, &full})}
+	opts.HandleText = func(conn int, p []byte) {
+		if string(p) == "full?" {
+			p = fmt.Append(nil, full.Load())
+		}
+		rawEcho(conn, p)
+	}
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serv := NewServer(opts)
+	errs := make(chan error, 1)
+	go func() { errs <- serv.Serve(ln) }()
+	fmt.Println("address", ln.Addr())
+	io.Copy(io.Discard, os.Stdin)
+	serv.Stop()
+	require.NoError(t, rawGet(t, errs))
+}
+
+// rawWarned is a log that remembers a warning.
+type rawWarned struct {
+	slog.Handler
+	warned *atomic.Bool
+}
+
+func (h rawWarned) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h rawWarned) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		h.warned.Store(true)
+	}
+	return nil
+}

@@ -1,0 +1,376 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rawWait is how long a test waits for something that has to happen.
+const rawWait = 10 * time.Second
+
+// The opening handshake of a raw peer, from RFC 6455, section 1.3, and what accepts it.
+const (
+	rawRequest = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+	rawAccepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+// rawServer is a running server of a test.
+type rawServer struct {
+	*Server
+	t       *testing.T
+	network string
+	address string
+	served  chan error // what Serve returned
+}
+
+// startServer runs a server until the end of the test, after which no goroutine and no descriptor may be left.
+func startServer(t *testing.T, opts *ServerOptions) *rawServer {
+	t.Helper()
+	checkGoroutines(t)
+	checkDescriptors(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &rawServer{Server: NewServer(rawQuiet(opts)), t: t}
+	s.serve(ln)
+	t.Cleanup(func() { s.stop(t) })
+	return s
+}
+
+// rawQuiet makes the options of a test: no log, and no Pings between the frames that it waits for unless it wants them.
+func rawQuiet(opts *ServerOptions) *ServerOptions {
+	if opts == nil {
+		opts = new(ServerOptions)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.PingInterval == 0 {
+		opts.PingInterval = -1
+	}
+	return opts
+}
+
+// serve lets the server run with the listener, and waits until it does.
+func (s *rawServer) serve(ln net.Listener) {
+	s.t.Helper()
+	s.network, s.address = ln.Addr().Network(), ln.Addr().String()
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.Serve(ln) }()
+	require.True(s.t, eventually(func() bool { return s.Addr() != nil }), "the server does not start")
+}
+
+// stop stops the server and waits for Serve to return.
+func (s *rawServer) stop(t *testing.T) {
+	t.Helper()
+	stopped := make(chan struct{})
+	go func() {
+		s.Stop()
+		close(stopped)
+	}()
+	rawDone(t, stopped)
+	if s.served != nil {
+		require.NoError(t, rawGet(t, s.served))
+		s.served = nil
+	}
+}
+
+// rawGet returns what arrives on a channel.
+func rawGet[T any](t *testing.T, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(2 * rawWait):
+		require.FailNow(t, "nothing arrives on the channel")
+	}
+	return v
+}
+
+// rawDone waits until a channel is closed.
+func rawDone(t *testing.T, ch <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ch:
+	case <-time.After(2 * rawWait):
+		require.FailNow(t, "the channel is not closed")
+	}
+}
+
+// rawEcho sends a message back as it is.
+func rawEcho(conn int, payload []byte) { Send(conn, NewFrameText(false, payload)) }
+
+// rawAdded makes HandleClientAdd tell the numbers of the connections.
+func rawAdded(opts *ServerOptions) <-chan int {
+	added := make(chan int, 1<<12)
+	opts.HandleClientAdd = func(_ context.Context, conn int) { added <- conn }
+	return added
+}
+
+// rawRemoved makes HandleClientRemove tell the numbers of the connections.
+func rawRemoved(opts *ServerOptions) <-chan int {
+	removed := make(chan int, 1<<12)
+	opts.HandleClientRemove = func(_ context.Context, conn int) { removed <- conn }
+	return removed
+}
+
+// rawConn is a peer that is written by hand.
+type rawConn struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+// rawOpen connects without a handshake. It may be called from any goroutine.
+func (s *rawServer) rawOpen() (*rawConn, error) {
+	conn, err := net.DialTimeout(s.network, s.address, rawWait)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(3 * rawWait))
+	return &rawConn{Conn: conn, t: s.t, r: bufio.NewReader(conn)}, nil
+}
+
+// dial connects without a handshake until the end of the test.
+func (s *rawServer) dial(t *testing.T) *rawConn {
+	t.Helper()
+	c, err := s.rawOpen()
+	require.NoError(t, err)
+	c.t = t
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// rawShake makes the opening handshake. It may be called from any goroutine.
+func (c *rawConn) rawShake() error {
+	if _, err := io.WriteString(c, rawRequest); err != nil {
+		return err
+	}
+	answer := make([]byte, len(rawAccepted))
+	if _, err := io.ReadFull(c.r, answer); err != nil {
+		return fmt.Errorf("no answer to the handshake: %w: %q", err, answer)
+	}
+	if string(answer) != rawAccepted {
+		return fmt.Errorf("wrong answer to the handshake: %q", answer)
+	}
+	return nil
+}
+
+// connect connects with a handshake until the end of the test.
+func (s *rawServer) connect(t *testing.T) *rawConn {
+	t.Helper()
+	c := s.dial(t)
+	require.NoError(t, c.rawShake())
+	return c
+}
+
+// rawJoin connects with a handshake. It may be called from any goroutine.
+func (s *rawServer) rawJoin() (*rawConn, error) {
+	c, err := s.rawOpen()
+	if err != nil {
+		return nil, err
+	}
+	if err = c.rawShake(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// send writes bytes.
+func (c *rawConn) send(b []byte) {
+	c.t.Helper()
+	_, err := c.Write(b)
+	require.NoError(c.t, err)
+}
+
+// text writes a text message.
+func (c *rawConn) text(s string) {
+	c.t.Helper()
+	c.send(NewFrameText(true, []byte(s)))
+}
+
+// rawFrame reads a frame. It may be called from any goroutine.
+func (c *rawConn) rawFrame() (op Opcode, payload []byte, err error) {
+	var head [2]byte
+	if _, err = io.ReadFull(c.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	if head[0]&^0xF != bitFin || head[1]&bitMasked != 0 {
+		return 0, nil, fmt.Errorf("frame with the header % x", head)
+	}
+	length := uint64(head[1])
+	var ext [8]byte
+	switch length {
+	case length16:
+		_, err = io.ReadFull(c.r, ext[6:])
+		length = binary.BigEndian.Uint64(ext[:])
+	case length64:
+		_, err = io.ReadFull(c.r, ext[:])
+		length = binary.BigEndian.Uint64(ext[:])
+	}
+	if err != nil || length > 1<<28 {
+		return 0, nil, fmt.Errorf("frame of %d bytes: %w", length, err)
+	}
+	payload = make([]byte, length)
+	_, err = io.ReadFull(c.r, payload)
+	return Opcode(head[0] & 0xF), payload, err
+}
+
+// rawExpect reads a frame and compares it. It may be called from any goroutine.
+func (c *rawConn) rawExpect(op Opcode, payload string) error {
+	gotOp, got, err := c.rawFrame()
+	if err != nil {
+		return fmt.Errorf("want %x %.40q: %w", op, payload, err)
+	}
+	if gotOp != op || string(got) != payload {
+		return fmt.Errorf("got %x %.40q (%d bytes), want %x %.40q (%d bytes)", gotOp, got, len(got), op, payload, len(payload))
+	}
+	return nil
+}
+
+// expect reads a frame and compares it.
+func (c *rawConn) expect(op Opcode, payload string) {
+	c.t.Helper()
+	require.NoError(c.t, c.rawExpect(op, payload))
+}
+
+// expectText reads a text message and compares it.
+func (c *rawConn) expectText(s string) {
+	c.t.Helper()
+	c.expect(OpcodeText, s)
+}
+
+// rawCloseBody is the payload of a Close frame.
+func rawCloseBody(code CloseCode, reason string) string {
+	return string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason
+}
+
+// expectClose reads a Close frame with that code and then the end of the stream.
+func (c *rawConn) expectClose(code CloseCode) {
+	c.t.Helper()
+	op, payload, err := c.rawFrame()
+	require.NoError(c.t, err)
+	require.Equal(c.t, OpcodeClose, op, "%.40q", payload)
+	require.GreaterOrEqual(c.t, len(payload), 2)
+	require.Equal(c.t, code, CloseCode(binary.BigEndian.Uint16(payload)), "%q", payload[2:])
+	c.expectEOF()
+}
+
+// expectEOF reads the end of the stream, nothing more and no reset, and then closes it too.
+func (c *rawConn) expectEOF() {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	require.NoError(c.t, err)
+	require.Empty(c.t, rest)
+	c.Close()
+}
+
+// rawLeave reads whatever comes and closes at the end of the stream, in the background. It returns when that is done.
+func (c *rawConn) rawLeave() (left <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(io.Discard, c.r)
+		c.Close()
+	}()
+	return done
+}
+
+// reset closes the connection with a reset.
+func (c *rawConn) reset() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
+// answer reads a whole HTTP answer, after which the server closes, and returns its status line, its header and its body.
+func (c *rawConn) answer() (status string, header map[string]string, body string) {
+	c.t.Helper()
+	all, err := io.ReadAll(c.r)
+	require.NoError(c.t, err)
+	c.Close()
+	head, body, ok := strings.Cut(string(all), "\r\n\r\n")
+	require.True(c.t, ok, "%q", all)
+	lines := strings.Split(head, "\r\n")
+	header = make(map[string]string)
+	for _, line := range lines[1:] {
+		name, value, ok := strings.Cut(line, ": ")
+		require.True(c.t, ok, "%q", line)
+		require.NotContains(c.t, header, name)
+		header[name] = value
+	}
+	require.Equal(c.t, strconv.Itoa(len(body)), header["Content-Length"])
+	require.Equal(c.t, "close", header["Connection"])
+	return lines[0], header, body
+}
+
+// rawAll runs a function n times side by side and waits for all of them.
+func rawAll(t *testing.T, n int, f func(i int) error) {
+	t.Helper()
+	errs := make(chan error, n)
+	for i := range n {
+		go func() { errs <- f(i) }()
+	}
+	var all []error
+	for range n {
+		select {
+		case err := <-errs:
+			all = append(all, err)
+		case <-time.After(4 * rawWait):
+			require.FailNow(t, "a goroutine of the test does not end")
+		}
+	}
+	require.NoError(t, errors.Join(all...))
+}
+
+// rawPattern makes n bytes of letters. They repeat after a prime number, so that no usual shift or swap leaves them the same.
+func rawPattern(n, seed int) []byte {
+	block := make([]byte, min(n, 65_521))
+	for i := range block {
+		block[i] = 'a' + byte((i*7+i/251+seed)%26)
+	}
+	if n == 0 {
+		return block
+	}
+	return bytes.Repeat(block, n/len(block)+1)[:n:n]
+}
+
+// rawFill lets the server send to a connection whose peer does not read until its queue is full.
+func rawFill(t *testing.T, conn int, packet []byte) (sent int) {
+	t.Helper()
+	for range 1 << 16 {
+		err := TrySend(conn, packet)
+		if errors.Is(err, ErrSendQueueFull) {
+			return sent
+		}
+		require.NoError(t, err)
+		sent++
+	}
+	require.FailNow(t, "the queue never fills")
+	return 0
+}
+
+// restart lets a stopped server run again.
+func (s *rawServer) restart(t *testing.T) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.serve(ln)
+}

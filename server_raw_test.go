@@ -1,0 +1,921 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rawWith returns the good request with one header line replaced, or left out where line is empty.
+func rawWith(name, line string) string {
+	var b strings.Builder
+	for l := range strings.SplitSeq(strings.TrimSuffix(rawRequest, "\r\n\r\n"), "\r\n") {
+		if strings.HasPrefix(l, name) {
+			if l = line; l == "" {
+				continue
+			}
+		}
+		b.WriteString(l + "\r\n")
+	}
+	return b.String() + "\r\n"
+}
+
+func TestHandshakeInPieces(t *testing.T) {
+	s := startServer(t, &ServerOptions{HandleText: rawEcho})
+	t.Run("a request that comes byte by byte is accepted", func(t *testing.T) {
+		c := s.dial(t)
+		for i := range len(rawRequest) {
+			c.send([]byte{rawRequest[i]})
+		}
+		answer := make([]byte, len(rawAccepted))
+		_, err := io.ReadFull(c.r, answer)
+		require.NoError(t, err)
+		require.Equal(t, rawAccepted, string(answer))
+		for _, b := range NewFrameText(true, []byte("hello")) {
+			c.send([]byte{b})
+		}
+		c.expectText("hello")
+	})
+	t.Run("a request with a frame behind it may be split anywhere", func(t *testing.T) {
+		all := append([]byte(rawRequest), NewFrameText(true, []byte("first"))...)
+		all = append(all, NewFramePing(true, []byte("p"))...)
+		const workers = 8
+		rawAll(t, workers, func(worker int) error {
+			for cut := worker; cut <= len(all); cut += workers {
+				c, err := s.rawOpen()
+				if err != nil {
+					return err
+				}
+				_, err = c.Write(all[:cut])
+				runtime.Gosched()
+				if err == nil {
+					_, err = c.Write(all[cut:])
+				}
+				answer := make([]byte, len(rawAccepted))
+				if err == nil {
+					_, err = io.ReadFull(c.r, answer)
+				}
+				if err != nil || string(answer) != rawAccepted {
+					return fmt.Errorf("cut at %d: %w: %q", cut, err, answer)
+				}
+				got := make(map[string]bool) // a Pong may overtake the handler's answer
+				for range 2 {
+					op, payload, err := c.rawFrame()
+					if err != nil {
+						return fmt.Errorf("cut at %d: %w", cut, err)
+					}
+					got[fmt.Sprintf("%x %s", op, payload)] = true
+				}
+				if !got["1 first"] || !got["a p"] {
+					return fmt.Errorf("cut at %d: %v", cut, got)
+				}
+				c.Close()
+			}
+			return nil
+		})
+	})
+	t.Run("a thousand frames in one piece behind the request are handled in order", func(t *testing.T) {
+		c := s.dial(t)
+		all := []byte(rawRequest)
+		for i := range 1000 {
+			all = append(all, NewFrameText(true, fmt.Append(nil, i))...)
+		}
+		c.send(all)
+		answer := make([]byte, len(rawAccepted))
+		_, err := io.ReadFull(c.r, answer)
+		require.NoError(t, err)
+		for i := range 1000 {
+			c.expectText(fmt.Sprint(i))
+		}
+	})
+}
+
+func TestHandshakeBehindSlowAuth(t *testing.T) {
+	t.Run("frames behind the request come before those that arrive while HandleAuth decides", func(t *testing.T) {
+		opts := &ServerOptions{HandleText: rawEcho}
+		opts.HandleAuth = func(*Handshake) (context.Context, error) {
+			<-time.After(3 * time.Millisecond) // long enough to lose the loop
+			return nil, nil
+		}
+		s := startServer(t, opts)
+		const peers, each, frames = 16, 12, 300
+		rawAll(t, peers, func(int) error {
+			for range each {
+				c, err := s.rawOpen()
+				if err != nil {
+					return err
+				}
+				first := NewFrameText(true, []byte("0"))
+				if _, err = c.Write(append([]byte(rawRequest), first[:5]...)); err != nil {
+					return err
+				}
+				if _, err = c.Write(first[5:]); err != nil {
+					return err
+				}
+				errs := make(chan error, 1)
+				go func() {
+					var err error
+					for i := 1; i < frames && err == nil; i++ {
+						_, err = c.Write(NewFrameText(true, fmt.Append(nil, i)))
+					}
+					errs <- err
+				}()
+				answer := make([]byte, len(rawAccepted))
+				if _, err = io.ReadFull(c.r, answer); err != nil {
+					return err
+				}
+				for i := range frames {
+					if err = c.rawExpect(OpcodeText, fmt.Sprint(i)); err != nil {
+						c.Close()
+						<-errs
+						return err
+					}
+				}
+				c.Close()
+				if err = <-errs; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func TestHandshakeRefused(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	cases := []struct {
+		name    string
+		request string
+		status  string
+		header  map[string]string
+	}{
+		{"an unknown path", strings.Replace(rawRequest, "GET / ", "GET /nowhere?q=1 ", 1), "404 unknown path", nil},
+		{"an unknown path without any header", "GET /x HTTP/1.1\r\n\r\n", "404 unknown path", nil},
+		{"another method", strings.Replace(rawRequest, "GET", "POST", 1), "400 " + ErrInvalidHTTPMethod.Error(), nil},
+		{"HTTP/1.0", strings.Replace(rawRequest, "HTTP/1.1", "HTTP/1.0", 1), "400 " + ErrInvalidHTTPVersion.Error(), nil},
+		{"no request target", strings.Replace(rawRequest, "GET /", "GET ", 1), "400 " + ErrBadRequest.Error(), nil},
+		{"a request target that cannot be parsed", strings.Replace(rawRequest, "GET /", "GET %%", 1), "400 " + ErrBadRequest.Error(), nil},
+		{"no HTTP at all", "GET / FTP/1.1" + long + "\r\n\r\n", "400 " + ErrBadRequest.Error(), nil},
+		{"a short request that lacks headers", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "400 " + ErrRequestLength.Error(), nil},
+		{"a short header part that lacks headers", "GET /?" + long + " HTTP/1.1\r\nHost: x\r\n\r\n", "400 " + ErrRequestHeaderLength.Error(), nil},
+		{"a header line without a colon", rawWith("Host", "Host localhost"), "400 " + ErrInvalidHeaderFormat.Error(), nil},
+		{"a header line that ends in LF only", strings.Replace(rawRequest, "localhost\r\n", "localhost\n", 1), "400 " + ErrInvalidHeaderFormat.Error(), nil},
+		{"Host twice", rawWith("Host", "Host: a\r\nHost: b"), "400 " + ErrInvalidHeaderHost.Error(), nil},
+		{"an empty Host", rawWith("Host", "Host: "), "400 " + ErrInvalidHeaderHost.Error(), nil},
+		{"no Host", rawWith("Host", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
+		{"Connection twice", rawWith("Connection", "Connection: Upgrade\r\nConnection: Upgrade"), "400 " + ErrInvalidHeaderConn.Error(), nil},
+		{"Connection without upgrade", rawWith("Connection", "Connection: keep-alive"), "400 " + ErrInvalidHeaderConn.Error(), nil},
+		{"no Connection", rawWith("Connection", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
+		{"Upgrade twice", rawWith("Upgrade", "Upgrade: websocket\r\nUpgrade: websocket"), "400 " + ErrInvalidHeaderUpgrade.Error(), nil},
+		{"Upgrade without websocket", rawWith("Upgrade", "Upgrade: h2c"), "400 " + ErrInvalidHeaderUpgrade.Error(), nil},
+		{"no Upgrade", rawWith("Upgrade", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
+		{"the key twice", rawWith("Sec-WebSocket-Key", strings.Repeat("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 2)[:87]), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
+		{"an empty key", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key:"), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
+		{"a short key", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
+		{"a key that is not base64", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
+		{"no key", rawWith("Sec-WebSocket-Key", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
+		{"the version twice", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 13"), "400 " + ErrInvalidHeaderWSVersion.Error(), nil},
+		{"an empty version", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version:"), "400 " + ErrInvalidHeaderWSVersion.Error(), nil},
+		{"no version", rawWith("Sec-WebSocket-Version", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
+		{"another version", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), "426 " + ErrUnsupportedWSVersion.Error(), map[string]string{"Sec-WebSocket-Version": "13"}},
+		{"a malformed list of extensions", rawWith("Host", "Host: x\r\nSec-WebSocket-Extensions: =;="), "400 " + ErrInvalidHeaderWSExtensions.Error(), nil},
+		{"a malformed list of subprotocols", rawWith("Host", "Host: x\r\nSec-WebSocket-Protocol: a b"), "400 " + ErrInvalidHeaderWSProtocol.Error(), nil},
+		{"a second request behind the first", rawRequest + rawRequest, "400 " + ErrBadRequest.Error(), nil},
+	}
+	s := startServer(t, nil)
+	for _, tc := range cases {
+		t.Run(tc.name+" is told in the status line", func(t *testing.T) {
+			c := s.dial(t)
+			c.send([]byte(tc.request))
+			status, header, body := c.answer()
+			require.Truef(t, strings.HasPrefix(status, "HTTP/1.1 "+tc.status), "%q, want %q", status, tc.status)
+			if tc.status != "400 "+ErrBadRequest.Error() {
+				require.Equal(t, "HTTP/1.1 "+tc.status, status)
+			}
+			require.Empty(t, body)
+			for name, value := range tc.header {
+				require.Equal(t, value, header[name])
+			}
+		})
+	}
+	require.Zero(t, s.Clients.Len())
+}
+
+func TestHandshakeHeaderLimits(t *testing.T) {
+	pad := func(size int) string { // the good request, padded to a size
+		const field = "X: \r\n"
+		return rawWith("Host", "Host: localhost\r\nX: "+strings.Repeat("x", size-len(rawRequest)-len(field)))
+	}
+	fields := func(n int) string { // with n fields
+		return rawWith("Host", "Host: localhost"+strings.Repeat("\r\nX: y", n-5))
+	}
+	s := startServer(t, &ServerOptions{MaxHeaderSize: 1000, MaxHeaderFields: 20})
+	for _, tc := range []struct {
+		name    string
+		request string
+		ok      bool
+	}{
+		{"one byte below the size", pad(999), true},
+		{"the size", pad(1000), true},
+		{"one byte over the size", pad(1001), false},
+		{"one field below the number", fields(19), true},
+		{"the number of fields", fields(20), true},
+		{"one field over the number", fields(21), false},
+		{"an endless line", strings.Repeat("x", 5000), false},
+	} {
+		t.Run(fmt.Sprintf("a request with %s is accepted: %v", tc.name, tc.ok), func(t *testing.T) {
+			c := s.dial(t)
+			c.send([]byte(tc.request))
+			if !tc.ok {
+				status, _, _ := c.answer()
+				require.Equal(t, "HTTP/1.1 431 "+errHeaderTooLarge.Error(), status)
+				return
+			}
+			answer := make([]byte, len(rawAccepted))
+			_, err := io.ReadFull(c.r, answer)
+			require.NoError(t, err)
+			require.Equal(t, rawAccepted, string(answer))
+		})
+	}
+}
+
+func TestHandshakeStatusPath(t *testing.T) {
+	const statusRequest = "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+	t.Run("a status request needs no WebSocket headers", func(t *testing.T) {
+		s := startServer(t, nil)
+		c := s.dial(t)
+		c.send([]byte(statusRequest))
+		status, header, body := c.answer()
+		require.Equal(t, "HTTP/1.1 200 OK", status)
+		require.Equal(t, "text/plain", header["Content-Type"])
+		require.Equal(t, "OK", body)
+	})
+	t.Run("HandleStatus answers it", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{ConnectPath: "/ws", HandleStatus: func() (string, []byte) {
+			return "application/json", rawPattern(1<<20, 0)
+		}})
+		c := s.dial(t)
+		c.send([]byte(strings.Replace(statusRequest, "/status", "/ws/status?x=y", 1)))
+		_, header, body := c.answer()
+		require.Equal(t, "application/json", header["Content-Type"])
+		require.Equal(t, string(rawPattern(1<<20, 0)), body)
+	})
+	t.Run("HandleStatus may block, and other clients are served", func(t *testing.T) {
+		release, inside := make(chan struct{}), make(chan struct{}, 2)
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleStatus: func() (string, []byte) {
+			inside <- struct{}{}
+			<-release
+			return "text/plain", []byte("late")
+		}})
+		var waiting []*rawConn
+		for range 2 {
+			c := s.dial(t)
+			c.send([]byte(statusRequest))
+			waiting = append(waiting, c)
+			rawGet(t, inside)
+		}
+		for range 4 {
+			c := s.connect(t)
+			c.text("x")
+			c.expectText("x")
+		}
+		close(release)
+		for _, c := range waiting {
+			_, _, body := c.answer()
+			require.Equal(t, "late", body)
+		}
+	})
+	t.Run("a HandleStatus that panics is answered with 500", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleStatus: func() (string, []byte) { panic("status") }})
+		c := s.dial(t)
+		c.send([]byte(statusRequest))
+		status, _, _ := c.answer()
+		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
+		other := s.connect(t)
+		other.text("x")
+		other.expectText("x")
+	})
+}
+
+func TestHandshakeTimeout(t *testing.T) {
+	for name, part := range map[string]string{"nothing": "", "a part of its request": rawRequest[:100]} {
+		t.Run("a client that sends "+name+" is disconnected", func(t *testing.T) {
+			s := startServer(t, &ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
+			c := s.dial(t)
+			c.send([]byte(part))
+			status, _, _ := c.answer()
+			require.Equal(t, "HTTP/1.1 408 Request Timeout", status)
+		})
+	}
+	t.Run("HandleAuth may take longer", func(t *testing.T) {
+		const timeout = 20 * time.Millisecond
+		s := startServer(t, &ServerOptions{HandshakeTimeout: timeout, HandleText: rawEcho,
+			HandleAuth: func(*Handshake) (context.Context, error) {
+				<-time.After(5 * timeout)
+				return nil, nil
+			}})
+		c := s.connect(t)
+		c.text("x")
+		c.expectText("x")
+	})
+}
+
+func TestHandshakeCutOff(t *testing.T) {
+	s := startServer(t, nil)
+	for request, want := range map[string]error{
+		rawRequest[:100]: ErrRequestLength,
+		"GET /?" + strings.Repeat("x", 200) + " HTTP/1.1\r\nHost: x\r\n":                ErrRequestHeaderLength,
+		"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 200) + "\r\nUpgr": ErrMissingRequiredHeader,
+	} {
+		t.Run("a request that ends early is told "+want.Error(), func(t *testing.T) {
+			c := s.dial(t)
+			c.send([]byte(request))
+			closer, ok := c.Conn.(interface{ CloseWrite() error })
+			require.True(t, ok)
+			require.NoError(t, closer.CloseWrite())
+			status, _, _ := c.answer()
+			require.Equal(t, "HTTP/1.1 400 "+want.Error(), status)
+		})
+	}
+	t.Run("a client that connects and leaves is told nothing", func(t *testing.T) {
+		c := s.dial(t)
+		closer, ok := c.Conn.(interface{ CloseWrite() error })
+		require.True(t, ok)
+		require.NoError(t, closer.CloseWrite())
+		c.expectEOF()
+	})
+}
+
+func TestHandshakeOverMaxConnections(t *testing.T) {
+	const limit = 8
+	opts := &ServerOptions{MaxConnections: limit, HandleText: rawEcho}
+	removed := rawRemoved(opts)
+	s := startServer(t, opts)
+	conns := make([]*rawConn, limit)
+	for i := range conns {
+		conns[i] = s.connect(t)
+	}
+	full := func() {
+		c := s.dial(t)
+		c.send([]byte(rawRequest))
+		status, header, _ := c.answer()
+		require.Equal(t, "HTTP/1.1 503 too many connections", status)
+		require.NotEmpty(t, header["Retry-After"])
+	}
+	full()
+	full()
+	for _, c := range conns {
+		c.text("x")
+		c.expectText("x")
+	}
+	conns[0].Close()
+	rawGet(t, removed)
+	require.True(t, eventually(func() bool {
+		c, err := s.rawJoin()
+		if err != nil {
+			return false
+		}
+		t.Cleanup(func() { c.Close() })
+		return true
+	}), "there is room again")
+	require.True(t, eventually(func() bool { return s.Clients.Len() == limit }))
+	full()
+
+	// Those who are told are limited as well: more are closed without a word.
+	var told, closed int
+	many := make([]*rawConn, 10*limit)
+	for i := range many {
+		many[i] = s.dial(t)
+	}
+	for _, c := range many {
+		switch answer, _ := io.ReadAll(c.r); {
+		case strings.HasPrefix(string(answer), "HTTP/1.1 503 "):
+			told++
+		case len(answer) == 0:
+			closed++
+		}
+	}
+	require.Equal(t, len(many), told+closed)
+	require.Positive(t, told)
+	require.Positive(t, closed)
+	conns[1].text("x")
+	conns[1].expectText("x")
+}
+
+func TestHandshakeHandleAuth(t *testing.T) {
+	t.Run("it sees the request, which stays valid", func(t *testing.T) {
+		reqs := make(chan *Handshake, 1)
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(req *Handshake) (context.Context, error) {
+			reqs <- req
+			return nil, nil
+		}})
+		request := rawWith("Host", "Host: example.org\r\nx-multi: 1\r\nX-MULTI: 2\r\nSec-WebSocket-Extensions: a;b=\"c\"\r\n"+
+			"Sec-WebSocket-Extensions:  d \r\nSec-WebSocket-Protocol: chat,superchat")
+		request = strings.Replace(request, "GET / ", "GET /?token=%20a&b=1 ", 1)
+		c := s.dial(t)
+		c.send([]byte(request))
+		answer := make([]byte, len(rawAccepted))
+		_, err := io.ReadFull(c.r, answer)
+		require.NoError(t, err)
+		require.Equal(t, rawAccepted, string(answer), "nothing that was not chosen is in the answer")
+		req := rawGet(t, reqs)
+		for range 50 { // what would overwrite a buffer that is used again
+			c.text(strings.Repeat("overwritten", 100))
+			c.expectText(strings.Repeat("overwritten", 100))
+		}
+		require.Equal(t, "/", req.URL.Path)
+		require.Equal(t, " a", req.URL.Query().Get("token"))
+		require.Equal(t, "example.org", string(req.Host))
+		require.Equal(t, "dGhlIHNhbXBsZSBub25jZQ==", string(req.Key))
+		require.Equal(t, "a;b=\"c\", d", string(req.Extensions))
+		require.Equal(t, "chat,superchat", string(req.Protocol))
+		require.Equal(t, []string{"1", "2"}, req.Header.Values("x-multi"))
+		require.Equal(t, "1", req.Header.Get("X-Multi"))
+		require.Equal(t, "13", req.Header.Get("sec-websocket-version"))
+	})
+	t.Run("the text of its error is the reason in the status line, on one line", func(t *testing.T) {
+		for text, want := range map[string]string{
+			"Missing authorization":                      "400 Missing authorization",
+			"a\r\nSet-Cookie: evil=1\r\n\r\n<html>\x00b": "400 a  Set-Cookie: evil=1    <html> b",
+		} {
+			s := startServer(t, &ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) {
+				return context.Background(), errors.New(text)
+			}})
+			c := s.dial(t)
+			c.send([]byte(rawRequest))
+			status, header, body := c.answer()
+			require.Equal(t, "HTTP/1.1 "+want, status)
+			require.Empty(t, body)
+			require.NotContains(t, header, "Set-Cookie")
+			require.Zero(t, s.Clients.Len())
+		}
+	})
+	t.Run("its context becomes the connection's, a nil one the background", func(t *testing.T) {
+		type key struct{}
+		want := context.WithValue(context.Background(), key{}, "value")
+		got := make(chan context.Context, 2)
+		s := startServer(t, &ServerOptions{
+			HandleAuth: func(req *Handshake) (context.Context, error) {
+				if req.URL.RawQuery == "nil" {
+					return nil, nil
+				}
+				return want, nil
+			},
+			HandleClientAdd: func(ctx context.Context, conn int) { got <- ctx },
+		})
+		s.connect(t)
+		require.Equal(t, want, rawGet(t, got))
+		c := s.dial(t)
+		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?nil", 1)))
+		require.Equal(t, context.Background(), rawGet(t, got))
+		for _, conn := range s.Clients.All() {
+			_, ok := s.Clients.Context(conn)
+			require.True(t, ok)
+		}
+	})
+	t.Run("a panic in it is answered with 500", func(t *testing.T) {
+		var once sync.Once
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(*Handshake) (context.Context, error) {
+			once.Do(func() { panic("auth") })
+			return nil, nil
+		}})
+		c := s.dial(t)
+		c.send([]byte(rawRequest))
+		status, _, _ := c.answer()
+		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
+		other := s.connect(t)
+		other.text("x")
+		other.expectText("x")
+	})
+	t.Run("runtime.Goexit in it is answered with 500", func(t *testing.T) {
+		var once sync.Once
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(*Handshake) (context.Context, error) {
+			once.Do(runtime.Goexit)
+			return nil, nil
+		}})
+		c := s.dial(t)
+		c.send([]byte(rawRequest))
+		status, _, _ := c.answer()
+		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
+		for range 4 {
+			other := s.connect(t)
+			other.text("x")
+			other.expectText("x")
+		}
+	})
+	t.Run("it may block while others are served, and its client may go meanwhile", func(t *testing.T) {
+		release, inside := make(chan struct{}), make(chan struct{}, 8)
+		opts := &ServerOptions{HandleText: rawEcho}
+		opts.HandleAuth = func(req *Handshake) (context.Context, error) {
+			if req.URL.RawQuery == "block" {
+				inside <- struct{}{}
+				<-release
+			}
+			return nil, nil
+		}
+		s := startServer(t, opts)
+		blocked := make([]*rawConn, 4)
+		for i := range blocked {
+			blocked[i] = s.dial(t)
+			blocked[i].send([]byte(strings.Replace(rawRequest, "GET /", "GET /?block", 1)))
+			rawGet(t, inside)
+		}
+		for range 4 {
+			c := s.connect(t)
+			c.text("x")
+			c.expectText("x")
+		}
+		blocked[0].reset()
+		blocked[1].Close()
+		close(release)
+		for _, c := range blocked[2:] {
+			answer := make([]byte, len(rawAccepted))
+			_, err := io.ReadFull(c.r, answer)
+			require.NoError(t, err)
+			c.text("at last")
+			c.expectText("at last")
+		}
+		require.True(t, eventually(func() bool { return s.Clients.Len() == 6 }))
+	})
+	t.Run("what it puts into ResponseHeader is in the answer", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(req *Handshake) (context.Context, error) {
+			switch req.URL.RawQuery {
+			case "split":
+				req.ResponseHeader.Set("X-Bad", "a\r\nb: c")
+			case "nil":
+				req.ResponseHeader = nil
+			default:
+				req.ResponseHeader.Set("Sec-WebSocket-Protocol", "chat")
+				req.ResponseHeader.Add("Set-Cookie", "a=1")
+				req.ResponseHeader.Add("Set-Cookie", "b=2")
+				req.ResponseHeader.Set("Upgrade", "other")
+				req.ResponseHeader.Set("Content-Length", "7")
+			}
+			return nil, nil
+		}})
+		c := s.dial(t)
+		c.send([]byte(rawWith("Host", "Host: x\r\nSec-WebSocket-Protocol: superchat, chat")))
+		answer, err := http.ReadResponse(c.r, nil)
+		require.NoError(t, err)
+		require.Equal(t, 101, answer.StatusCode)
+		require.Equal(t, []string{"chat"}, answer.Header["Sec-Websocket-Protocol"])
+		require.Equal(t, []string{"a=1", "b=2"}, answer.Header["Set-Cookie"])
+		require.Equal(t, []string{"websocket"}, answer.Header["Upgrade"])
+		require.NotContains(t, answer.Header, "Content-Length")
+		c.text("x")
+		c.expectText("x")
+
+		c = s.dial(t)
+		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?split", 1)))
+		status, header, _ := c.answer()
+		require.True(t, strings.HasPrefix(status, "HTTP/1.1 400 "), status)
+		require.NotContains(t, header, "b")
+
+		c = s.dial(t)
+		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?nil", 1)))
+		got := make([]byte, len(rawAccepted))
+		_, err = io.ReadFull(c.r, got)
+		require.NoError(t, err)
+		require.Equal(t, rawAccepted, string(got))
+	})
+}
+
+func TestMessages(t *testing.T) {
+	type got struct {
+		kind    string
+		payload []byte
+	}
+	messages := make(chan got, 64)
+	s := startServer(t, &ServerOptions{
+		HandleText: func(_ int, p []byte) { messages <- got{"text", p} },
+		HandleBin:  func(_ int, p []byte) { messages <- got{"bin", p} },
+	})
+	frame := func(op Opcode, fin bool, payload string) []byte {
+		b := NewFrame(op, true, []byte(payload))
+		if !fin {
+			b[0] &^= bitFin
+		}
+		return b
+	}
+	t.Run("fragments are joined, and control frames between them answered at once", func(t *testing.T) {
+		c := s.connect(t)
+		c.send(frame(OpcodeText, false, "one "))
+		c.send(NewFramePing(true, []byte("between")))
+		c.expect(OpcodePong, "between")
+		c.send(frame(OpcodeCont, false, "")) // an empty one in the middle
+		c.send(frame(OpcodeCont, false, "two \xe2\x82"))
+		c.send(NewFramePong(true, []byte("ignored")))
+		c.send(frame(OpcodeCont, true, "\xac three"))
+		require.Equal(t, got{"text", []byte("one two € three")}, rawGet(t, messages))
+		c.send(frame(OpcodeBin, false, "\xff"))
+		c.send(frame(OpcodeCont, true, "\xfe"))
+		require.Equal(t, got{"bin", []byte("\xff\xfe")}, rawGet(t, messages))
+	})
+	t.Run("payloads of every size of length field arrive", func(t *testing.T) {
+		c := s.connect(t)
+		for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 1 << 20} {
+			c.send(NewFrameBin(true, rawPattern(size, 2)))
+			m := rawGet(t, messages)
+			require.True(t, bytes.Equal(rawPattern(size, 2), m.payload), "%d bytes", size)
+		}
+	})
+	t.Run("payloads stay valid after the handler", func(t *testing.T) {
+		c := s.connect(t)
+		var kept [][]byte
+		for i := range 200 {
+			size := 10 + i*40
+			if i%2 == 0 {
+				c.send(NewFrameBin(true, rawPattern(size, i)))
+			} else {
+				b := frame(OpcodeBin, false, string(rawPattern(size, i)[:size/2]))
+				c.send(append(b, frame(OpcodeCont, true, string(rawPattern(size, i)[size/2:]))...))
+			}
+			kept = append(kept, rawGet(t, messages).payload)
+		}
+		for i, payload := range kept {
+			require.True(t, bytes.Equal(rawPattern(10+i*40, i), payload), "message %d", i)
+		}
+	})
+	t.Run("every Ping is answered with its own body", func(t *testing.T) {
+		c := s.connect(t)
+		for _, size := range []int{0, 1, 124, 125} {
+			c.send(NewFramePing(true, rawPattern(size, 0)))
+			c.expect(OpcodePong, string(rawPattern(size, 0)))
+		}
+		c.send(append(NewFramePing(true, []byte("a")), NewFramePing(true, []byte("b"))...))
+		c.expect(OpcodePong, "a")
+		c.expect(OpcodePong, "b")
+	})
+}
+
+func TestPingWhileHandlerBlocks(t *testing.T) {
+	release, inside := make(chan struct{}), make(chan struct{}, 1)
+	s := startServer(t, &ServerOptions{HandleText: func(conn int, p []byte) {
+		inside <- struct{}{}
+		<-release
+		rawEcho(conn, p)
+	}})
+	c := s.connect(t)
+	c.send(append(NewFrameText(true, []byte("blocks")), NewFramePing(true, []byte("same read"))...))
+	c.expect(OpcodePong, "same read")
+	rawGet(t, inside)
+	for i := range 100 {
+		c.send(NewFramePing(true, fmt.Append(nil, i)))
+		c.expect(OpcodePong, fmt.Sprint(i))
+	}
+	close(release)
+	c.expectText("blocks")
+}
+
+func TestCloseFromClient(t *testing.T) {
+	s := startServer(t, &ServerOptions{HandleText: rawEcho})
+	body := func(code int, reason string) string { return rawCloseBody(CloseCode(code), reason) }
+	type row struct{ body, want string }
+	rows := map[string]row{
+		"an empty Close is answered with 1000":                       {"", body(1000, "")},
+		"a body of one byte is answered with 1002 without reason":    {"\x03", body(1002, "")},
+		"a reason that is not UTF-8 is answered with 1002":           {body(1000, "\xff"), body(1002, "")},
+		"a code and a reason are sent back":                          {body(1001, "I leave €"), body(1001, "I leave €")},
+		"the longest reason is sent back":                            {body(4999, strings.Repeat("r", 123)), body(4999, strings.Repeat("r", 123))},
+		"a code without reason is sent back":                         {body(3000, ""), body(3000, "")},
+		"a code over the range with a reason is answered without it": {body(5000, "why"), body(1002, "")},
+	}
+	for _, code := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
+		rows[fmt.Sprintf("code %d is sent back", code)] = row{body(code, "why"), body(code, "why")}
+	}
+	for _, code := range []int{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65535} {
+		rows[fmt.Sprintf("code %d is answered with 1002 without reason", code)] = row{body(code, "why"), body(1002, "")}
+	}
+	for name, tc := range rows {
+		t.Run(name+", then TCP is closed", func(t *testing.T) {
+			c := s.connect(t)
+			c.send(NewFrame(OpcodeClose, true, []byte(tc.body)))
+			c.expect(OpcodeClose, tc.want)
+			c.expectEOF()
+		})
+	}
+	t.Run("nobody waits where both sides close as they should", func(t *testing.T) {
+		opts := &ServerOptions{HandleText: rawEcho}
+		added := rawAdded(opts)
+		s := startServer(t, opts)
+		start := time.Now()
+		for range 40 { // a wait of a second each would take too long
+			c := s.connect(t)
+			c.send(NewFrameClose(true, StatusNormal, nil))
+			c.expectClose(StatusNormal)
+			conn := rawGet(t, added)
+			require.True(t, eventually(func() bool { _, ok := s.Clients.Context(conn); return !ok }))
+		}
+		require.Less(t, time.Since(start), 2*rawWait)
+	})
+	t.Run("messages before the Close are answered before the Close is", func(t *testing.T) {
+		c := s.connect(t)
+		var all []byte
+		for i := range 500 {
+			all = append(all, NewFrameText(true, fmt.Append(nil, i))...)
+		}
+		all = append(all, NewFrameClose(true, StatusNormal, []byte("done"))...)
+		c.send(append(all, NewFrameText(true, []byte("after the Close"))...))
+		for i := range 500 {
+			c.expectText(fmt.Sprint(i))
+		}
+		c.expect(OpcodeClose, body(1000, "done"))
+		c.expectEOF()
+	})
+	t.Run("a client that closes its side without a Close gets its answers", func(t *testing.T) {
+		c := s.connect(t)
+		c.send(append(NewFrameText(true, []byte("one")), NewFrameText(true, []byte("two"))...))
+		closer, ok := c.Conn.(interface{ CloseWrite() error })
+		require.True(t, ok)
+		require.NoError(t, closer.CloseWrite())
+		c.expectText("one")
+		c.expectText("two")
+		c.expectEOF()
+	})
+}
+
+// rawBreaches are bytes that break the protocol, with the code that they are answered with.
+var rawBreaches = []struct {
+	name  string
+	bytes []byte
+	code  CloseCode
+}{
+	{"a frame that is not masked", NewFrameText(false, []byte("x")), StatusBadRequest},
+	{"RSV1", []byte{0xC1, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"RSV2", []byte{0xA1, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"RSV3", []byte{0x91, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a reserved data opcode", []byte{0x83, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a reserved control opcode", []byte{0x8B, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a fragmented Ping", []byte{0x09, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a Ping over 125 bytes", NewFrame(OpcodePing, true, make([]byte, 126)), StatusBadRequest},
+	{"a Close over 125 bytes", NewFrame(OpcodeClose, true, append([]byte{3, 232}, make([]byte, 124)...)), StatusBadRequest},
+	{"a continuation of nothing", []byte{0x80, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a message inside a fragmented one", []byte{0x01, 0x80, 0, 0, 0, 0, 0x81, 0x80, 0, 0, 0, 0}, StatusBadRequest},
+	{"a length not in its shortest form", []byte{0x82, 0xFE, 0, 125, 0, 0, 0, 0}, StatusBadRequest},
+	{"a length with its top bit set", []byte{0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, StatusBadRequest},
+	{"text that is not UTF-8", NewFrameText(true, []byte("ok \xff")), StatusInvalidData},
+	{"text that ends inside a character", NewFrameText(true, []byte("\xe2\x82")), StatusInvalidData},
+	{"a message over the limit", NewFrameBin(true, make([]byte, 1001))[:8], StatusRequestEntityTooLarge},
+}
+
+func TestProtocolErrors(t *testing.T) {
+	s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleBin: rawEcho, MaxMessageSize: 1000})
+	for _, tc := range rawBreaches {
+		t.Run(fmt.Sprintf("%s is answered with %d", tc.name, tc.code), func(t *testing.T) {
+			c := s.connect(t)
+			c.text("before")
+			c.expectText("before")
+			c.send(tc.bytes)
+			c.expectClose(tc.code)
+		})
+		t.Run(tc.name+" does not take the messages before it away", func(t *testing.T) {
+			c := s.connect(t)
+			c.send(append(NewFrameText(true, []byte("before")), tc.bytes...))
+			c.expectText("before")
+			c.expectClose(tc.code)
+		})
+	}
+	for _, size := range []int{32 << 10, 1 << 20} {
+		t.Run(fmt.Sprintf("the Close frame is not lost where the client has sent %d bytes more", size), func(t *testing.T) {
+			for range 5 {
+				c := s.connect(t)
+				written := make(chan struct{})
+				go func() {
+					defer close(written)
+					c.Write(append([]byte{0x83, 0x80, 0, 0, 0, 0}, make([]byte, size)...))
+				}()
+				op, payload, err := c.rawFrame()
+				require.NoError(t, err)
+				require.Equal(t, OpcodeClose, op)
+				require.Equal(t, StatusBadRequest, int(c.code(payload)))
+				rawDone(t, written) // it may be cut short
+				c.expectEOF()
+			}
+		})
+	}
+}
+
+// code is the code in the payload of a Close frame.
+func (c *rawConn) code(payload []byte) CloseCode {
+	c.t.Helper()
+	code, _, err := parseCloseBody(payload)
+	require.Nil(c.t, err)
+	return code
+}
+
+func TestMessageSizeLimits(t *testing.T) {
+	const limit = 70_000
+	s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleBin: rawEcho, MaxMessageSize: limit, MaxFragments: 10})
+	split := func(payload []byte, parts int) (all []byte) {
+		for i := range parts {
+			op, from, to := OpcodeCont, len(payload)*i/parts, len(payload)*(i+1)/parts
+			if i == 0 {
+				op = OpcodeText
+			}
+			b := NewFrame(op, true, payload[from:to])
+			if i < parts-1 {
+				b[0] &^= bitFin
+			}
+			all = append(all, b...)
+		}
+		return all
+	}
+	for _, tc := range []struct {
+		size, parts int
+		ok          bool
+	}{
+		{limit - 1, 1, true}, {limit, 1, true}, {limit + 1, 1, false},
+		{limit - 1, 7, true}, {limit, 7, true}, {limit + 1, 7, false},
+		{90, 9, true}, {90, 10, true}, {90, 11, false},
+	} {
+		t.Run(fmt.Sprintf("a message of %d bytes in %d frames is taken: %v", tc.size, tc.parts, tc.ok), func(t *testing.T) {
+			c := s.connect(t)
+			payload := rawPattern(tc.size, 0)
+			c.send(split(payload, tc.parts))
+			if tc.ok {
+				c.expectText(string(payload))
+			} else {
+				c.expectClose(StatusRequestEntityTooLarge)
+			}
+		})
+	}
+	t.Run("a length that a header only claims is refused at once", func(t *testing.T) {
+		c := s.connect(t)
+		c.send([]byte{0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0})
+		c.expectClose(StatusRequestEntityTooLarge)
+	})
+}
+
+func TestHandleRsvControl(t *testing.T) {
+	frames := make(chan *Frame, 8)
+	s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleRsvControl: func(_ int, f *Frame) { frames <- f }})
+	c := s.connect(t)
+	for op := OpcodeControlRsvB; op <= OpcodeControlRsvF; op++ {
+		c.send(NewFrame(op, true, []byte{byte(op)}))
+	}
+	c.text("alive")
+	c.expectText("alive")
+	for op := OpcodeControlRsvB; op <= OpcodeControlRsvF; op++ {
+		f := rawGet(t, frames)
+		require.Equal(t, op, f.Opcode())
+		require.Equal(t, []byte{byte(op)}, f.Payload())
+		require.True(t, f.IsControl() && f.IsFinal() && f.IsComplete() && f.IsMasked())
+	}
+	c.send(NewFrame(OpcodeControlRsvB, true, make([]byte, 126)))
+	c.expectClose(StatusBadRequest)
+}
+
+func TestAllowReservedBits(t *testing.T) {
+	s := startServer(t, &ServerOptions{HandleText: rawEcho})
+	with := func(bits byte) []byte {
+		b := NewFrameText(true, []byte("bits"))
+		b[0] |= bits
+		return b
+	}
+	t.Run("bits may be allowed and forbidden while the server runs", func(t *testing.T) {
+		for bits := byte(0); bits < 8; bits++ {
+			s.AllowReservedBits(bits&4 != 0, bits&2 != 0, bits&1 != 0)
+			for sent := byte(0); sent < 8; sent++ {
+				c := s.connect(t)
+				c.send(with(sent << 4))
+				if sent&^bits == 0 {
+					c.expectText("bits")
+				} else {
+					c.expectClose(StatusBadRequest)
+				}
+				c.Close()
+			}
+		}
+	})
+	t.Run("it concerns connections that are open already", func(t *testing.T) {
+		s.AllowReservedBits(false, false, false)
+		c := s.connect(t)
+		s.AllowReservedBits(true, false, false)
+		c.send(with(bitRsv1))
+		c.expectText("bits")
+		s.AllowReservedBits(false, false, false)
+		c.send(with(bitRsv1))
+		c.expectClose(StatusBadRequest)
+	})
+	t.Run("it outlives a restart", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{HandleText: rawEcho})
+		s.stop(t)
+		s.AllowReservedBits(false, true, false)
+		s.restart(t)
+		c := s.connect(t)
+		c.send(with(bitRsv2))
+		c.expectText("bits")
+	})
+}
