@@ -1,0 +1,404 @@
+package interop
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// peers are the implementations that ours is tried with.
+var peers = []peer{gorilla, coder, gws, nbio, nodeWS, nodeBuiltIn, chromium}
+
+// testCase is one thing to try on a connection between our side and that of a peer. ours and theirs are what the sides must be
+// able to do.
+type testCase struct {
+	name         string
+	ours, theirs ability
+	offer        []string // subprotocols
+	run          func(t *testing.T, ours, theirs conn)
+}
+
+// allCases returns the table.
+var allCases = sync.OnceValue(func() []testCase {
+	return slices.Concat(messageCases(), fragmentCases(), pingCases(), closeCases(), failureCases(), subprotocolCases())
+})
+
+func TestPeers(t *testing.T) {
+	for _, p := range peers {
+		if p.client != nil {
+			t.Run(p.name+" client with our server", func(t *testing.T) {
+				t.Parallel()
+				dial := p.client(t)
+				url, accepted := ours.serve(t)
+				runCases(t, ours.serveCan, p.clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
+					theirs, err := dial(url, offer)
+					require.NoError(t, err)
+					return accept(t, accepted), theirs
+				})
+			})
+		}
+		if p.serve != nil {
+			t.Run("our client with "+p.name+" server", func(t *testing.T) {
+				t.Parallel()
+				dial := ours.client(t)
+				url, accepted := p.serve(t)
+				runCases(t, ours.clientCan, p.serveCan, func(t *testing.T, offer []string) (ours, theirs conn) {
+					ours, err := dial(url, offer)
+					require.NoError(t, err)
+					return ours, accept(t, accepted)
+				})
+			})
+		}
+	}
+}
+
+// runCases runs the cases that both sides are able to, each on a connection of its own.
+func runCases(t *testing.T, oursCan, theirsCan ability, connect func(t *testing.T, offer []string) (ours, theirs conn)) {
+	ran := 0
+	for _, tc := range allCases() {
+		if oursCan&tc.ours != tc.ours || theirsCan&tc.theirs != tc.theirs {
+			continue
+		}
+		ran++
+		t.Run(tc.name, func(t *testing.T) {
+			ours, theirs := connect(t, tc.offer)
+			defer ours.drop()
+			defer theirs.drop()
+			tc.run(t, ours, theirs)
+		})
+	}
+	t.Logf("%d cases", ran)
+}
+
+// sized returns a payload of that size, for text one with characters of one to four bytes.
+func sized(k kind, size int) []byte {
+	if k == text {
+		return append(bytes.Repeat([]byte("aé€😀"), size/10), strings.Repeat("z", size%10)...)
+	}
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+// deliver sends a message and expects it at the other side.
+func deliver(t *testing.T, from, to conn, k kind, payload []byte) {
+	t.Helper()
+	require.NoError(t, from.send(k, bytes.Clone(payload)))
+	expect(t, to, event{kind: k, payload: payload})
+}
+
+func messageCases() (cases []testCase) {
+	for _, k := range []kind{text, binary} {
+		for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, limit - 1, limit} {
+			var needs ability
+			if size == 0 {
+				needs = showsEmpty
+			}
+			payload := sized(k, size)
+			cases = append(cases,
+				testCase{
+					name: fmt.Sprintf("%s of %d bytes is delivered to us", k, size),
+					run: func(t *testing.T, ours, theirs conn) {
+						deliver(t, theirs, ours, k, payload)
+						deliver(t, theirs, ours, k, []byte("and the next"))
+					},
+				},
+				testCase{
+					name:   fmt.Sprintf("%s of %d bytes is delivered to them", k, size),
+					theirs: needs,
+					run: func(t *testing.T, ours, theirs conn) {
+						deliver(t, ours, theirs, k, payload)
+						deliver(t, ours, theirs, k, []byte("and the next"))
+					},
+				},
+			)
+		}
+		cases = append(cases, testCase{
+			name:   fmt.Sprintf("%s of one byte more than the limit closes with 1009", k),
+			theirs: showsClose,
+			run: func(t *testing.T, ours, theirs conn) {
+				sent := make(chan struct{})
+				go func() {
+					theirs.send(k, sized(k, limit+1)) // may fail: the other side does not read it to the end
+					close(sent)
+				}()
+				expectFailure(t, ours, theirs, 1009)
+				within(t, sent)
+			},
+		})
+	}
+	return append(cases, testCase{
+		name: "messages sent both ways at once arrive in order",
+		run: func(t *testing.T, ours, theirs conn) {
+			const count = 300
+			payload := func(i int) []byte { return sized(text, 1+i*i%9000) }
+			send := func(c conn) <-chan error {
+				failed := make(chan error, 1)
+				go func() {
+					var err error
+					for i := 0; i < count && err == nil; i++ {
+						err = c.send(text, payload(i))
+					}
+					failed <- err
+				}()
+				return failed
+			}
+			oursSent, theirsSent := send(ours), send(theirs)
+			for i := range count {
+				expect(t, ours, event{kind: text, payload: payload(i)})
+				expect(t, theirs, event{kind: text, payload: payload(i)})
+			}
+			assert.NoError(t, within(t, oursSent))
+			assert.NoError(t, within(t, theirsSent))
+		},
+	})
+}
+
+// within returns what comes from the channel before the deadline.
+func within[T any](t *testing.T, from <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-from:
+	case <-time.After(deadline):
+		require.FailNow(t, "nothing came before the deadline")
+	}
+	return value
+}
+
+// expectFailure expects that our side has closed with the code: theirs is shown it, and ours where it can be.
+func expectFailure(t *testing.T, ours, theirs conn, code int) {
+	t.Helper()
+	got := next(t, theirs)
+	assert.Equal(t, closed, got.kind)
+	assert.Equal(t, code, got.code, "what their side was shown")
+	got = next(t, ours)
+	assert.Equal(t, closed, got.kind)
+	assert.Contains(t, []int{code, dropped}, got.code, "what our side shows")
+}
+
+func fragmentCases() (cases []testCase) {
+	pings := [][]byte{[]byte("first ping"), []byte("second ping")}
+	for _, k := range []kind{text, binary} {
+		// Longer than the write buffers of the peers, which some of them fill before they send a frame. The first border is
+		// inside of a character.
+		payload := sized(k, 450_000)
+		parts := [][]byte{payload[:150_002], payload[150_002:300_000], payload[300_000:]}
+		cases = append(cases,
+			testCase{
+				name:   fmt.Sprintf("fragmented %s is delivered to us", k),
+				theirs: fragments,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.sendParts(k, parts, nil))
+					expect(t, ours, event{kind: k, payload: payload})
+					deliver(t, ours, theirs, k, []byte("still there"))
+				},
+			},
+			testCase{
+				name:   fmt.Sprintf("fragmented %s with pings in between is delivered to us", k),
+				theirs: fragments | pingsBetween,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.sendParts(k, parts, pings))
+					expect(t, ours, event{kind: k, payload: payload})
+					require.NoError(t, ours.send(k, []byte("still there")))
+					expectAfter(t, theirs, pong, event{kind: k, payload: []byte("still there")})
+				},
+			},
+			testCase{
+				name:   fmt.Sprintf("the last ping between fragments of %s is answered", k),
+				theirs: fragments | pingsBetween | choosesPing | showsControl,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.sendParts(k, parts, pings))
+					expectAfter(t, theirs, pong, event{kind: pong, payload: pings[len(pings)-1]})
+					expect(t, ours, event{kind: k, payload: payload})
+				},
+			},
+			testCase{
+				name: fmt.Sprintf("our fragmented %s is delivered", k),
+				ours: fragments,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, ours.sendParts(k, parts, nil))
+					expect(t, theirs, event{kind: k, payload: payload})
+					deliver(t, theirs, ours, k, []byte("still there"))
+				},
+			},
+			testCase{
+				name: fmt.Sprintf("our fragmented %s with empty parts and pings in between is delivered", k),
+				ours: fragments | pingsBetween,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, ours.sendParts(k, [][]byte{nil, payload[:2], payload[2:], nil}, pings))
+					expectAfter(t, theirs, ping, event{kind: k, payload: payload})
+					deliver(t, theirs, ours, k, []byte("still there"))
+				},
+			},
+		)
+	}
+	return cases
+}
+
+func pingCases() (cases []testCase) {
+	for name, payload := range map[string][]byte{
+		"an empty ping":       nil,
+		"a ping of one byte":  {0},
+		"a ping of 125 bytes": sized(binary, 125),
+	} {
+		cases = append(cases,
+			testCase{
+				name:   name + " to us is answered",
+				theirs: choosesPing | showsControl,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.ping(payload))
+					expect(t, theirs, event{kind: pong, payload: payload})
+					deliver(t, theirs, ours, text, []byte("still there"))
+				},
+			},
+			testCase{
+				name:   name + " from us arrives",
+				ours:   choosesPing,
+				theirs: showsControl,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, ours.ping(payload))
+					expect(t, theirs, event{kind: ping, payload: payload})
+					deliver(t, theirs, ours, text, []byte("still there"))
+				},
+			},
+			testCase{
+				name: name + " from us does no harm to messages",
+				ours: choosesPing,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, ours.ping(payload))
+					require.NoError(t, ours.send(text, []byte("behind it")))
+					expectAfter(t, theirs, ping, event{kind: text, payload: []byte("behind it")})
+					deliver(t, theirs, ours, text, []byte("still there"))
+				},
+			},
+		)
+	}
+	return cases
+}
+
+func closeCases() (cases []testCase) {
+	for _, end := range []struct {
+		code   int
+		reason string
+		needs  ability
+	}{
+		{1000, "", 0},
+		{1000, "done", closesWith},
+		{1001, "", closesWithAny},
+		{1001, "going away", closesWithAny},
+		{3000, "", closesWith},
+		{3000, "registered", closesWith},
+		{4999, "äußerster Grund", closesWith},
+		{4999, strings.Repeat("r", 123), closesWith},
+		{noStatus, "", closesWithNone},
+	} {
+		name := fmt.Sprintf("%d with a reason of %d bytes", end.code, len(end.reason))
+		answer := event{kind: closed, code: end.code, reason: end.reason}
+		if end.code == noStatus {
+			name, answer.code = "an empty close frame", 1000 // what we answer
+		}
+		cases = append(cases,
+			testCase{
+				name:   "their close with " + name + " is answered",
+				theirs: end.needs | awaitsClose | showsClose,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.close(end.code, end.reason))
+					expect(t, theirs, answer)
+					assert.Equal(t, closed, next(t, ours).kind)
+				},
+			},
+			testCase{
+				name:   "their close with " + name + " is shown",
+				ours:   showsClose,
+				theirs: end.needs,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.close(end.code, end.reason))
+					expect(t, ours, event{kind: closed, code: end.code, reason: end.reason})
+				},
+			},
+			testCase{
+				name:   "what they send before a close with " + name + " arrives",
+				theirs: end.needs,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, theirs.send(binary, sized(binary, limit)))
+					require.NoError(t, theirs.close(end.code, end.reason))
+					got := next(t, ours)
+					assert.Equal(t, binary, got.kind)
+					assert.Len(t, got.payload, limit)
+					assert.Equal(t, closed, next(t, ours).kind)
+				},
+			},
+			testCase{
+				name:   "our close with " + name + " is shown to them",
+				ours:   end.needs,
+				theirs: showsClose,
+				run: func(t *testing.T, ours, theirs conn) {
+					require.NoError(t, ours.close(end.code, end.reason))
+					expect(t, theirs, event{kind: closed, code: end.code, reason: end.reason})
+					assert.Equal(t, closed, next(t, ours).kind)
+				},
+			},
+		)
+	}
+	return cases
+}
+
+func failureCases() (cases []testCase) {
+	for name, payload := range map[string][]byte{
+		"a byte that never occurs":          {'a', 0xFF, 'b'},
+		"a cut-off character":               {'a', 0xE2, 0x82},
+		"a surrogate":                       {0xED, 0xA0, 0x80},
+		"an overlong form":                  {0xC0, 0xAF},
+		"a character above the last one":    {0xF4, 0x90, 0x80, 0x80},
+		"a cut-off character in the middle": {0xE2, 0x82, 'a'},
+	} {
+		cases = append(cases, testCase{
+			name:   "text with " + name + " closes with 1007",
+			theirs: breaksText | showsClose,
+			run: func(t *testing.T, ours, theirs conn) {
+				require.NoError(t, theirs.send(text, payload))
+				expectFailure(t, ours, theirs, 1007)
+			},
+		})
+	}
+	return append(cases, testCase{
+		name:   "text that breaks off in the last of several fragments closes with 1007",
+		theirs: breaksText | showsClose | fragments,
+		run: func(t *testing.T, ours, theirs conn) {
+			whole := sized(text, 300_000)
+			require.NoError(t, theirs.sendParts(text, [][]byte{whole, append(whole, 0xE2, 0x82)}, nil))
+			expectFailure(t, ours, theirs, 1007)
+		},
+	})
+}
+
+func subprotocolCases() (cases []testCase) {
+	for _, sub := range []struct {
+		name   string
+		offer  []string
+		chosen string
+	}{
+		{"no subprotocol is chosen where none is offered", nil, ""},
+		{"the only subprotocol is chosen", []string{chosenProtocol}, chosenProtocol},
+		{"the second subprotocol is chosen", []string{"v1.chat", chosenProtocol, "v0.chat"}, chosenProtocol},
+	} {
+		cases = append(cases, testCase{
+			name:  sub.name,
+			offer: sub.offer,
+			run: func(t *testing.T, ours, theirs conn) {
+				assert.Equal(t, sub.chosen, ours.subprotocol(), "our side")
+				assert.Equal(t, sub.chosen, theirs.subprotocol(), "their side")
+				deliver(t, ours, theirs, text, []byte("still there"))
+			},
+		})
+	}
+	return cases
+}

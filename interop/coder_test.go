@@ -1,0 +1,157 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// The payload of this library's Pings is its own; its Ping waits for the Pong, and its Close for the answer.
+const coderCan = fragments | pingsBetween | showsControl | breaksText | showsEmpty | showsClose |
+	closesWith | closesWithAny | closesWithNone
+
+var coder = peer{
+	name:      "coder",
+	serve:     serveCoder,
+	serveCan:  coderCan,
+	client:    clientCoder,
+	clientCan: coderCan,
+}
+
+func serveCoder(t *testing.T) (url string, accepted <-chan conn) {
+	arrivals := make(chan conn, inboxSize)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := newCoderConn()
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+			Subprotocols:   []string{chosenProtocol},
+			OnPingReceived: c.onPing,
+			OnPongReceived: c.onPong,
+		})
+		if err == nil {
+			c.start(ws)
+			arrivals <- c
+		}
+	}))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+}
+
+func clientCoder(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+	return func(url string, offer []string) (conn, error) {
+		c := newCoderConn()
+		ctx, cancel := context.WithTimeout(c.ctx, deadline)
+		defer cancel()
+		ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
+			Subprotocols:   offer,
+			OnPingReceived: c.onPing,
+			OnPongReceived: c.onPong,
+		})
+		if err != nil {
+			return nil, err
+		}
+		c.start(ws)
+		return c, nil
+	}
+}
+
+type coderConn struct {
+	inbox
+	ws     *websocket.Conn
+	ctx    context.Context // of everything that is done with ws
+	cancel context.CancelFunc
+}
+
+func newCoderConn() *coderConn {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &coderConn{inbox: newInbox(), ctx: ctx, cancel: cancel}
+}
+
+func (c *coderConn) onPing(_ context.Context, payload []byte) bool {
+	c.put(ping, payload)
+	return true
+}
+
+func (c *coderConn) onPong(_ context.Context, payload []byte) { c.put(pong, payload) }
+
+func (c *coderConn) start(ws *websocket.Conn) {
+	c.ws = ws
+	ws.SetReadLimit(peerLimit)
+	go c.read()
+}
+
+func (c *coderConn) read() {
+	for {
+		opcode, payload, err := c.ws.Read(c.ctx)
+		if err != nil {
+			if closeErr := (websocket.CloseError{}); errors.As(err, &closeErr) {
+				c.putClosed(int(closeErr.Code), closeErr.Reason)
+			} else {
+				c.putClosed(dropped, "")
+			}
+			return
+		}
+		if opcode == websocket.MessageText {
+			c.put(text, payload)
+		} else {
+			c.put(binary, payload)
+		}
+	}
+}
+
+func coderType(k kind) websocket.MessageType {
+	if k == text {
+		return websocket.MessageText
+	}
+	return websocket.MessageBinary
+}
+
+func (c *coderConn) subprotocol() string { return c.ws.Subprotocol() }
+
+func (c *coderConn) send(k kind, payload []byte) error {
+	return c.ws.Write(c.ctx, coderType(k), payload)
+}
+
+func (c *coderConn) sendParts(k kind, parts, pings [][]byte) error {
+	w, err := c.ws.Writer(c.ctx, coderType(k))
+	if err != nil {
+		return err
+	}
+	for i, part := range parts {
+		if _, err = w.Write(part); err != nil {
+			return err
+		}
+		if i < len(pings) {
+			if err = c.ping(nil); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Close()
+}
+
+func (c *coderConn) ping(payload []byte) error {
+	if payload != nil {
+		return errUnable
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, deadline)
+	defer cancel()
+	return c.ws.Ping(ctx)
+}
+
+func (c *coderConn) close(code int, reason string) error {
+	err := c.ws.Close(websocket.StatusCode(code), reason)
+	if code == noStatus && websocket.CloseStatus(err) == websocket.StatusNormalClosure {
+		return nil // what we answer
+	}
+	return err
+}
+
+func (c *coderConn) drop() {
+	c.ws.CloseNow()
+	c.cancel()
+}

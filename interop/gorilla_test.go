@@ -1,0 +1,136 @@
+package interop
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const gorillaCan = fragments | pingsBetween | choosesPing | showsControl | breaksText | showsEmpty | showsClose | awaitsClose |
+	closesWith | closesWithAny | closesWithNone
+
+var gorilla = peer{
+	name:      "gorilla",
+	serve:     serveGorilla,
+	serveCan:  gorillaCan,
+	client:    clientGorilla,
+	clientCan: gorillaCan,
+}
+
+// gorillaBuffer is more than the sizes that are to be one frame, and less than the parts of a fragmented message.
+const gorillaBuffer = 70_000
+
+func serveGorilla(t *testing.T) (url string, accepted <-chan conn) {
+	arrivals := make(chan conn, inboxSize)
+	upgrader := websocket.Upgrader{Subprotocols: []string{chosenProtocol}, WriteBufferSize: gorillaBuffer}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ws, err := upgrader.Upgrade(w, r, nil); err == nil {
+			arrivals <- newGorillaConn(ws)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+}
+
+func clientGorilla(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+	return func(url string, offer []string) (conn, error) {
+		dialer := websocket.Dialer{Subprotocols: offer, HandshakeTimeout: deadline, WriteBufferSize: gorillaBuffer}
+		ws, _, err := dialer.Dial(url, nil)
+		if err != nil {
+			return nil, err
+		}
+		return newGorillaConn(ws), nil
+	}
+}
+
+type gorillaConn struct {
+	inbox
+	ws *websocket.Conn
+	mu sync.Mutex // held while a message is written
+}
+
+func newGorillaConn(ws *websocket.Conn) *gorillaConn {
+	c := &gorillaConn{inbox: newInbox(), ws: ws}
+	answer := ws.PingHandler()
+	ws.SetPingHandler(func(payload string) error {
+		c.put(ping, []byte(payload))
+		return answer(payload)
+	})
+	ws.SetPongHandler(func(payload string) error {
+		c.put(pong, []byte(payload))
+		return nil
+	})
+	go c.read()
+	return c
+}
+
+func (c *gorillaConn) read() {
+	for {
+		opcode, payload, err := c.ws.ReadMessage()
+		if err != nil {
+			c.ws.Close()
+			if closeErr := (*websocket.CloseError)(nil); errors.As(err, &closeErr) {
+				c.putClosed(closeErr.Code, closeErr.Text)
+			} else {
+				c.putClosed(dropped, "")
+			}
+			return
+		}
+		if opcode == websocket.TextMessage {
+			c.put(text, payload)
+		} else {
+			c.put(binary, payload)
+		}
+	}
+}
+
+func gorillaType(k kind) int {
+	if k == text {
+		return websocket.TextMessage
+	}
+	return websocket.BinaryMessage
+}
+
+func (c *gorillaConn) subprotocol() string { return c.ws.Subprotocol() }
+
+func (c *gorillaConn) send(k kind, payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ws.WriteMessage(gorillaType(k), payload)
+}
+
+func (c *gorillaConn) sendParts(k kind, parts, pings [][]byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, err := c.ws.NextWriter(gorillaType(k))
+	if err != nil {
+		return err
+	}
+	for i, part := range parts {
+		if _, err = w.Write(part); err != nil {
+			return err
+		}
+		if i < len(pings) {
+			if err = c.ping(pings[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Close()
+}
+
+func (c *gorillaConn) ping(payload []byte) error {
+	return c.ws.WriteControl(websocket.PingMessage, payload, time.Now().Add(deadline))
+}
+
+func (c *gorillaConn) close(code int, reason string) error {
+	return c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(deadline))
+}
+
+func (c *gorillaConn) drop() { c.ws.Close() }

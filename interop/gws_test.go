@@ -1,0 +1,129 @@
+package interop
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	gwslib "github.com/lxzan/gws"
+)
+
+const gwsCan = fragments | choosesPing | showsControl | breaksText | showsEmpty | showsClose | closesWith | closesWithAny
+
+var gws = peer{
+	name:      "gws",
+	serve:     serveGWS,
+	serveCan:  gwsCan,
+	client:    clientGWS,
+	clientCan: gwsCan,
+}
+
+func serveGWS(t *testing.T) (url string, accepted <-chan conn) {
+	arrivals := make(chan conn, inboxSize)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: peerLimit}
+		if r.Header.Get("Sec-WebSocket-Protocol") != "" {
+			option.SubProtocols = []string{chosenProtocol}
+		}
+		c := &gwsConn{inbox: newInbox()}
+		ws, err := gwslib.NewUpgrader(c, option).Upgrade(w, r)
+		if err == nil {
+			c.ws = ws
+			arrivals <- c
+			go ws.ReadLoop()
+		}
+	}))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+}
+
+func clientGWS(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+	return func(url string, offer []string) (conn, error) {
+		c := &gwsConn{inbox: newInbox()}
+		option := &gwslib.ClientOption{
+			Addr:                url,
+			HandshakeTimeout:    deadline,
+			ReadMaxPayloadSize:  peerLimit,
+			WriteMaxPayloadSize: peerLimit,
+			RequestHeader:       http.Header{},
+		}
+		if len(offer) > 0 {
+			option.RequestHeader.Set("Sec-WebSocket-Protocol", strings.Join(offer, ", "))
+		}
+		ws, _, err := gwslib.NewClient(c, option)
+		if err != nil {
+			return nil, err
+		}
+		c.ws = ws
+		go ws.ReadLoop()
+		return c, nil
+	}
+}
+
+// gwsConn is a connection, and the handler of its events.
+type gwsConn struct {
+	inbox
+	ws *gwslib.Conn
+}
+
+func (c *gwsConn) OnOpen(*gwslib.Conn) {}
+
+func (c *gwsConn) OnClose(_ *gwslib.Conn, err error) {
+	closeErr := (*gwslib.CloseError)(nil)
+	switch {
+	case !errors.As(err, &closeErr):
+		c.putClosed(dropped, "")
+	case closeErr.Code == 0:
+		c.putClosed(noStatus, "")
+	default:
+		c.putClosed(int(closeErr.Code), string(closeErr.Reason))
+	}
+}
+
+func (c *gwsConn) OnPing(ws *gwslib.Conn, payload []byte) {
+	c.put(ping, payload)
+	ws.WritePong(payload)
+}
+
+func (c *gwsConn) OnPong(_ *gwslib.Conn, payload []byte) { c.put(pong, payload) }
+
+func (c *gwsConn) OnMessage(_ *gwslib.Conn, message *gwslib.Message) {
+	defer message.Close()
+	if message.Opcode == gwslib.OpcodeText {
+		c.put(text, message.Bytes())
+	} else {
+		c.put(binary, message.Bytes())
+	}
+}
+
+func gwsType(k kind) gwslib.Opcode {
+	if k == text {
+		return gwslib.OpcodeText
+	}
+	return gwslib.OpcodeBinary
+}
+
+func (c *gwsConn) subprotocol() string { return c.ws.SubProtocol() }
+
+func (c *gwsConn) send(k kind, payload []byte) error {
+	return c.ws.WriteMessage(gwsType(k), payload)
+}
+
+// sendParts sends frames of a size that the library chooses.
+func (c *gwsConn) sendParts(k kind, parts, pings [][]byte) error {
+	if len(pings) > 0 {
+		return errUnable
+	}
+	return c.ws.WriteFile(gwsType(k), bytes.NewReader(bytes.Join(parts, nil)))
+}
+
+func (c *gwsConn) ping(payload []byte) error { return c.ws.WritePing(payload) }
+
+func (c *gwsConn) close(code int, reason string) error {
+	return c.ws.WriteClose(uint16(code), []byte(reason))
+}
+
+func (c *gwsConn) drop() { c.ws.NetConn().Close() }

@@ -1,0 +1,81 @@
+// A peer of the Go tests: reads commands as lines of JSON from its standard input, and writes events as lines of JSON.
+//
+//   node peer.mjs builtin     the client that Node has built in
+//   node peer.mjs ws          the client of the package ws
+//   node peer.mjs ws serve    the server of the package ws; the first event is {kind: "listening", url}
+//
+// Commands: {id, do: "dial", url, offer}, {id, do: "text" or "binary", data}, {id, do: "parts", kind, parts, pings},
+// {id, do: "ping", data}, {id, do: "close", code, reason}, {id, do: "drop"}. Events: {id, kind: "open", protocol},
+// {id, kind: "text", "binary", "ping" or "pong", data}, {id, kind: "close", code, reason}. Payloads are base64, id is a number
+// for each connection, and code 1005 stands for a Close frame without one.
+import { createInterface } from "node:readline";
+
+const chosenProtocol = "v2.chat";
+const peerLimit = 4 << 20;
+
+const emit = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
+
+const wsPeer = async (serve) => {
+  const { WebSocket, WebSocketServer } = await import("ws");
+  const sockets = new Map(); // by id
+  const watch = (id, socket) => {
+    sockets.set(id, socket);
+    const event = (kind) => (data) => emit({ id, kind, data: data.toString("base64") });
+    socket.on("message", (data, isBinary) => event(isBinary ? "binary" : "text")(data));
+    socket.on("ping", event("ping"));
+    socket.on("pong", event("pong"));
+    socket.on("close", (code, reason) => emit({ id, kind: "close", code, reason: reason.toString() }));
+    socket.on("error", () => {}); // "close" follows
+  };
+  if (serve) {
+    const server = new WebSocketServer({
+      host: "127.0.0.1",
+      port: 0,
+      maxPayload: peerLimit,
+      handleProtocols: (offer) => (offer.has(chosenProtocol) ? chosenProtocol : false),
+    });
+    let lastId = 0;
+    server.on("connection", (socket) => {
+      const id = ++lastId;
+      watch(id, socket);
+      emit({ id, kind: "open", protocol: socket.protocol });
+    });
+    server.on("listening", () => emit({ kind: "listening", url: `ws://127.0.0.1:${server.address().port}` }));
+  }
+  const parts = (socket, { kind, parts, pings }) => {
+    parts.forEach((part, i) => {
+      socket.send(Buffer.from(part, "base64"), { binary: kind === "binary", fin: i === parts.length - 1, compress: false });
+      if (pings && i < pings.length) socket.ping(Buffer.from(pings[i], "base64"));
+    });
+  };
+  return (command) => {
+    const socket = sockets.get(command.id);
+    const data = Buffer.from(command.data ?? "", "base64");
+    switch (command.do) {
+      case "dial": {
+        const dialed = new WebSocket(command.url, command.offer ?? [], { maxPayload: peerLimit });
+        watch(command.id, dialed);
+        return dialed.on("open", () => emit({ id: command.id, kind: "open", protocol: dialed.protocol }));
+      }
+      case "text": return socket.send(data, { binary: false });
+      case "binary": return socket.send(data, { binary: true });
+      case "parts": return parts(socket, command);
+      case "ping": return socket.ping(data);
+      case "close": return command.code === 1005 ? socket.close() : socket.close(command.code, command.reason);
+      case "drop": return socket.terminate();
+    }
+    throw new Error(`unknown command: ${command.do}`);
+  };
+};
+
+const [implementation, role] = process.argv.slice(2);
+let command;
+if (implementation === "ws") {
+  command = await wsPeer(role === "serve");
+} else {
+  await import("./standard.js");
+  command = globalThis.standardPeer(emit);
+}
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => command(JSON.parse(line)));
+lines.on("close", () => process.exit(0));
