@@ -1,0 +1,94 @@
+// Package peer is what all echo servers have in common: flags, signals, and what a text message can ask for.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
+	"syscall"
+	"time"
+)
+
+// MaxMessageSize is the longest message that a server has to take.
+const MaxMessageSize = 2 << 20
+
+// Flags of every server.
+var (
+	Addr      = flag.String("addr", "127.0.0.1:9001", "host:port to listen on")
+	Broadcast = flag.Bool("broadcast", false, "keep the connections, for text messages that begin with \"broadcast \"")
+	Router    = flag.Bool("router", false, "text messages are JSON requests, for servers that have a router")
+	Users     = flag.Bool("users", false, "each connection has a context and a user id, for servers that know users")
+
+	listenOnly = flag.Bool("listen-only", false, "listen, serve nothing and stop: says whether the address is free")
+	cpuProfile = flag.String("cpuprofile", "", "write a CPU profile to this file until SIGTERM")
+)
+
+// Serve runs a server until SIGTERM or SIGINT. At SIGUSR1 the process gives back what memory it can.
+func Serve(serve func(addr string) error) {
+	flag.Parse()
+	if *listenOnly {
+		ln := Listen(*Addr)
+		ln.Close()
+		return
+	}
+	if *cpuProfile != "" {
+		f, err := os.Create(*cpuProfile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	collect := make(chan os.Signal, 1)
+	signal.Notify(collect, syscall.SIGUSR1)
+	go func() {
+		for range collect {
+			debug.FreeOSMemory()
+		}
+	}()
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- serve(*Addr) }()
+	select {
+	case err := <-done:
+		log.Print(err)
+	case <-stop.Done():
+	}
+}
+
+// Listen listens, and ends the process where it cannot.
+func Listen(addr string) net.Listener {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return ln
+}
+
+// IsBroadcast tells whether a text message is for all connections.
+func IsBroadcast(text []byte) bool { return *Broadcast && bytes.HasPrefix(text, []byte("broadcast ")) }
+
+// Sleep does what a message that begins with "sleep N " asks of its handler: to take N milliseconds.
+func Sleep(text []byte) {
+	text, ok := bytes.CutPrefix(text, []byte("sleep "))
+	if !ok {
+		return
+	}
+	milliseconds := 0
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			break
+		}
+		milliseconds = milliseconds*10 + int(c-'0')
+	}
+	time.Sleep(time.Duration(milliseconds) * time.Millisecond)
+}

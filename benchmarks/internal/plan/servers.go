@@ -1,0 +1,44 @@
+package plan
+
+// Ability is what a scenario needs of a server besides echoing.
+type Ability uint8
+
+const (
+	Broadcasts Ability = 1 << iota
+	Sleeps             // handlers that sleep hold up nothing else
+	Routes             // has the JSON router
+	Users              // knows the user of a connection
+	Pings              // sends Pings by itself
+	Pipelines          // answers several messages of one read, all of them and in order
+)
+
+// Servers with a role of their own.
+const (
+	Floor    = "floor"  // what the costs of the others are divided by
+	Subject  = "wsloop" // this repository's package
+	Threaded = "gobwas" // has a goroutine for each connection; rates are divided by its own
+	Bun      = "bun"    // is no Go program
+)
+
+// Server is one of the echo servers.
+type Server struct {
+	Name   string
+	Dir    string // below servers/
+	Module string // whose version stands in the results; empty where there is none
+	Args   []string
+	Can    Ability
+}
+
+// Servers are all of them, in the order of the tables.
+var Servers = []Server{
+	{Name: Floor, Dir: "floor", Can: Broadcasts | Pipelines},
+	{Name: Subject, Dir: "wsloop", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
+	{Name: Bun, Dir: "bun", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "gobwas-epoll", Dir: "gobwas", Module: "github.com/gobwas/ws", Args: []string{"-epoll"}, Can: Broadcasts | Pipelines},
+	{Name: Threaded, Dir: "gobwas", Module: "github.com/gobwas/ws", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "gws", Dir: "gws", Module: "github.com/lxzan/gws", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "gorilla", Dir: "gorilla", Module: "github.com/gorilla/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "coder", Dir: "coder", Module: "github.com/coder/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "nbio", Dir: "nbio", Module: "github.com/lesismal/nbio", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "original", Dir: "original", Module: "github.com/shuLhan/share", Can: Routes},
+}

@@ -1,0 +1,170 @@
+// Command run starts the servers one at a time, in random order and several rounds, has the load generator measure each, and
+// writes what came out as JSON and as Markdown.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wsloop/websocket/benchmarks/internal/plan"
+	"github.com/wsloop/websocket/benchmarks/internal/results"
+)
+
+type options struct {
+	bin, bun          string
+	out               string
+	rounds            int
+	window, warmup    time.Duration
+	all               bool
+	scenarios, server string
+	cpus              string
+	profiles          string
+	namespace         bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
+	flag.StringVar(&o.bun, "bun", "servers/bun", "directory of the Bun server, with its node_modules")
+	flag.StringVar(&o.out, "out", "results", "writes this name with .json and .md")
+	flag.IntVar(&o.rounds, "rounds", 4, "how often everything is measured")
+	flag.DurationVar(&o.window, "window", 400*time.Millisecond, "time that is measured")
+	flag.DurationVar(&o.warmup, "warmup", 250*time.Millisecond, "time before that")
+	flag.BoolVar(&o.all, "all", false, "all scenarios instead of the short ones")
+	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them")
+	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them")
+	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
+	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
+	flag.BoolVar(&o.namespace, "namespace", true, "use a network namespace with Reno where permitted")
+	render := flag.String("render", "", "measure nothing; write the Markdown of this JSON file to standard output")
+	flag.Parse()
+	err := error(nil)
+	switch {
+	case *render != "":
+		err = renderFile(*render)
+	case o.namespace && enterNamespace():
+		return
+	default:
+		err = run(&o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		os.Exit(1)
+	}
+}
+
+func renderFile(name string) error {
+	r, err := results.Load(name)
+	if err != nil {
+		return err
+	}
+	return writeMarkdown(os.Stdout, r)
+}
+
+func run(o *options) error {
+	cpus, err := chooseCPUs(o.cpus)
+	if err != nil {
+		return err
+	}
+	scenarios, servers, err := o.choose()
+	if err != nil {
+		return err
+	}
+	r := &results.Run{Environment: environment(o), Versions: o.versions(servers)}
+	var failed []error
+	for round := range o.rounds {
+		for i := range scenarios {
+			s := &scenarios[i]
+			if s.MaxRounds > 0 && round >= s.MaxRounds {
+				continue
+			}
+			for _, n := range rand.Perm(len(servers)) {
+				if !takesPart(s, &servers[n]) {
+					continue
+				}
+				sample := results.Sample{Scenario: s.Name, Server: servers[n].Name, Round: round}
+				if sample.Measure, err = o.measure(s, &servers[n], round, cpus); err != nil {
+					sample.Error = err.Error()
+					failed = append(failed, fmt.Errorf("%s, %s: %w", s.Name, servers[n].Name, err))
+				}
+				r.Samples = append(r.Samples, sample)
+				fmt.Fprintf(os.Stderr, "%d/%d %-13s %-13s %s\n", round+1, o.rounds, s.Name, servers[n].Name, describe(&sample))
+			}
+		}
+		if err = o.save(r); err != nil {
+			return err
+		}
+	}
+	if err = writeMarkdown(os.Stdout, r); err != nil {
+		return err
+	}
+	return errors.Join(failed...)
+}
+
+// choose applies the flags to the two tables.
+func (o *options) choose() (scenarios []plan.Scenario, servers []plan.Server, err error) {
+	names := split(o.scenarios)
+	for _, s := range plan.Scenarios {
+		if slices.Contains(names, s.Name) || len(names) == 0 && (s.Short || o.all) {
+			scenarios = append(scenarios, s)
+		}
+	}
+	wanted := split(o.server)
+	for _, s := range plan.Servers {
+		if len(wanted) > 0 && !slices.Contains(wanted, s.Name) {
+			continue
+		}
+		if s.Name == plan.Bun && !o.hasBun() {
+			fmt.Fprintf(os.Stderr, "run: left out %s: \"make bun\" installs it\n", s.Name)
+			continue
+		}
+		servers = append(servers, s)
+	}
+	if len(names) > 0 && len(scenarios) != len(names) || len(wanted) > 0 && len(servers) == 0 {
+		err = fmt.Errorf("unknown name among %q and %q", o.scenarios, o.server)
+	}
+	return scenarios, servers, err
+}
+
+func split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+}
+
+func takesPart(s *plan.Scenario, server *plan.Server) bool {
+	return s.Needs&^server.Can == 0 && (s.Only == "" || s.Only == server.Name)
+}
+
+func describe(s *results.Sample) string {
+	if s.Error != "" {
+		return s.Error
+	}
+	text := fmt.Sprintf("%.4g", s.Value)
+	if s.LoadLimited {
+		text += " (the generator was the limit)"
+	}
+	return text
+}
+
+func (o *options) save(r *results.Run) error {
+	if err := r.Save(o.out + ".json"); err != nil {
+		return err
+	}
+	f, err := os.Create(o.out + ".md")
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeMarkdown(io.Writer(f), r), f.Close())
+}
+
+func (o *options) hasBun() bool {
+	_, err := os.Stat(filepath.Join(o.bun, bunProgram))
+	return err == nil
+}

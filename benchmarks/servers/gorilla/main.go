@@ -1,0 +1,66 @@
+// Command gorilla is an echo server with github.com/gorilla/websocket.
+package main
+
+import (
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/gorilla/websocket"
+	"github.com/wsloop/websocket/benchmarks/internal/peer"
+)
+
+var (
+	upgrader = websocket.Upgrader{ReadBufferSize: 1024, WriteBufferSize: 4096, WriteBufferPool: new(sync.Pool)}
+	conns    peer.Set[*websocket.Conn]
+)
+
+func main() {
+	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(upgrade)) })
+}
+
+// upgrade starts another goroutine for the connection: the handler's own has the larger stack of net/http.
+func upgrade(w http.ResponseWriter, r *http.Request) {
+	c, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	go echo(c)
+}
+
+func echo(c *websocket.Conn) {
+	defer c.Close()
+	c.SetReadLimit(peer.MaxMessageSize)
+	conns.Add(c)
+	defer conns.Remove(c)
+	for {
+		kind, r, err := c.NextReader()
+		if err != nil || answer(c, kind, r) != nil {
+			return
+		}
+	}
+}
+
+func answer(c *websocket.Conn, kind int, r io.Reader) error {
+	payload, err := peer.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	defer payload.Release()
+	if kind == websocket.TextMessage {
+		if peer.IsBroadcast(payload.Bytes()) {
+			return broadcast(payload.Bytes())
+		}
+		peer.Sleep(payload.Bytes())
+	}
+	return c.WriteMessage(kind, payload.Bytes())
+}
+
+func broadcast(payload []byte) error {
+	message, err := websocket.NewPreparedMessage(websocket.TextMessage, payload)
+	if err != nil {
+		return err
+	}
+	conns.Each(func(c *websocket.Conn) { c.WritePreparedMessage(message) })
+	return nil
+}

@@ -1,0 +1,40 @@
+// Command gws is an echo server with github.com/lxzan/gws.
+package main
+
+import (
+	"github.com/lxzan/gws"
+	"github.com/wsloop/websocket/benchmarks/internal/peer"
+)
+
+type handler struct {
+	gws.BuiltinEventHandler
+	conns peer.Set[*gws.Conn]
+}
+
+func main() {
+	peer.Serve(func(addr string) error {
+		serv := gws.NewServer(new(handler), &gws.ServerOption{CheckUtf8Enabled: true, ReadMaxPayloadSize: peer.MaxMessageSize})
+		return serv.RunListener(peer.Listen(addr))
+	})
+}
+
+func (h *handler) OnOpen(c *gws.Conn)           { h.conns.Add(c) }
+func (h *handler) OnClose(c *gws.Conn, _ error) { h.conns.Remove(c) }
+
+func (h *handler) OnMessage(c *gws.Conn, message *gws.Message) {
+	defer message.Close()
+	if message.Opcode == gws.OpcodeText {
+		if peer.IsBroadcast(message.Bytes()) {
+			h.broadcast(message.Bytes())
+			return
+		}
+		peer.Sleep(message.Bytes())
+	}
+	c.WriteMessage(message.Opcode, message.Bytes())
+}
+
+func (h *handler) broadcast(payload []byte) {
+	b := gws.NewBroadcaster(gws.OpcodeText, payload)
+	defer b.Close()
+	h.conns.Each(func(c *gws.Conn) { b.Broadcast(c) })
+}
