@@ -2,11 +2,12 @@
 
 GO        ?= go
 FUZZTIME  ?= 30s
+SOAKTIME  ?= 2m
 PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 netbsd/amd64 netbsd/arm64 \
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-.PHONY: help run test vet lint fuzz cover figures apidiff
+.PHONY: help run test vet lint fuzz cover figures apidiff interop soak bench bench-all chart
 
 help:
 	@echo "make run      the chat demo: a server and its page for browsers"
@@ -16,6 +17,9 @@ help:
 	@echo "make cover    coverage of the package"
 	@echo "make figures  the figures of the README"
 	@echo "make apidiff  the exported API against that of the replaced package"
+	@echo "make interop  tests with other libraries, Node and Chromium; installs what is missing"
+	@echo "make soak     mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
+	@echo "make bench    echo servers side by side, under 10 minutes; bench-all: all of it; chart: SVG"
 
 run:
 	$(GO) run ./examples/server
@@ -49,3 +53,12 @@ figures:
 
 apidiff:
 	sh testdata/apidiff.sh
+
+interop:
+	interop/run.sh
+
+soak:
+	$(GO) run ./soak -for $(SOAKTIME)
+
+bench bench-all chart:
+	$(MAKE) -C benchmarks $@

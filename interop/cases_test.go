@@ -121,19 +121,21 @@ func messageCases() (cases []testCase) {
 				},
 			)
 		}
-		cases = append(cases, testCase{
-			name:   fmt.Sprintf("%s of one byte more than the limit closes with 1009", k),
-			theirs: showsClose,
-			run: func(t *testing.T, ours, theirs conn) {
-				sent := make(chan struct{})
-				go func() {
-					theirs.send(k, sized(k, limit+1)) // may fail: the other side does not read it to the end
-					close(sent)
-				}()
-				expectFailure(t, ours, theirs, 1009)
-				within(t, sent)
-			},
-		})
+		for size, name := range map[int]string{limit + 1: "one byte more than", 8 * limit: "eight times"} {
+			cases = append(cases, testCase{
+				name:   fmt.Sprintf("%s of %s the limit closes with 1009", k, name),
+				theirs: showsClose,
+				run: func(t *testing.T, ours, theirs conn) {
+					sent := make(chan struct{})
+					go func() {
+						theirs.send(k, sized(k, size)) // may fail: the other side does not read it to the end
+						close(sent)
+					}()
+					expectFailure(t, ours, theirs, 1009)
+					within(t, sent)
+				},
+			})
+		}
 	}
 	return append(cases, testCase{
 		name: "messages sent both ways at once arrive in order",

@@ -24,7 +24,7 @@ var gws = peer{
 func serveGWS(t *testing.T) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: peerLimit}
+		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: 16 * limit}
 		if r.Header.Get("Sec-WebSocket-Protocol") != "" {
 			option.SubProtocols = []string{chosenProtocol}
 		}
@@ -47,7 +47,7 @@ func clientGWS(*testing.T) (dial func(url string, offer []string) (conn, error))
 			Addr:                url,
 			HandshakeTimeout:    deadline,
 			ReadMaxPayloadSize:  peerLimit,
-			WriteMaxPayloadSize: peerLimit,
+			WriteMaxPayloadSize: 16 * limit,
 			RequestHeader:       http.Header{},
 		}
 		if len(offer) > 0 {
