@@ -3,10 +3,10 @@ package websocket
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // Request is a text message that a client sends for a function registered with Server.RegisterTextHandler, as JSON:
@@ -57,9 +57,9 @@ func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Resp
 	id := req.ID // the handler may change its request, and go on using it
 	switch {
 	case err != nil:
-		res = Response{Code: http.StatusBadRequest, Message: err.Error()}
+		res = failure(http.StatusBadRequest, err.Error())
 	case ctx == nil:
-		res = Response{Code: http.StatusInternalServerError, Message: "connection has no context"}
+		res = failure(http.StatusInternalServerError, "connection has no context")
 	default:
 		res = r.serve(ctx, req)
 	}
@@ -72,12 +72,28 @@ func (r *routes) serve(ctx context.Context, req *Request) (res Response) {
 	var err error
 	req.Path, query, _ = strings.Cut(req.Target, "?")
 	if req.Query, err = url.ParseQuery(query); err != nil {
-		return Response{Code: http.StatusBadRequest, Message: req.Target}
+		return failure(http.StatusBadRequest, req.Target)
 	}
 	handler, params := r.find(req.Method, req.Path)
 	if handler == nil {
-		return Response{Code: http.StatusNotFound, Message: fmt.Sprintf("%s %s", req.Method, req.Target)}
+		return failure(http.StatusNotFound, req.Method+" "+req.Target)
 	}
 	req.Params = params
 	return handler(ctx, req)
+}
+
+// maxQuote is how many bytes of a request its refusal repeats.
+const maxQuote = 512
+
+// failure is the answer of the router itself. What it quotes of the request is cut, never inside a character, so that a long
+// request has no longer an answer.
+func failure(code int32, message string) Response {
+	if len(message) > maxQuote {
+		cut := maxQuote
+		for !utf8.RuneStart(message[cut]) {
+			cut--
+		}
+		message = message[:cut] + "…"
+	}
+	return Response{Code: code, Message: message}
 }
