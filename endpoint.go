@@ -232,17 +232,53 @@ func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
 	return ev, len(b), err
 }
 
-// add unmasks a piece of a data frame into the message, and fails at the first byte that cannot be UTF-8 in a text message
-// (RFC 6455, section 8.1). The message's memory grows with what has arrived: to twice that at most, and not
-// beyond the last frame.
+// directRead is how many bytes of a frame must be missing for them to be read straight into the message.
+const directRead = 16 << 10
+
+// room returns where the next bytes of the current frame's payload may be read to, for filled; nil where they are few, or of
+// another kind.
+func (ep *endpoint) room() []byte {
+	part := ep.partial
+	if part == nil || !part.inFrame || part.frame.opcode.isControl() {
+		return nil
+	}
+	left := part.frame.length - part.taken
+	if left < directRead {
+		return nil
+	}
+	if cap(part.message)-len(part.message) < directRead {
+		part.grow(4*len(part.message)+directRead, left)
+	}
+	free := part.message[len(part.message):cap(part.message)]
+	return free[:min(uint64(len(free)), left)]
+}
+
+// filled takes n bytes that were read to the front of room.
+func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
+	have := len(ep.partial.message)
+	ev, _, err = ep.payload(ep.partial.message[have : have+n])
+	if err != nil {
+		ep.end()
+	}
+	return ev, err
+}
+
+// grow gives a message a larger buffer, but none beyond its last frame, of which left bytes are missing. Memory grows with what
+// has arrived: size is twice that, or four times where it saves copying a long message.
+func (part *partial) grow(size int, left uint64) {
+	have, want := len(part.message), size
+	if part.frame.fin && uint64(want-have) > left {
+		want = have + int(left)
+	}
+	part.message = append(make([]byte, 0, want), part.message...)
+}
+
+// add unmasks a piece of a data frame into the message, where it may be already, and fails at the first byte that cannot be UTF-8
+// in a text message (RFC 6455, section 8.1).
 func (part *partial) add(b []byte, left uint64) *protocolError {
 	have := len(part.message)
-	if need := have + len(b); need > cap(part.message) {
-		size := 2 * need
-		if part.frame.fin && uint64(size-have) > left {
-			size = have + int(left)
-		}
-		part.message = append(make([]byte, 0, size), part.message...)
+	if have+len(b) > cap(part.message) {
+		part.grow(2*(have+len(b)), left)
 	}
 	part.message = part.message[:have+len(b)]
 	mask(part.message[have:], b, part.frame.key, int(part.taken&3))
@@ -280,8 +316,7 @@ func (ep *endpoint) frameEnd() (ev event, err *protocolError) {
 
 // wholeMessage makes the event of a message that came in one frame.
 func wholeMessage(head header, body []byte) (event, *protocolError) {
-	payload := make([]byte, len(body))
-	mask(payload, body, head.key, 0)
+	payload := copyMasked(body, head.key)
 	if head.opcode == OpcodeText && !utf8.Valid(payload) {
 		return event{}, errNotUTF8
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -206,5 +207,77 @@ func TestProtocolErrorCodes(t *testing.T) {
 				assert.NotEmpty(t, err.text)
 			}
 		}
+	})
+}
+
+func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
+	p := &protocol{maxMessage: 4 << 20, maxFragments: 10, fromClient: true}
+	for _, size := range []int{directRead, directRead + 100, 100_000, 1 << 20} {
+		for _, opcode := range []Opcode{OpcodeText, OpcodeBin} {
+			for _, read := range []int{1000, 4096, 65536} {
+				t.Run(fmt.Sprintf("%d bytes of opcode %d in reads of %d", size, opcode, read), func(t *testing.T) {
+					payload := bytes.Repeat([]byte("héllo wörld €𝄞"), size/20+1)[:size]
+					for !utf8.Valid(payload) {
+						payload = payload[:len(payload)-1]
+					}
+					// In two fragments, with a frame behind it.
+					first := header{opcode: opcode, masked: true, key: [4]byte{1, 2, 3, 4}, length: uint64(len(payload) / 2)}
+					in := appendHeader(nil, first)
+					in = append(in, payload[:len(payload)/2]...)
+					mask(in[len(in)-len(payload)/2:], in[len(in)-len(payload)/2:], first.key, 0)
+					in = append(in, NewFrame(OpcodeCont, true, payload[len(payload)/2:])...)
+					in = append(in, NewFramePing(true, []byte("next"))...)
+
+					var ep endpoint
+					var events []event
+					direct := 0
+					for len(in) > 0 {
+						if room := ep.room(); room != nil {
+							n := copy(room[:min(len(room), read)], in)
+							in = in[n:]
+							direct += n
+							assert.LessOrEqual(t, cap(ep.partial.message), 4*len(ep.partial.message)+2*directRead)
+							ev, err := ep.filled(n)
+							require.Nil(t, err)
+							if ev.kind != eventNone {
+								events = append(events, ev)
+							}
+							continue
+						}
+						chunk := bytes.Clone(in[:min(read, len(in))])
+						in = in[len(chunk):]
+						for len(chunk) > 0 {
+							ev, n, err := ep.next(p, chunk)
+							require.Nil(t, err)
+							chunk = chunk[n:]
+							if ev.kind != eventNone {
+								ev.payload = bytes.Clone(ev.payload)
+								events = append(events, ev)
+							}
+						}
+					}
+					require.Len(t, events, 2)
+					assert.True(t, bytes.Equal(payload, events[0].payload))
+					assert.Equal(t, eventPing, events[1].kind)
+					assert.Nil(t, ep.partial)
+					if size > 4*directRead {
+						assert.Positive(t, direct)
+					}
+				})
+			}
+		}
+	}
+	t.Run("bad UTF-8 is found at once", func(t *testing.T) {
+		var ep endpoint
+		in := NewFrameText(true, bytes.Repeat([]byte("a"), 100_000))
+		_, _, err := ep.next(p, in[:20_000])
+		require.Nil(t, err)
+		room := ep.room()
+		require.NotEmpty(t, room)
+		room[0] = 0xFF ^ ep.partial.frame.key[ep.partial.taken&3]
+		_, err = ep.filled(1)
+		assert.Equal(t, errNotUTF8, err)
+		assert.True(t, ep.ended)
+		assert.Nil(t, ep.room())
 	})
 }

@@ -150,6 +150,21 @@ func mask(dst, src []byte, key [4]byte, pos int) {
 	}
 }
 
+// zeroSize is how large a slice must be for its zeroing to cost more than another pass over it.
+const zeroSize = 1 << 10
+
+// copyMasked returns a copy of src, masked or unmasked with the key.
+func copyMasked(src []byte, key [4]byte) []byte {
+	if len(src) < zeroSize {
+		dst := make([]byte, len(src))
+		mask(dst, src, key, 0)
+		return dst
+	}
+	dst := append([]byte(nil), src...) // does not zero what it overwrites
+	mask(dst, dst, key, 0)
+	return dst
+}
+
 // appendFrame appends a whole frame. A masked one gets a fresh key from crypto/rand (RFC 6455, section 5.3).
 func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byte {
 	h := header{fin: true, opcode: opcode, masked: isMasked, length: uint64(len(payload))}
@@ -158,7 +173,7 @@ func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byt
 	}
 	dst = appendHeader(dst, h)
 	start := len(dst)
-	dst = append(dst, payload...)
+	dst = append(dst, payload...) // does not zero what it overwrites
 	if isMasked {
 		mask(dst[start:], dst[start:], h.key, 0)
 	}
@@ -172,7 +187,10 @@ func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byt
 // isMasked is true for frames that a client sends, false for those of a server (section 5.1). A masked frame has a masking
 // key of its own that nobody can predict. The packet belongs to the caller; it may be sent to any number of connections.
 func NewFrame(opcode Opcode, isMasked bool, payload []byte) []byte {
-	return appendFrame(make([]byte, 0, maxHeader+len(payload)), opcode, isMasked, payload)
+	if len(payload) < zeroSize {
+		return appendFrame(make([]byte, 0, maxHeader+len(payload)), opcode, isMasked, payload)
+	}
+	return appendFrame(nil, opcode, isMasked, payload)
 }
 
 // NewFrameBin returns a binary message of one frame. See NewFrame.

@@ -12,6 +12,9 @@ import (
 // connections had theirs.
 const readSize = 64 << 10
 
+// pingSteps is in how many steps of an interval Pings are sent.
+const pingSteps = 64
+
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
 // at a time owns it, as its turn says.
 type loop struct {
@@ -243,9 +246,13 @@ func (c *conn) readsLocked() reads {
 	return readNothing
 }
 
-// read reads once and notes what it amounts to.
+// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message.
 func (l *loop) read(c *conn) {
-	n, err := readSocket(c.fd(), l.buf)
+	buf, direct := l.buf, false
+	if room := c.in.room(); room != nil && c.reads == readMessages {
+		buf, direct = room, true
+	}
+	n, err := readSocket(c.fd(), buf)
 	switch {
 	case err == errWouldBlock:
 		c.readable = false
@@ -264,50 +271,59 @@ func (l *loop) read(c *conn) {
 		l.got.finish(closing{cause: "end of stream"})
 		return
 	}
-	c.readable = n == len(l.buf) || c.hangup
+	c.readable = n == len(buf) || c.hangup
 	c.heard, c.pinged = l.now, 0
-	switch c.reads {
-	case readHandshake:
-		l.readHandshake(c, l.buf[:n])
-	case readMessages:
-		l.parse(c, l.buf[:n])
-	case readRest:
+	switch {
+	case direct:
+		ev, err := c.in.filled(n)
+		l.note(ev, err)
+	case c.reads == readHandshake:
+		l.readHandshake(c, buf[:n])
+	case c.reads == readMessages:
+		l.parse(c, buf[:n])
+	case c.reads == readRest:
 		c.drained += n
 	}
 }
 
 // parse feeds bytes to the connection's endpoint.
 func (l *loop) parse(c *conn, b []byte) {
-	p, got := l.protocol.Load(), &l.got
+	p := l.protocol.Load()
 	for len(b) > 0 {
 		ev, n, err := c.in.next(p, b)
 		b = b[n:]
-		if err != nil {
-			end := closing{code: err.code, cause: err.Error()}
-			if ev.kind != eventClose {
-				end.reason = err.text
-			}
-			got.finish(end)
-			return
+		l.note(ev, err)
+	}
+}
+
+// note keeps what an event, or an error, of an endpoint asks for.
+func (l *loop) note(ev event, err *protocolError) {
+	got := &l.got
+	if err != nil {
+		end := closing{code: err.code, cause: err.Error()}
+		if ev.kind != eventClose {
+			end.reason = err.text
 		}
-		switch ev.kind {
-		case eventMessage:
-			if ev.head.opcode == OpcodeText {
-				got.inbox.add(l.textLane, message{ev.payload, ev.head})
-			} else if l.opts.HandleBin != nil {
-				got.inbox.add(laneOrdered, message{ev.payload, ev.head})
-			}
-		case eventControl:
-			got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
-		case eventPing:
-			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
-			got.lastPong = got.pongs[len(got.pongs)-len(ev.payload):]
-		case eventClose:
-			if ev.code == 0 {
-				ev.code = StatusNormal
-			}
-			got.finish(closing{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
+		got.finish(end)
+		return
+	}
+	switch ev.kind {
+	case eventMessage:
+		if ev.head.opcode == OpcodeText {
+			got.inbox.add(l.textLane, message{ev.payload, ev.head})
+		} else if l.opts.HandleBin != nil {
+			got.inbox.add(laneOrdered, message{ev.payload, ev.head})
 		}
+	case eventControl:
+		got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
+	case eventPing:
+		got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
+		got.lastPong = got.pongs[len(got.pongs)-len(ev.payload):]
+	case eventClose:
+		if ev.code == 0 {
+			ev.code = StatusNormal
+		}
+		got.finish(closing{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
 	}
 }
 
@@ -404,7 +420,9 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.peerGoneLocked()
 		return never
 	}
-	if due = c.heard + int64(l.opts.PingInterval); due > l.now {
+	// Pings that are due at nearly the same time share one wake-up, and their answers may too.
+	step := max(int64(l.opts.PingInterval)/pingSteps, 1)
+	if due = (c.heard + int64(l.opts.PingInterval) + step - 1) / step * step; due > l.now {
 		return due
 	}
 	if c.sendableLocked() == nil {
