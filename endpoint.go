@@ -232,7 +232,8 @@ func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
 	return ev, len(b), err
 }
 
-// directRead is how many bytes of a frame must be missing for them to be read straight into the message.
+// directRead is how many bytes of a message must have arrived, and how many of its frame must be missing, for the rest to be read
+// straight into the message.
 const directRead = 16 << 10
 
 // room returns where the next bytes of the current frame's payload may be read to, for filled; nil where they are few, or of
@@ -243,11 +244,11 @@ func (ep *endpoint) room() []byte {
 		return nil
 	}
 	left := part.frame.length - part.taken
-	if left < directRead {
+	if left < directRead || len(part.message) < directRead {
 		return nil
 	}
 	if cap(part.message)-len(part.message) < directRead {
-		part.grow(4*len(part.message)+directRead, left)
+		part.grow(4*len(part.message), left)
 	}
 	free := part.message[len(part.message):cap(part.message)]
 	return free[:min(uint64(len(free)), left)]
