@@ -37,6 +37,9 @@ func (a *acceptor) accept(l *loop) {
 	if a.trim = l.numbers.trim(); a.resume <= l.now {
 		a.ready, a.resume = true, never
 	}
+	if a.ready {
+		unblockListener(a.fd)
+	}
 	for range acceptBatch {
 		if !a.ready {
 			return

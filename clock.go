@@ -12,6 +12,9 @@ var clockStart = time.Now()
 // never is the moment of a deadline that is not set.
 const never = math.MaxInt64
 
+// maxTimeout is the longest time that can be added to any moment: 73 years.
+const maxTimeout = 1 << 61
+
 // now returns the present moment.
 func now() int64 { return int64(time.Since(clockStart)) }
 

@@ -92,7 +92,7 @@ func (s *headerScanner) scan(b []byte, maxSize, maxFields int) (n int, err error
 			return end + 1, nil
 		}
 		s.next, s.line = end+1, end+1
-		if s.lines++; s.lines > maxFields+1 {
+		if s.lines++; s.lines-1 > maxFields { // the request line is none
 			return 0, errHeaderTooLarge
 		}
 	}

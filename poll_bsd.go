@@ -8,8 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents is how many events one wait returns.
-const maxEvents = 256
+const (
+	// maxEvents is how many events one wait returns.
+	maxEvents = 256
+
+	// maxWait is how long one wait lasts, in nanoseconds: some kernels refuse times of years.
+	maxWait = 3600 * 1e9
+)
 
 // poller watches sockets with kqueue(2), edge-triggered (EV_CLEAR). It blocks in kevent: the Go runtime cannot watch a
 // kqueue. The generation of an event is not known here; readers of an event find the socket as it is now.
@@ -69,7 +74,7 @@ func (p *poller) change(fd, filter, flags int) error {
 }
 
 func (p *poller) wait(until int64) (n int, err error) {
-	timeout := unix.NsecToTimespec(max(until-now(), 0))
+	timeout := unix.NsecToTimespec(min(max(until-now(), 0), maxWait))
 	n, err = unix.Kevent(p.fd, nil, p.events[:], &timeout)
 	if err == unix.EINTR {
 		return 0, nil

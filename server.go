@@ -132,6 +132,14 @@ func (opts *ServerOptions) fill() {
 	}
 }
 
+// clamp cuts values with which sums of moments or numbers would overflow.
+func (opts *ServerOptions) clamp() {
+	opts.MaxConnections = min(opts.MaxConnections, 1<<fdBits)
+	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout} {
+		*d = min(*d, maxTimeout)
+	}
+}
+
 // setDefault sets a value that is zero or below to its default.
 func setDefault[T int | time.Duration | string](value *T, otherwise T) {
 	var zero T
@@ -276,6 +284,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	}
 	opts := *serv.Options
 	opts.fill()
+	opts.clamp()
 	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, listener: ln, done: make(chan struct{})}
 	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
 	if opts.HandleText == nil || serv.isRouter(opts.HandleText) { // routed requests are asynchronous

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // startIdle makes a server that does not run yet.
@@ -376,4 +378,50 @@ func TestStop(t *testing.T) {
 		}
 		require.Positive(t, adds.Load())
 	})
+}
+
+func TestHugeOptions(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	s := startServer(t, &ServerOptions{
+		HandleText:       rawEcho,
+		MaxMessageSize:   math.MaxInt,
+		MaxFragments:     math.MaxInt,
+		MaxHeaderSize:    math.MaxInt,
+		MaxHeaderFields:  math.MaxInt,
+		MaxConnections:   math.MaxInt,
+		SendQueueSize:    math.MaxInt,
+		MessagesAtOnce:   math.MaxInt,
+		RequestsAtOnce:   math.MaxInt,
+		HandshakeTimeout: longest,
+		WriteTimeout:     longest,
+		PingInterval:     longest,
+		SilenceTimeout:   longest,
+		AddTimeout:       longest,
+	})
+	c := s.connect(t)
+	c.text("x")
+	c.expectText("x")
+}
+
+// The program may have the listener's socket under another number, and make it block.
+func TestBlockingListener(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	file, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	serv := NewServer(&ServerOptions{HandleText: rawEcho})
+	served := make(chan error, 1)
+	go func() { served <- serv.Serve(ln) }()
+	s := &rawServer{t: t, network: "tcp", address: ln.Addr().String()}
+	for range 3 {
+		require.NoError(t, unix.SetNonblock(int(file.Fd()), false))
+		c := s.connect(t)
+		c.text("x")
+		c.expectText("x")
+		c.Close()
+	}
+	runtime.GC() // hangs where a loop waits in a raw call
+	serv.Stop()
+	require.NoError(t, rawGet(t, served))
 }

@@ -6,7 +6,8 @@ import "errors"
 // package knows which one it is:
 //
 //	sys_linux.go, sys_bsd.go    readSocket, writeSocket, acceptSocket, newPlaceholder, coverSocket
-//	sys_unix.go                 listenerDescriptor, waitSocket, halfCloseSocket, closeDescriptor, maxDescriptors
+//	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, closeDescriptor,
+//	                            maxDescriptors
 //	poll_linux.go, poll_bsd.go  poller
 //
 // sys_other.go and poll_other.go have them for systems without a poller, where each fails.

@@ -57,10 +57,11 @@ func pollNow(fd int, events []unix.EpollEvent) (n int, err error) {
 	return int(r), nil
 }
 
-// acceptSocket takes a waiting connection. It has TCP_NODELAY from its listener.
+// acceptSocket takes a waiting connection. It has TCP_NODELAY from its listener. The call is an ordinary one, because a listener
+// may be made to block behind our back; see unblockListener.
 func acceptSocket(listener int) (fd int, err error) {
 	for {
-		r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		r, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch errno {
 		case 0:
 			return int(r), nil

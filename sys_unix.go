@@ -33,6 +33,10 @@ func listenerDescriptor(ln net.Listener) (fd int, err error) {
 	return fd, err
 }
 
+// unblockListener makes sure that accepting does not wait. The program has the same socket under another number, and whoever asks
+// that one's os.File for its descriptor sets it to block.
+func unblockListener(fd int) { unix.SetNonblock(fd, true) }
+
 // waitSocket waits until a socket can be read or written. Without a limit it waits for ever.
 func waitSocket(fd int, write bool, limit time.Duration) error {
 	want := int16(unix.POLLIN)
