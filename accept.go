@@ -3,6 +3,7 @@ package websocket
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 )
@@ -65,7 +66,7 @@ func (a *acceptor) rest(l *loop, err error) {
 	a.ready, a.resume = false, l.now+int64(acceptRest)
 	if a.warned == 0 || l.now > a.warned+int64(warnEvery) {
 		a.warned = l.now
-		l.log.Warn("websocket: cannot accept", "error", err, "connections", l.connections.Load())
+		l.report(slog.LevelWarn, "websocket: cannot accept", "error", err, "connections", l.connections.Load())
 	}
 }
 
@@ -87,7 +88,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 		c.refuseLocked(appendResponse(nil, http.StatusServiceUnavailable, "too many connections", "Retry-After: 10\r\n", "", nil))
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
-		l.log.Error("websocket: cannot watch a connection", "error", err)
+		l.report(slog.LevelError, "websocket: cannot watch a connection", "error", err)
 		c.peerGone = true
 		c.endLocked(closing{})
 	}

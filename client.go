@@ -2,13 +2,16 @@ package websocket
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +19,9 @@ import (
 const (
 	// minPingInterval is the default of Client.PingInterval, and the least it may be.
 	minPingInterval = 10 * time.Second
+
+	// answerReadSize is how much of the answer to an opening handshake is read at once, at least, in bytes.
+	answerReadSize = 1 << 10
 
 	// closeTimeout is how long Close waits for the server's Close frame.
 	closeTimeout = 10 * time.Second
@@ -205,7 +211,7 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 		return nil, nil, err
 	}
 	l = newLink(cl)
-	deadline := time.Now().Add(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout))
+	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
 	l.conn, err = dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
 	if err != nil {
@@ -280,24 +286,34 @@ func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err err
 	if _, err = l.conn.Write(request); err != nil {
 		return nil, fmt.Errorf("websocket: handshake: %w", err)
 	}
+	head, rest, err := cl.readAnswer(l.conn)
+	if err != nil {
+		return nil, err
+	}
+	if response, err = checkAccept(head, key, offered); err != nil {
+		return nil, err
+	}
+	l.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), l.conn), clientReadSize)
+	return response, nil
+}
+
+// readAnswer reads the head of the server's answer, and perhaps the rest of what came with it.
+func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
 	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
-	l.in = bufio.NewReaderSize(l.conn, max(maxSize, clientReadSize))
 	var scanner headerScanner
-	for want := 1; ; want = l.in.Buffered() + 1 {
-		_, err := l.in.Peek(want)
-		head, _ := l.in.Peek(l.in.Buffered())
-		n, scanErr := scanner.scan(head, maxSize, maxFields)
-		switch {
-		case scanErr != nil:
-			return nil, fmt.Errorf("websocket: handshake: answer: %w", scanErr)
-		case n > 0:
-			if response, err = checkAccept(head[:n], key, offered); err == nil {
-				_, err = l.in.Discard(n)
-			}
-			return response, err
+	var answer []byte
+	for {
+		answer = slices.Grow(answer, answerReadSize)
+		n, readErr := conn.Read(answer[len(answer):cap(answer)])
+		answer = answer[:len(answer)+n]
+		switch n, err := scanner.scan(answer, maxSize, maxFields); {
 		case err != nil:
-			return nil, fmt.Errorf("websocket: handshake: no complete answer: %w", err)
+			return nil, nil, fmt.Errorf("websocket: handshake: answer: %w", err)
+		case n > 0:
+			return answer[:n], answer[n:], nil
+		case readErr != nil:
+			return nil, nil, fmt.Errorf("websocket: handshake: no complete answer: %w", readErr)
 		}
 	}
 }

@@ -254,9 +254,7 @@ func (l *loop) advanceLocked(c *conn) {
 		c.closeFrameLocked()
 		c.uncorkLocked()
 		c.phase, c.since = phaseFlushing, at
-		if l.log.Enabled(context.Background(), slog.LevelDebug) {
-			l.log.Debug("websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
-		}
+		l.report(slog.LevelDebug, "websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
 	}
 	if c.phase == phaseFlushing {
 		if c.out != nil {
@@ -281,7 +279,7 @@ func (l *loop) closeLocked(c *conn) {
 	l.poll.remove(c.fd())
 	c.dropQueueLocked()
 	if err := coverSocket(c.fd(), l.placeholder); err != nil {
-		l.log.Error("websocket: cannot cover a descriptor", "conn", c.fd(), "error", err)
+		l.report(slog.LevelError, "websocket: cannot cover a descriptor", "conn", c.fd(), "error", err)
 	}
 	c.phase = phaseClosed
 	l.deadlines.remove(c)

@@ -61,9 +61,9 @@ func newLink(cl *Client) *link {
 	l := &link{
 		client:         cl,
 		log:            cl.Logger,
-		pingInterval:   max(cl.PingInterval, minPingInterval),
-		silenceTimeout: orDefault(cl.SilenceTimeout, defaultSilenceTimeout),
-		writeTimeout:   orDefault(cl.WriteTimeout, defaultWriteTimeout),
+		pingInterval:   min(max(cl.PingInterval, minPingInterval), maxTimeout),
+		silenceTimeout: min(orDefault(cl.SilenceTimeout, defaultSilenceTimeout), maxTimeout),
+		writeTimeout:   min(orDefault(cl.WriteTimeout, defaultWriteTimeout), maxTimeout),
 		down:           make(chan struct{}),
 		pong:           make(chan []byte, 1),
 		protocol: protocol{
@@ -120,7 +120,7 @@ func (l *link) drop(reason error) {
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
 	l.conn.SetDeadline(time.Now())
 	go l.conn.Close()
-	l.log.Debug("websocket: client connection ends", "endpoint", l.client.Endpoint, "cause", l.reason)
+	go l.log.Debug("websocket: client connection ends", "endpoint", l.client.Endpoint, "cause", l.reason) // it may use the client
 }
 
 // beginClose starts the closing handshake, for a reason: a Close frame is sent, then the server has some time to end the

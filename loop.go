@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"container/heap"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ type loop struct {
 	now       int64 // moment of the current round
 	todo      []*conn
 	served    int     // how many of todo have been served
-	ready     []*conn // sockets to read on in the next round
+	ready     []*conn // to be served in the next round whatever happens: there is more to read, mostly
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
@@ -120,7 +121,7 @@ func (l *loop) collect() {
 	n, err := l.poll.wait(l.waitUntil())
 	l.asleep.Store(false)
 	if err != nil {
-		l.log.Error("websocket: poller failed", "error", err)
+		l.report(slog.LevelError, "websocket: poller failed", "error", err)
 		time.Sleep(monitorTick) // not a spin, whatever is wrong
 	}
 	l.now = now()
@@ -200,6 +201,11 @@ func (l *loop) takeDue() {
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
+	if !c.mu.TryLock() { // somebody writes to it, which takes long where the packet is large: the others first
+		l.again(c)
+		return true
+	}
+	c.mu.Unlock()
 	if c.readable && c.reads != readNothing {
 		l.read(c)
 	}
@@ -226,11 +232,18 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	}
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
-	if c.readable && c.reads != readNothing && !c.inReady {
+	if c.readable && c.reads != readNothing {
+		l.again(c)
+	}
+	return !ok || c.work(t, j)
+}
+
+// again has a connection served again in the next round.
+func (l *loop) again(c *conn) {
+	if !c.inReady {
 		c.inReady = true
 		l.ready = append(l.ready, c)
 	}
-	return !ok || c.work(t, j)
 }
 
 // readsLocked returns what the loop may read from the connection.

@@ -152,9 +152,7 @@ func (m *monitor) look(seen []uint64) (active bool) {
 	m.mu.Unlock()
 	active = active || len(late) > 0
 	for _, c := range late {
-		c.mu.Lock()
-		c.uncorkLocked()
-		c.mu.Unlock()
+		c.letGo()
 	}
 	return active
 }
@@ -175,9 +173,26 @@ func (m *monitor) isQuiet() bool {
 func (t *turn) takeOver() {
 	l, c := t.loop, t.conn
 	l.pace.stuck(t.step)
-	c.mu.Lock()
-	c.uncorkLocked() // answers of the same batch do not wait for the stuck handler
-	c.kickLocked()   // nor do requests
-	c.mu.Unlock()
 	go l.run(newTurn(l))
+	c.letGo()
+}
+
+// letGo sees to it that nothing waits for a handler of the connection that is stuck: answers of the same batch are written, other
+// requests handled. Who holds the lock may be copying a large packet; the monitor does not wait for that.
+func (c *conn) letGo() {
+	if !c.mu.TryLock() {
+		go func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.letGoLocked()
+		}()
+		return
+	}
+	defer c.mu.Unlock()
+	c.letGoLocked()
+}
+
+func (c *conn) letGoLocked() {
+	c.uncorkLocked()
+	c.kickLocked()
 }

@@ -37,7 +37,8 @@ func (q *sendQueue) len() int { return len(q.buf) - q.sent }
 // The number of a closed connection is not used again for as long as a budget allows. See SendID for programs that keep
 // connections for longer.
 //
-// On any other connected stream socket, blocking or not, Send writes all of the packet, waiting 10 seconds at most.
+// On any other connected stream socket, blocking or not, Send writes all of the packet. It gives up with ErrWriteTimeout where the
+// socket takes nothing for 10 seconds.
 func Send(fd int, packet []byte) (err error) {
 	if c := descriptors.get(fd); c != nil {
 		return c.send(packet, true)

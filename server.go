@@ -1,8 +1,10 @@
 package websocket
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"path"
 	"reflect"
@@ -135,6 +137,8 @@ func (opts *ServerOptions) fill() {
 // clamp cuts values with which sums of moments or numbers would overflow.
 func (opts *ServerOptions) clamp() {
 	opts.MaxConnections = min(opts.MaxConnections, 1<<fdBits)
+	opts.MessagesAtOnce = min(opts.MessagesAtOnce, math.MaxUint16)
+	opts.RequestsAtOnce = min(opts.RequestsAtOnce, math.MaxUint16)
 	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout} {
 		*d = min(*d, maxTimeout)
 	}
@@ -396,6 +400,13 @@ func (e *engine) start() (err error) {
 		go l.run(l.turn.Load())
 	}
 	return nil
+}
+
+// report logs on a goroutine of its own: the program's handler may block, or use the connection whose lock the caller holds.
+func (e *engine) report(level slog.Level, text string, args ...any) {
+	if e.log.Enabled(context.Background(), level) {
+		go e.log.Log(context.Background(), level, text, args...)
+	}
 }
 
 // stop has the loops end all connections.
