@@ -277,6 +277,7 @@ func (l *loop) advanceLocked(c *conn) {
 // handlers have returned, HandleClientRemove the last of them.
 func (l *loop) closeLocked(c *conn) {
 	l.poll.remove(c.fd())
+	c.in.end()
 	c.dropQueueLocked()
 	if err := coverSocket(c.fd(), l.placeholder); err != nil {
 		l.report(slog.LevelError, "websocket: cannot cover a descriptor", "conn", c.fd(), "error", err)

@@ -116,6 +116,7 @@ func (l *loop) collect() {
 	for _, c := range l.ready {
 		c.inReady = false
 	}
+	clear(l.ready)
 	l.ready = l.ready[:0]
 	l.takeAttention()
 	n, err := l.poll.wait(l.waitUntil())
@@ -492,8 +493,9 @@ func (l *loop) isDone() bool {
 // finish gives back what the loop has.
 func (l *loop) finish() {
 	l.mu.Lock()
-	l.ended = true
+	l.ended, l.attention = true, nil
 	l.mu.Unlock()
+	l.todo, l.ready, l.buf, l.got = nil, nil, nil, reading{} // the Server may be kept
 	l.poll.close()
 	l.loopDone()
 }
