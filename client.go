@@ -149,7 +149,8 @@ func (cl *Client) Close() (err error) {
 	return l.shut()
 }
 
-// Quit drops the connection at once, without a Close frame. It does nothing where the client is not connected.
+// Quit drops the connection at once, without a Close frame. It does nothing where the client is not connected, and does not end
+// a Connect that is at work, which HandshakeTimeout does.
 func (cl *Client) Quit() {
 	if l := cl.current(); l != nil {
 		l.drop(ErrConnClosed)

@@ -451,9 +451,21 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 func (l *loop) limitsLocked(c *conn) (due int64) {
 	due = never
 	if q := c.out; q != nil && q.stalled {
-		if due = q.since + int64(l.opts.WriteTimeout); due <= l.now {
+		half := int64(l.opts.WriteTimeout) / 2
+		if due = q.since + half; due <= l.now {
+			// The poller tells of room only once there is a lot of it; less is a sign of life too.
+			c.flushLocked()
+		}
+		switch {
+		case c.out == nil || !c.out.stalled:
+			due = never
+		case q.since+2*half <= l.now:
 			c.stalledOutLocked()
 			return never
+		case q.since+half <= l.now:
+			due = q.since + 2*half
+		default:
+			due = q.since + half
 		}
 	}
 	if c.closeSent {

@@ -151,6 +151,9 @@ func (c *conn) sendableLocked() error {
 // tooSlowLocked is the error of a Send that has waited for the write time-out. A peer that has taken nothing for half of it is
 // disconnected.
 func (c *conn) tooSlowLocked() error {
+	if c.out != nil && c.out.stalled {
+		c.flushLocked() // the poller does not tell of little room
+	}
 	if err := c.sendableLocked(); err != nil {
 		return err
 	}
