@@ -259,16 +259,20 @@ func BenchmarkDeafClient(b *testing.B) {
 			longest = max(longest, time.Since(start))
 		}
 		grown := residentBytes(b) - before
-		start := time.Now()
-		err := Send(deaf, packet)
-		waited := time.Since(start)
+		var err error
+		var waited time.Duration
+		for err == nil { // the system takes a little more at first
+			start := time.Now()
+			err = Send(deaf, packet)
+			waited = max(waited, time.Since(start))
+		}
 		after := Send(deaf, packet)
 		stop.Store(true)
 		all := <-echoed
 		b.Logf("Send: %v; Send after that: %v", err, after)
 		b.ReportMetric(milliseconds(longest), "ms-longest-TrySend")
 		b.ReportMetric(float64(refused), "refused")
-		b.ReportMetric(waited.Seconds(), "s-Send")
+		b.ReportMetric(waited.Seconds(), "s-longest-Send")
 		b.ReportMetric(float64(grown)/(1<<20), "MiB-grown")
 		b.ReportMetric(milliseconds(all[len(all)*99/100]), "ms-p99-of-other")
 		b.ReportMetric(float64(len(all)), "echoes-of-other")

@@ -16,6 +16,9 @@ const readSize = 64 << 10
 // pingSteps is in how many steps of an interval Pings are sent.
 const pingSteps = 64
 
+// stallLooks is how often a full socket is tried within the write time-out.
+const stallLooks = 8
+
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
 // at a time owns it, as its turn says.
 type loop struct {
@@ -451,21 +454,16 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 func (l *loop) limitsLocked(c *conn) (due int64) {
 	due = never
 	if q := c.out; q != nil && q.stalled {
-		half := int64(l.opts.WriteTimeout) / 2
-		if due = q.since + half; due <= l.now {
-			// The poller tells of room only once there is a lot of it; less is a sign of life too.
-			c.flushLocked()
-		}
+		// The poller tells of room only once there is a lot of it; less is a sign of life too.
+		c.flushLocked()
+		timeout := int64(l.opts.WriteTimeout)
 		switch {
 		case c.out == nil || !c.out.stalled:
-			due = never
-		case q.since+2*half <= l.now:
+		case q.since+timeout <= l.now:
 			c.stalledOutLocked()
 			return never
-		case q.since+half <= l.now:
-			due = q.since + 2*half
 		default:
-			due = q.since + half
+			due = min(q.since+timeout, l.now+timeout/stallLooks)
 		}
 	}
 	if c.closeSent {

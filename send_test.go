@@ -521,6 +521,7 @@ func TestSendToSlowPeer(t *testing.T) {
 		s := startServer(t, opts)
 		c := s.connect(t)
 		conn := rawGet(t, added)
+		require.NoError(t, unix.SetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10))
 		sent := rawFill(t, conn, NewFrameText(false, rawPattern(8<<10, 0)))
 		queued := func() int {
 			mc := descriptors.get(conn)
@@ -545,11 +546,19 @@ func TestSendToSlowPeer(t *testing.T) {
 		for range sent {
 			c.expectText(string(rawPattern(8<<10, 0)))
 		}
-		c.expect(OpcodePong, fmt.Sprintf("%0120d", pings-1))
+		pongs, last := 0, ""
+		for last != fmt.Sprintf("%0120d", pings-1) { // the system takes a little more later, without the peer
+			op, payload, err := c.rawFrame()
+			require.NoError(t, err)
+			require.Equal(t, OpcodePong, op)
+			require.Greater(t, string(payload), last)
+			pongs, last = pongs+1, string(payload)
+		}
+		require.Less(t, pongs, pings/10)
 		c.text(`{"id":1}`)
 		op, _, err := c.rawFrame()
 		require.NoError(t, err)
-		require.Equal(t, OpcodeText, op, "one Pong is enough")
+		require.Equal(t, OpcodeText, op, "the latest Pong is the last")
 	})
 }
 
