@@ -1,0 +1,206 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// What a server does when its process has no descriptors left. It runs in a process of its own, this test binary run again,
+// with 64 of them.
+
+const (
+	abuseChild = "WEBSOCKET_ABUSE_CHILD" // in the environment of that process
+	abuseFew   = 64
+)
+
+func TestAbuseDescriptors(t *testing.T) {
+	if os.Getenv(abuseChild) != "" {
+		abuseServeFew(t)
+		return
+	}
+	abuseRun(t, []abuseRow{{
+		name:   "150 clients of a server with 64 descriptors cost little time, few log lines, and it goes on by itself",
+		attack: abuseFewDescriptors,
+	}})
+}
+
+func abuseFewDescriptors(a *abuse) {
+	const peers, window = 150, 2 * time.Second
+	child := abuseStartChild(a.t)
+	a.pace = 100 * time.Millisecond // the time that its echoes take is not what is measured
+	a.watch("tcp", child.address)
+	before := child.ask("state")
+	s := &rawServer{t: a.t, network: "tcp", address: child.address}
+
+	var conns []*rawConn
+	for range peers {
+		conns = append(conns, s.dial(a.t))
+	}
+	answered := make(chan error, peers)
+	for _, c := range conns {
+		c.SetDeadline(time.Now().Add(3 * rawWait))
+		go func() { answered <- c.rawShake() }()
+	}
+	inside := 0
+	for quiet := false; !quiet; { // as many as there are descriptors for
+		select {
+		case err := <-answered:
+			require.NoError(a.t, err)
+			inside++
+		case <-time.After(time.Second):
+			quiet = true
+		}
+	}
+	require.Less(a.t, inside, abuseFew)
+	require.Greater(a.t, inside, abuseFew/2)
+
+	// Nothing happens in this time but the echoes of the well-behaved client.
+	earlier, start := child.ask("state"), time.Now()
+	<-time.NewTimer(window).C
+	state := child.ask("state")
+	cost := float64(state.used-earlier.used) / float64(time.Since(start))
+	a.t.Logf("%d of %d clients are in; the server uses %.2f %% of a processor; it has logged %d lines", inside, peers, 100*cost, state.logged)
+	assert.Less(a.t, cost, 0.05, "of a processor")
+	assert.LessOrEqual(a.t, state.logged, 5, "lines in the log")
+	assert.NotZero(a.t, state.logged, "nobody is told")
+
+	for _, c := range conns { // those who wait get in as the others leave
+		c.Close()
+	}
+	for ; inside < peers; inside++ {
+		rawGet(a.t, answered)
+	}
+	for range 10 {
+		begin := time.Now()
+		c, err := s.rawJoin()
+		require.NoError(a.t, err)
+		_, err = c.Write(NewFrameText(true, []byte("x")))
+		require.NoError(a.t, err)
+		require.NoError(a.t, c.rawExpect(OpcodeText, "x"))
+		c.Close()
+		assert.Less(a.t, time.Since(begin), 5*time.Second)
+	}
+	require.True(a.t, eventually(func() bool {
+		after := child.ask("state")
+		return after.connections == 1 && after.goroutines <= before.goroutines
+	}))
+	a.calm.finish(a.t)
+	child.ask("stop")
+	require.NoError(a.t, child.end())
+}
+
+// abuseState is what the child says of itself.
+type abuseState struct {
+	used                            time.Duration
+	logged, goroutines, connections int
+}
+
+// abuseChildProcess is the server's process.
+type abuseChildProcess struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	lines   chan string
+	address string
+	waited  bool
+}
+
+func abuseStartChild(t *testing.T) *abuseChildProcess {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAbuseDescriptors$", "-test.v=false")
+	cmd.Env = append(os.Environ(), abuseChild+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	child := &abuseChildProcess{t: t, cmd: cmd, in: in, lines: make(chan string, 64)}
+	go func() {
+		defer close(child.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			child.lines <- scanner.Text()
+		}
+	}()
+	t.Cleanup(func() { child.end() })
+	child.address = strings.TrimPrefix(child.line("address "), "address ")
+	return child
+}
+
+// line returns the next line that begins so.
+func (child *abuseChildProcess) line(start string) string {
+	child.t.Helper()
+	for {
+		line := rawGet(child.t, child.lines)
+		if strings.HasPrefix(line, start) {
+			return line
+		}
+		require.NotEmpty(child.t, line, "the child has ended")
+	}
+}
+
+// ask sends a command and reads the state that answers it.
+func (child *abuseChildProcess) ask(command string) (state abuseState) {
+	child.t.Helper()
+	_, err := fmt.Fprintln(child.in, command)
+	require.NoError(child.t, err)
+	_, err = fmt.Sscanf(child.line("state "), "state %d %d %d %d", &state.used, &state.logged, &state.goroutines, &state.connections)
+	require.NoError(child.t, err)
+	return state
+}
+
+func (child *abuseChildProcess) end() error {
+	if child.waited {
+		return nil
+	}
+	child.waited = true
+	child.in.Close()
+	for range child.lines {
+	}
+	return child.cmd.Wait()
+}
+
+// abuseServeFew is the child: it serves until its standard input ends or says "stop".
+func abuseServeFew(t *testing.T) {
+	log := new(abuseLog)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: abuseFew, Max: abuseFew}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serv := NewServer(&ServerOptions{
+		HandleText: rawEcho, Logger: slog.New(log), MaxConnections: 1 << 16, WriteTimeout: time.Second, PingInterval: -1,
+	})
+	served := make(chan error, 1)
+	go func() { served <- serv.Serve(ln) }()
+	fmt.Println("address", ln.Addr())
+	before := len(packageGoroutines())
+	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
+		stop := commands.Text() == "stop"
+		if stop {
+			serv.Stop()
+			require.NoError(t, rawGet(t, served))
+			require.True(t, eventually(func() bool { return len(packageGoroutines()) <= before }))
+			require.LessOrEqual(t, len(openDescriptors()), 16)
+		}
+		var used unix.Rusage
+		require.NoError(t, unix.Getrusage(unix.RUSAGE_SELF, &used))
+		fmt.Println("state", used.Utime.Nano()+used.Stime.Nano(), log.count(""), len(packageGoroutines()), serv.Clients.Len())
+		if stop {
+			return
+		}
+	}
+	serv.Stop()
+}

@@ -1,0 +1,423 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// abuseRequest is the opening handshake with more header lines, each without its line end.
+func abuseRequest(lines ...string) string {
+	head := strings.TrimSuffix(rawRequest, "\r\n")
+	for _, line := range lines {
+		head += line + "\r\n"
+	}
+	return head + "\r\n"
+}
+
+// abuseReplace is the opening handshake with one of its header lines replaced.
+func abuseReplace(name, line string) string {
+	lines := strings.Split(strings.TrimSuffix(rawRequest, "\r\n\r\n"), "\r\n")
+	for i := range lines {
+		if strings.HasPrefix(lines[i], name+":") {
+			lines[i] = line
+		}
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// abuseAnswer sends a request and reads an HTTP answer and the end of the connection. The connection may end with a reset: the
+// server does not read all of what is too much. It may be called from any goroutine.
+func (c *rawConn) abuseAnswer(request string) (*http.Response, string, error) {
+	go io.WriteString(c, request) // fails where the server has had enough
+	return c.abuseReadAnswer()
+}
+
+func (c *rawConn) abuseReadAnswer() (*http.Response, string, error) {
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return nil, "", fmt.Errorf("no answer: %w", err)
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil {
+		return nil, "", fmt.Errorf("no body: %w", err)
+	}
+	if !res.Close {
+		return nil, "", errors.New("the answer does not close the connection")
+	}
+	return res, string(body), c.abuseEnd()
+}
+
+// refused sends requests, each on a connection of its own, that must be answered with that status and end their connection.
+func (a *abuse) refused(status int, requests ...string) {
+	a.t.Helper()
+	for _, request := range requests {
+		c := a.dial(a.t)
+		res, _, err := c.abuseAnswer(request)
+		require.NoError(a.t, err, "%.200q", request)
+		assert.Equal(a.t, status, res.StatusCode, "%.200q", request)
+		c.Close()
+	}
+}
+
+func TestAbuseHandshake(t *testing.T) {
+	abuseRun(t, []abuseRow{
+		{name: "500 clients that send nothing or one byte now and then are closed at the time-out, others get in", attack: abuseSlowHandshakes},
+		{name: "200 header fields are answered with 431", attack: func(a *abuse) {
+			a.start(&ServerOptions{})
+			var lines []string
+			for i := range 200 {
+				lines = append(lines, fmt.Sprintf("X-%d: y", i))
+			}
+			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest(lines...))
+		}},
+		{name: "one header field of 64 KiB is answered with 431", attack: func(a *abuse) {
+			a.start(&ServerOptions{})
+			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest("X: "+strings.Repeat("y", 64<<10)))
+		}},
+		{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: abuseEndlessHeaders},
+		{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: abuseLongLists},
+		{name: "malformed lines are answered with 400", attack: func(a *abuse) {
+			a.start(&ServerOptions{})
+			bad := []string{
+				abuseRequest("no colon here"),
+				abuseRequest(": no name"),
+				abuseRequest("X : blank before the colon"),
+				abuseRequest("X: bare\nY: line feed"),
+				strings.ReplaceAll(rawRequest, "\r\n", "\n"),
+				abuseRequest("X: folded", " line"),
+				abuseRequest("X: folded", "\tline"),
+				abuseRequest("X: nul\x00byte"),
+				abuseRequest("X\x00: y"),
+				abuseRequest("X: bare\rreturn"),
+				abuseRequest("X: \x7f"),
+				strings.Replace(rawRequest, "GET / ", "GET /\x00 ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /\x01\x02 ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /\x7f ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /\x1b[2J ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /a\tb ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET  ", 1),
+				strings.Replace(rawRequest, "GET / HTTP/1.1", "GET /", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /#fragment ", 1),
+				strings.Replace(rawRequest, "GET / ", "GET /%zz ", 1),
+				strings.Replace(rawRequest, "GET / ", "G\x00T / ", 1),
+				"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n", // TLS
+				"\r\n\r\n\r\n",
+			}
+			a.refused(http.StatusBadRequest, bad...)
+		}},
+		{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: abuseSplitAnswers},
+		{name: "a request with a body is answered with 400", attack: func(a *abuse) {
+			a.start(&ServerOptions{})
+			second := strings.Replace(rawRequest, "GET / ", "GET /smuggled ", 1)
+			a.refused(http.StatusBadRequest,
+				abuseRequest("Content-Length: 5")+"hello",
+				abuseRequest(fmt.Sprint("Content-Length: ", len(second)))+second,
+				abuseRequest("Content-Length: 0", "Content-Length: 5")+"hello",
+				abuseRequest("Content-Length: -1"),
+				abuseRequest("Content-Length: 99999999999999999999"),
+				abuseRequest("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
+				abuseRequest("Transfer-Encoding: identity"),
+				abuseRequest("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
+			)
+		}},
+		{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: abusePipelined},
+		{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
+			a.start(&ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
+				if req.URL.RawQuery == "panic" {
+					panic("HandleAuth of the test")
+				}
+				return context.Background(), nil
+			}})
+			for range 50 {
+				a.refused(http.StatusInternalServerError, strings.Replace(rawRequest, "GET / ", "GET /?panic ", 1))
+			}
+			require.Equal(a.t, 50, a.log.count("websocket: handler panicked"))
+		}},
+		{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: abuseBlockedAuth},
+		{name: "a HandleAuth that returns no context opens the connection with an empty one", attack: func(a *abuse) {
+			opts := &ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) { return nil, nil }}
+			contexts := make(chan context.Context, 8)
+			opts.HandleClientAdd = func(ctx context.Context, _ int) { contexts <- ctx }
+			a.start(opts)
+			require.Equal(a.t, context.Background(), rawGet(a.t, contexts))
+			c := a.connect(a.t)
+			require.Equal(a.t, context.Background(), rawGet(a.t, contexts))
+			c.text("x")
+			c.expectText("x")
+		}},
+	})
+}
+
+// The times are a tenth of the real ones: a time-out of one second, and ten bytes in a second.
+func abuseSlowHandshakes(a *abuse) {
+	const peers = 500
+	const timeout, pace = time.Second, 100 * time.Millisecond
+	a.start(&ServerOptions{HandshakeTimeout: timeout})
+	var slow []*rawConn
+	start := time.Now()
+	for range peers {
+		slow = append(slow, a.dial(a.t))
+	}
+	opened := time.Since(start)
+	ended := make(chan error, peers)
+	for i, c := range slow {
+		c.SetDeadline(time.Now().Add(abuseWait))
+		done := make(chan struct{})
+		if i%2 == 0 {
+			go func() {
+				ticker := time.NewTicker(pace)
+				defer ticker.Stop()
+				for i := range len(rawRequest) {
+					if _, err := io.WriteString(c, rawRequest[i:i+1]); err != nil {
+						return
+					}
+					select {
+					case <-done:
+						return
+					case <-ticker.C:
+					}
+				}
+			}()
+		}
+		go func() {
+			defer close(done)
+			res, _, err := c.abuseReadAnswer()
+			if err == nil && res.StatusCode != http.StatusRequestTimeout {
+				err = fmt.Errorf("status %d", res.StatusCode)
+			}
+			ended <- err
+		}()
+	}
+	joined, quick := 0, 0
+	var longest time.Duration
+	for time.Since(start) < timeout/2+opened {
+		begin := time.Now()
+		c, err := a.rawJoin()
+		require.NoError(a.t, err)
+		took := time.Since(begin)
+		c.Close()
+		joined, longest = joined+1, max(longest, took)
+		if took < abuseTime(100*time.Millisecond) {
+			quick++
+		}
+	}
+	a.t.Logf("%d others connected, the longest in %v", joined, longest)
+	// One in ten may have waited for a processor that something else had.
+	assert.GreaterOrEqual(a.t, quick, joined-joined/10, "that many of %d connected quickly", joined)
+	for range peers {
+		require.NoError(a.t, rawGet(a.t, ended))
+	}
+	assert.Less(a.t, time.Since(start), opened+timeout+maxDrainTime+abuseTime(time.Second), "until all slow ones were closed")
+}
+
+func abuseEndlessHeaders(a *abuse) {
+	a.start(&ServerOptions{})
+	a.bounded(24 << 20)
+	rows := []struct {
+		begin, again string
+		status       int
+	}{
+		{strings.TrimSuffix(rawRequest, "\r\n") + "X: ", "yyyyyyyyyyyyyyyy", http.StatusRequestHeaderFieldsTooLarge},
+		{strings.TrimSuffix(rawRequest, "\r\n"), "X: y\r\n", http.StatusRequestHeaderFieldsTooLarge},
+		{"GET /", "aaaaaaaaaaaaaaaa", http.StatusRequestHeaderFieldsTooLarge},
+		{"", " ", http.StatusRequestHeaderFieldsTooLarge},
+		{"", "\x00", http.StatusRequestHeaderFieldsTooLarge},
+		{"", "\n", http.StatusBadRequest},
+		{"GET / HTTP/1.1\r\n", " \n", http.StatusBadRequest},
+	}
+	rawAll(a.t, len(rows), func(i int) error {
+		row := rows[i]
+		c, err := a.rawOpen()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		wrote := make(chan int, 1)
+		go func() {
+			io.WriteString(c, row.begin)
+			n, _ := abuseFlood(c, []byte(row.again), 1<<30/len(row.again))
+			wrote <- n * len(row.again)
+		}()
+		res, _, err := c.abuseReadAnswer()
+		if err != nil {
+			return fmt.Errorf("%q: %w", row.again, err)
+		}
+		if n := <-wrote; res.StatusCode != row.status || n > 32<<20 { // sockets buffer some MiB
+			return fmt.Errorf("%q: status %d after %d bytes", row.again, res.StatusCode, n)
+		}
+		return nil
+	})
+}
+
+// abuseLongLists sends each of its requests often enough that quadratic time would be minutes.
+func abuseLongLists(a *abuse) {
+	const size, times = 32 << 10, 25
+	a.start(&ServerOptions{MaxHeaderSize: 64 << 10})
+	start, requests := time.Now(), 0
+	for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"} {
+		for _, fill := range []string{" ", ",", " ,", "\t", `"`, `"\`, `\"`, ";", "a;", "a,", `a;b="`, "="} {
+			line := name + ": x" + strings.Repeat(fill, size/len(fill)) + "x"
+			request := abuseRequest(line)
+			if strings.Contains(rawRequest, "\r\n"+name+":") {
+				request = abuseReplace(name, line)
+			}
+			for range times / 5 {
+				requests += 5
+				rawAll(a.t, 5, func(int) error {
+					c, err := a.rawOpen()
+					if err != nil {
+						return err
+					}
+					defer c.Close()
+					if _, err = io.WriteString(c, request); err != nil {
+						return err
+					}
+					res, err := http.ReadResponse(c.r, nil)
+					if err != nil {
+						return fmt.Errorf("%s with %q: %w", name, fill, err)
+					}
+					if res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusSwitchingProtocols {
+						return fmt.Errorf("%s with %q: status %d", name, fill, res.StatusCode)
+					}
+					return nil
+				})
+			}
+		}
+	}
+	took := time.Since(start)
+	a.t.Logf("%d requests in %v", requests, took)
+	assert.Less(a.t, took, abuseWait)
+}
+
+// abuseSplitAnswers has the program's texts carry the lines of another answer.
+func abuseSplitAnswers(a *abuse) {
+	const evil = "no\r\nSet-Cookie: evil=1\r\n\r\n<script>\n\r\x00\x7f"
+	a.start(&ServerOptions{
+		HandleAuth: func(req *Handshake) (context.Context, error) {
+			switch req.URL.RawQuery {
+			case "error":
+				return nil, errors.New(evil)
+			case "path":
+				return nil, fmt.Errorf("no access to %s for %s", req.URL.Path, req.Header.Get("X"))
+			case "value":
+				req.ResponseHeader.Set("X", evil)
+			case "name":
+				req.ResponseHeader["X\r\nSet-Cookie: evil=1\r\nY"] = []string{"z"}
+			case "forbidden":
+				req.ResponseHeader["upgrade"] = []string{"h2c"}
+				req.ResponseHeader["Content-Length"] = []string{"100"}
+				req.ResponseHeader["Sec-WebSocket-Accept"] = []string{"evil"}
+			}
+			return context.Background(), nil
+		},
+		HandleStatus: func() (string, []byte) { return "text/plain" + evil, []byte("OK") },
+	})
+	for _, query := range []string{"error", "path", "value", "name"} {
+		c := a.dial(a.t)
+		c.send([]byte(strings.Replace(abuseRequest("X: %0d%0aSet-Cookie: evil=1"), "GET / ", "GET /?"+query+" ", 1)))
+		status, header, body := c.answer()
+		assert.True(a.t, strings.HasPrefix(status, "HTTP/1.1 400 "), "%s: %q", query, status)
+		assert.Empty(a.t, body, query)
+		assert.Equal(a.t, map[string]string{"Content-Length": "0", "Connection": "close"}, header, query)
+		assert.True(a.t, isFieldValue(status), "%q", status)
+	}
+	c := a.dial(a.t)
+	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /status ", 1)))
+	_, header, body := c.answer()
+	assert.Equal(a.t, "OK", body)
+	assert.Len(a.t, header, 3)
+	c = a.dial(a.t)
+	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?forbidden ", 1)))
+	answer := make([]byte, len(rawAccepted))
+	_, err := io.ReadFull(c.r, answer)
+	require.NoError(a.t, err)
+	assert.Equal(a.t, rawAccepted, string(answer))
+}
+
+// abusePipelined looks for a socket that stays in HTTP mode.
+func abusePipelined(a *abuse) {
+	release := make(chan struct{})
+	paths, inside := make(chan string, 64), make(chan struct{}, 1)
+	a.start(&ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
+		if req.URL.RawQuery == "block" {
+			inside <- struct{}{}
+			<-release
+		}
+		paths <- req.URL.RawQuery
+		return context.Background(), nil
+	}})
+	free := rawRelease(a.t, release)
+	require.Empty(a.t, rawGet(a.t, paths)) // the well-behaved client's
+	second := strings.Replace(rawRequest, "GET / ", "GET /?second ", 1)
+	a.refused(http.StatusBadRequest, rawRequest+second, rawRequest+"POST / HTTP/1.1\r\n\r\n", rawRequest+second[:1])
+	a.refused(http.StatusNotFound, strings.Replace(rawRequest, "GET / ", "GET /other ", 1)+second)
+	a.refused(http.StatusOK, strings.Replace(rawRequest, "GET / ", "GET /status ", 1)+second)
+
+	c := a.connect(a.t) // the second one comes after the answer: it is read as frames, which it is not
+	c.send([]byte(second))
+	c.expectClose(StatusBadRequest)
+	c = a.dial(a.t) // or while HandleAuth decides
+	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1)))
+	rawGet(a.t, inside)
+	c.send([]byte(second))
+	free()
+	res, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c.r, int64(len(rawAccepted)))), nil)
+	require.NoError(a.t, err)
+	require.Equal(a.t, http.StatusSwitchingProtocols, res.StatusCode)
+	c.expectClose(StatusBadRequest)
+	for range len(paths) {
+		assert.NotEqual(a.t, "second", <-paths)
+	}
+}
+
+func abuseBlockedAuth(a *abuse) {
+	const peers = 100
+	release, inside := make(chan struct{}), make(chan struct{}, peers)
+	a.start(&ServerOptions{HandshakeTimeout: 200 * time.Millisecond, HandleAuth: func(req *Handshake) (context.Context, error) {
+		if req.URL.RawQuery == "block" {
+			inside <- struct{}{}
+			<-release
+		}
+		return context.Background(), nil
+	}})
+	free := rawRelease(a.t, release)
+	request := []byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1))
+	var blocked []*rawConn
+	for range peers {
+		c := a.dial(a.t)
+		c.send(request)
+		blocked = append(blocked, c)
+	}
+	for range peers {
+		rawGet(a.t, inside)
+	}
+	for _, c := range blocked[:peers/2] {
+		c.reset()
+	}
+	for range 20 {
+		c := a.connect(a.t)
+		c.text("x")
+		c.expectText("x")
+		c.Close()
+	}
+	free()
+	for _, c := range blocked[peers/2:] { // HandshakeTimeout does not count the time of HandleAuth
+		answer := make([]byte, len(rawAccepted))
+		_, err := io.ReadFull(c.r, answer)
+		require.NoError(a.t, err)
+		require.Equal(a.t, rawAccepted, string(answer))
+	}
+}

@@ -1,0 +1,367 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAbuseIdentity(t *testing.T) {
+	abuseRun(t, []abuseRow{
+		{name: "10,000 connections come and go, and no byte for one of them reaches another", attack: abuseChurn},
+		{name: "large packets that several goroutines send to one connection are never mixed", attack: abuseMixing},
+	})
+}
+
+const (
+	// abuseKeep is for how long goroutines go on sending to the number of a connection that has gone. It is half of what a
+	// number is held back at least, since a goroutine may be asleep between its look at the clock and its Send.
+	abuseKeep = minHold / 2
+
+	// abuseBudget is how many numbers are held back beyond minHold in the test: few, so that they are used again.
+	abuseBudget = 256
+)
+
+// abuseKept is what goroutines of a program keep of a connection: its number, its id, its secret.
+type abuseKept struct {
+	conn    int
+	id      uint64
+	packet  []byte       // of the secret
+	removed atomic.Int64 // when HandleClientRemove was called
+}
+
+// abuseChurner is a program that keeps ints and ids for too long.
+type abuseChurner struct {
+	a *abuse
+
+	mu     sync.Mutex
+	kept   []*abuseKept       // all that there were; guarded by mu
+	open   map[int]*abuseKept // by number, the latest; guarded by mu
+	reused int                // numbers that were another's before; guarded by mu
+
+	sends, late, dead, audits atomic.Int64
+}
+
+// abuseSecret is what only the n-th connection may ever see.
+func abuseSecret(n int) string { return fmt.Sprintf("<secret %06d %s>", n, rawPattern(40+n%100, n)) }
+
+type abuseSecretKey struct{}
+
+func abuseChurn(a *abuse) {
+	const workers = 20
+	each := min(10_000, maxDescriptors()/2) / workers // with fewer descriptors, numbers would be given back early
+	ch := &abuseChurner{a: a, open: make(map[int]*abuseKept)}
+	a.start(&ServerOptions{
+		HandleAuth: func(req *Handshake) (context.Context, error) {
+			return context.WithValue(context.Background(), abuseSecretKey{}, req.URL.RawQuery), nil
+		},
+		HandleClientAdd:    ch.add,
+		HandleClientRemove: ch.remove,
+		HandleText: func(conn int, p []byte) {
+			if !abuseCalmEcho(conn, p) {
+				ch.text(conn, p)
+			}
+		},
+	})
+	a.mu.Lock()
+	numbers := &a.engine.numbers
+	a.mu.Unlock()
+	numbers.mu.Lock()
+	numbers.budget = abuseBudget
+	numbers.mu.Unlock()
+
+	stop := make(chan struct{})
+	errs := make(chan error, 8)
+	background := []func() error{ch.sendToNumbers, ch.sendToNumbers, ch.sendToIDs, func() error { return ch.audit(numbers) }}
+	for _, f := range background {
+		go func() {
+			for {
+				if err := f(); err != nil {
+					errs <- err
+					return
+				}
+				select {
+				case <-stop:
+					errs <- f() // once more, with all of them gone
+					return
+				case <-time.After(10 * time.Millisecond): // leaves the processors to the connections
+				}
+			}
+		}()
+	}
+	clients := make(chan error, workers)
+	for w := range workers {
+		go func() {
+			var err error
+			for i := 0; i < each && err == nil; i++ {
+				err = a.abuseVisit(w*each + i)
+			}
+			clients <- err
+		}()
+	}
+	for range workers {
+		require.NoError(a.t, rawGetWithin(a.t, clients, 3*abuseWait))
+	}
+	require.True(a.t, eventually(func() bool { return a.Clients.Len() == 1 }))
+	close(stop)
+	for range background {
+		require.NoError(a.t, rawGet(a.t, errs))
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	require.Len(a.t, ch.kept, workers*each)
+	assert.NotZero(a.t, ch.reused, "no number was used again: nothing was tested")
+	for name, count := range map[string]*atomic.Int64{"sends": &ch.sends, "late": &ch.late, "dead": &ch.dead, "audits": &ch.audits} {
+		assert.NotZero(a.t, count.Load(), name)
+	}
+	a.t.Logf("%d connections, %d on a number of another before; %d packets sent to numbers, %d of them after the removal; %d to ids that had gone; %d looks at numbers held back",
+		len(ch.kept), ch.reused, ch.sends.Load(), ch.late.Load(), ch.dead.Load(), ch.audits.Load())
+}
+
+// rawGetWithin returns what arrives on a channel.
+func rawGetWithin[T any](t *testing.T, ch <-chan T, limit time.Duration) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(limit):
+		require.FailNow(t, "nothing arrives on the channel")
+	}
+	return v
+}
+
+func (ch *abuseChurner) add(ctx context.Context, conn int) {
+	secret := ctx.Value(abuseSecretKey{}).(string)
+	if secret == "" {
+		return // the well-behaved client's
+	}
+	k := &abuseKept{conn: conn, id: ID(conn), packet: NewFrameText(false, []byte(secret))}
+	ch.mu.Lock()
+	if ch.open[conn] != nil {
+		ch.reused++
+	}
+	ch.kept = append(ch.kept, k)
+	ch.open[conn] = k
+	ch.mu.Unlock()
+	Send(conn, k.packet)
+}
+
+func (ch *abuseChurner) remove(ctx context.Context, conn int) {
+	secret := ctx.Value(abuseSecretKey{}).(string)
+	ch.mu.Lock()
+	k := ch.open[conn]
+	ch.mu.Unlock()
+	if k == nil || secret == "" {
+		return
+	}
+	k.removed.Store(now())
+	Send(conn, k.packet)
+}
+
+// text answers with the secret, by its number and its id, at once and from another goroutine.
+func (ch *abuseChurner) text(conn int, p []byte) {
+	ctx, _ := ch.a.Clients.Context(conn)
+	secret := NewFrameText(false, []byte(ctx.Value(abuseSecretKey{}).(string)))
+	id := ID(conn)
+	Send(conn, secret)
+	go SendID(id, secret)
+	if strings.HasPrefix(string(p), "remove") {
+		ch.a.ClientRemove(conn)
+		TrySend(conn, secret)
+	}
+}
+
+// recent returns what is kept of the latest connections.
+func (ch *abuseChurner) recent(n int) []*abuseKept {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return append([]*abuseKept(nil), ch.kept[max(0, len(ch.kept)-n):]...)
+}
+
+// sendToNumbers sends each secret to the number that its connection has or had.
+func (ch *abuseChurner) sendToNumbers() error {
+	for _, k := range ch.recent(1500) {
+		removed := k.removed.Load()
+		if removed != 0 && now() > removed+int64(abuseKeep) {
+			continue
+		}
+		if err := TrySend(k.conn, k.packet); err != nil && !errors.Is(err, ErrConnClosed) && !errors.Is(err, ErrSendQueueFull) {
+			return fmt.Errorf("send to a number: %w", err)
+		}
+		ch.sends.Add(1)
+		if removed != 0 {
+			ch.late.Add(1)
+		}
+	}
+	return nil
+}
+
+// sendToIDs sends secrets to ids, whatever their age. Those that have been gone for long must be refused.
+func (ch *abuseChurner) sendToIDs() error {
+	all := ch.recent(1 << 30)
+	for range min(len(all), 1000) {
+		k := all[rand.IntN(len(all))]
+		removed := k.removed.Load()
+		err := SendID(k.id, k.packet)
+		if removed != 0 && now() > removed+int64(2*defaultWriteTimeout) && err == nil {
+			return fmt.Errorf("an id that has gone takes a packet")
+		}
+		if errors.Is(err, ErrConnClosed) {
+			ch.dead.Add(1)
+		}
+	}
+	return nil
+}
+
+// audit sends something to each number while it is held back: the lock keeps it from being given back meanwhile.
+func (ch *abuseChurner) audit(numbers *quarantine) error {
+	numbers.mu.Lock()
+	defer numbers.mu.Unlock()
+	for _, held := range numbers.held {
+		ch.audits.Add(1)
+		if err := Send(held.fd, emptyPing); !errors.Is(err, ErrConnClosed) {
+			return fmt.Errorf("a number that is held back takes a packet: %w", err)
+		}
+		if _, err := writeSocket(held.fd, emptyPing); err == nil {
+			return errors.New("a number that is held back has a socket that takes data")
+		}
+		if _, err := readSocket(held.fd, make([]byte, 1)); err == nil || err == errWouldBlock {
+			return fmt.Errorf("a number that is held back has a socket that can be read: %w", err)
+		}
+		if _, err := Recv(held.fd); !errors.Is(err, ErrConnClosed) {
+			return fmt.Errorf("a number that is held back can be received from: %w", err)
+		}
+		if ID(held.fd) != 0 {
+			return errors.New("a number that is held back has an id")
+		}
+	}
+	return nil
+}
+
+// abuseVisit is the life of one client: it reads its secret some times, and leaves in one of many ways. Each byte that it
+// receives is checked.
+func (a *abuse) abuseVisit(n int) error {
+	c, err := a.rawOpen()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	secret := abuseSecret(n)
+	query := strings.NewReplacer("<", "", ">", "", " ", "-").Replace(secret)
+	if _, err = io.WriteString(c, strings.Replace(rawRequest, "GET / ", "GET /?"+query+" ", 1)); err != nil {
+		return err
+	}
+	answer := make([]byte, len(rawAccepted))
+	if _, err = io.ReadFull(c.r, answer); err != nil || string(answer) != rawAccepted {
+		return fmt.Errorf("client %d: %q, %w", n, answer, err)
+	}
+	want := NewFrameText(false, []byte(query))
+	got := make([]byte, len(want))
+	read := func(times int) error {
+		for range times {
+			if _, err := io.ReadFull(c.r, got); err != nil {
+				return fmt.Errorf("client %d: %w", n, err)
+			}
+			if !bytes.Equal(got, want) {
+				return fmt.Errorf("client %d: got %q for %q", n, got, want)
+			}
+		}
+		return nil
+	}
+	if err = read(1); err != nil {
+		return err
+	}
+	c.Write(NewFrameText(true, []byte("text")))
+	if err = read(2); err != nil {
+		return err
+	}
+	switch n % 5 {
+	case 0:
+		c.reset()
+		return nil
+	case 1:
+		c.Write(NewFrameText(true, []byte("remove")))
+	case 2:
+		c.Write(NewFrameClose(true, StatusNormal, nil))
+	case 3:
+		c.Write([]byte{0xFF, 0xFF}) // a breach of the protocol
+	case 4:
+		c.Write(NewFrameText(true, []byte("remove"))[:3])
+		return nil // closed with the secrets unread
+	}
+	for { // all that comes up to the Close frame and the end of the stream
+		op, payload, err := c.rawFrame()
+		switch {
+		case err != nil:
+			return fmt.Errorf("client %d: no close frame: %w", n, err)
+		case op == OpcodeClose:
+			if rest, _ := io.ReadAll(c.r); len(rest) > 0 {
+				return fmt.Errorf("client %d: %q behind the close frame", n, rest)
+			}
+			return nil
+		case op != OpcodeText || string(payload) != query:
+			return fmt.Errorf("client %d: got %x %q", n, op, payload)
+		}
+	}
+}
+
+// abuseMixing sends packets of one letter each, larger than a socket takes at once.
+func abuseMixing(a *abuse) {
+	const senders, packets = 4, 40
+	opts := &ServerOptions{SendQueueSize: 8 << 20}
+	added := rawAdded(opts)
+	a.start(opts)
+	rawGet(a.t, added)
+	c := a.connect(a.t)
+	conn := rawGet(a.t, added)
+	id := ID(conn)
+	sent := make(chan error, senders)
+	for s := range senders {
+		go func() {
+			for i := range packets {
+				size := 200_000 + 100_000*((i+s)%10)
+				packet := NewFrameBin(false, bytes.Repeat([]byte{'a' + byte(s)}, size))
+				var err error
+				if i%2 == 0 {
+					err = Send(conn, packet)
+				} else {
+					err = SendID(id, packet)
+				}
+				if err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+	}
+	c.SetDeadline(time.Now().Add(2 * abuseWait))
+	var counts [senders]int
+	for range senders * packets {
+		op, payload, err := c.rawFrame()
+		require.NoError(a.t, err)
+		require.Equal(a.t, OpcodeBin, op)
+		s := int(payload[0] - 'a')
+		require.Less(a.t, s, senders)
+		require.Equal(a.t, 200_000+100_000*((counts[s]+s)%10), len(payload))
+		require.Equal(a.t, len(payload), bytes.Count(payload, payload[:1]), "a packet has bytes of another")
+		counts[s]++
+	}
+	for range senders {
+		require.NoError(a.t, rawGet(a.t, sent))
+	}
+	c.text("x")
+	c.expectText("x")
+}

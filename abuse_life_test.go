@@ -1,0 +1,470 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var abusePanicked = []string{"websocket: handler panicked"}
+
+func TestAbuseLife(t *testing.T) {
+	abuseRun(t, []abuseRow{
+		{name: "a client that reads nothing during a broadcast of 100 MB is dropped, others lose nothing", attack: abuseBroadcast},
+		{name: "a client that reads slowly is kept for longer than the write time-out", attack: abuseSlowReader},
+		{name: "a million small messages to a slow handler are handled in order, and TCP pushes back", attack: abuseMessages},
+		{name: "handlers that panic end their own connection, with 1011", logs: abusePanicked, attack: abusePanics},
+		{name: "handlers that block hold up nobody, and are waited for by nobody", attack: abuseBlocked},
+		{name: "handlers that remove their own connection", attack: abuseRemoveOwn},
+		{name: "handlers that remove each other's connections", attack: abuseRemoveOthers},
+		{name: "2,000 connections that are reset at once, in the middle of what they send and receive", attack: abuseResets},
+	})
+}
+
+// abuseBroadcast sends 100 MiB to everybody, as fast as the readers are. The readers check that they get all of it in order.
+func abuseBroadcast(a *abuse) {
+	const (
+		readers, size = 8, 64 << 10
+		packets       = 100 << 20 / size
+		ahead         = 8 // packets that the sender may be ahead of the slowest reader: half of a send queue
+		queue         = 2 * ahead * size
+		timeout       = 2 * time.Second
+	)
+	opts := &ServerOptions{SendQueueSize: queue, WriteTimeout: timeout}
+	added, removed := rawAdded(opts), rawRemoved(opts)
+	a.start(opts)
+	rawGet(a.t, added)
+	deaf := a.connect(a.t)
+	deafConn := rawGet(a.t, added)
+	slow := a.connect(a.t) // reads a packet now and then: what it gets depends on the machine
+	slowConn := rawGet(a.t, added)
+	a.bounded(48 << 20)
+
+	got := make(chan int, readers*packets)
+	ended := make(chan error, readers)
+	for range readers {
+		c := a.connect(a.t)
+		rawGet(a.t, added)
+		go func() { ended <- abuseReadBroadcast(c, packets, size, func(int) { got <- 1 }) }()
+	}
+	stop := make(chan struct{})
+	slowEnded := make(chan error, 1)
+	go func() { slowEnded <- abuseReadSlowly(slow, stop) }()
+
+	lost := make(map[int]int)
+	var longest time.Duration
+	read := 0
+	for i := range packets {
+		payload := rawPattern(size, i)
+		binary.BigEndian.PutUint64(payload, uint64(i))
+		begin := time.Now()
+		_, failed := a.Clients.SendAll(NewFrameBin(false, payload))
+		longest = max(longest, time.Since(begin))
+		for conn, err := range failed {
+			lost[conn]++
+			if conn != deafConn && conn != slowConn || !errors.Is(err, ErrSendQueueFull) && !errors.Is(err, ErrConnClosed) {
+				require.NoError(a.t, err, "connection %d", conn)
+			}
+		}
+		if c := descriptors.get(deafConn); c != nil && c != tombstone {
+			c.mu.Lock()
+			if c.out != nil {
+				require.LessOrEqual(a.t, c.out.len(), queue+size, "the queue of the client that does not read")
+			}
+			c.mu.Unlock()
+		}
+		for read < (i+1-ahead)*readers {
+			read += rawGet(a.t, got)
+		}
+	}
+	for range readers {
+		require.NoError(a.t, rawGet(a.t, ended))
+	}
+	require.Equal(a.t, deafConn, rawGet(a.t, removed))
+	assert.Less(a.t, longest, abuseTime(abuseEcho), "the longest SendAll")
+	assert.ErrorIs(a.t, Send(deafConn, emptyPing), ErrConnClosed)
+	close(stop)
+	require.NoError(a.t, rawGet(a.t, slowEnded), "what the slow client gets is whole, and in order")
+	require.NoError(a.t, deaf.abuseEnd())
+	a.t.Logf("the longest SendAll took %v; the slow client lost %d of %d packets", longest, lost[slowConn], packets)
+}
+
+// abuseSlowReader has a client read 400 KB/s of what fills its queue and the buffers of TCP, for three times the write time-out.
+// Pollers report room in a socket only when a large part of its buffer is free; less than that is progress, too.
+func abuseSlowReader(a *abuse) {
+	const timeout, piece = time.Second, 20 << 10
+	opts := &ServerOptions{WriteTimeout: timeout}
+	added := rawAdded(opts)
+	a.start(opts)
+	rawGet(a.t, added)
+	c := a.connect(a.t)
+	conn := rawGet(a.t, added)
+	rawFill(a.t, conn, NewFrameBin(false, rawPattern(64<<10, 1)))
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	buf := make([]byte, piece)
+	for start := time.Now(); time.Since(start) < 3*timeout; <-ticker.C {
+		_, err := io.ReadFull(c.r, buf)
+		require.NoError(a.t, err)
+		_, open := a.Clients.Context(conn)
+		require.True(a.t, open, "dropped after %v", time.Since(start))
+	}
+	c.reset()
+}
+
+// abuseReadBroadcast reads numbered packets, all of them in order.
+func abuseReadBroadcast(c *rawConn, packets, size int, got func(int)) error {
+	for i := range packets {
+		c.SetDeadline(time.Now().Add(abuseWait))
+		op, payload, err := c.rawFrame()
+		if err != nil {
+			return fmt.Errorf("packet %d: %w", i, err)
+		}
+		if op != OpcodeBin || len(payload) != size || binary.BigEndian.Uint64(payload) != uint64(i) {
+			return fmt.Errorf("packet %d: opcode %x, %d bytes", i, op, len(payload))
+		}
+		got(i)
+	}
+	return nil
+}
+
+// abuseReadSlowly reads a little now and then. What it gets are whole packets in order, with some left out.
+func abuseReadSlowly(c *rawConn, stop <-chan struct{}) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	last := -1
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-ticker.C:
+		}
+		c.SetDeadline(time.Now().Add(abuseWait))
+		_, payload, err := c.rawFrame()
+		if err != nil {
+			return nil // dropped, where the machine was too busy for it to take anything
+		}
+		if i := int(binary.BigEndian.Uint64(payload)); i <= last {
+			return fmt.Errorf("packet %d behind %d", i, last)
+		} else {
+			last = i
+		}
+	}
+}
+
+// abuseMessages counts a million messages up, half as many with the race detector. The handler takes nothing at first, then a while for each thousand.
+func abuseMessages(a *abuse) {
+	n := 1_000_000
+	if abuseRaced() {
+		n /= 2
+	}
+	start := make(chan struct{})
+	done := make(chan error, 1)
+	var next atomic.Int64
+	a.start(&ServerOptions{HandleBin: func(_ int, p []byte) {
+		i := next.Load()
+		if i == 0 {
+			<-start
+		}
+		if got := int64(binary.BigEndian.Uint64(p)); got != i {
+			select {
+			case done <- fmt.Errorf("message %d at the place of %d", got, i):
+			default:
+			}
+		}
+		if i%10_000 == 9_999 {
+			<-time.After(2 * time.Millisecond)
+		}
+		if next.Add(1) == int64(n) {
+			done <- nil
+		}
+	}})
+	a.bounded(16 << 20)
+	free := rawRelease(a.t, start)
+	c := a.connect(a.t)
+	c.Conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
+	wrote := make(chan error, 1)
+	var written atomic.Int64
+	stuck := make(chan struct{})
+	go func() {
+		payload := make([]byte, 8)
+		var b []byte
+		waits := sync.OnceFunc(func() { close(stuck) })
+		for i := range n {
+			b = append(b, NewFrameBin(true, binary.BigEndian.AppendUint64(payload[:0], uint64(i)))...)
+			if len(b) < 32<<10 && i < n-1 {
+				continue
+			}
+			for len(b) > 0 {
+				c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+				m, err := c.Write(b)
+				written.Add(int64(m))
+				b = b[:copy(b, b[m:])]
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					waits() // TCP pushes back
+				} else if err != nil {
+					wrote <- err
+					return
+				}
+			}
+		}
+		waits()
+		wrote <- nil
+	}()
+	rawDone(a.t, stuck)
+	before := written.Load()
+	assert.Less(a.t, before, int64(n*14), "all was taken from the client while the handler took nothing")
+	free()
+	require.NoError(a.t, rawGet(a.t, wrote))
+	require.NoError(a.t, rawGet(a.t, done))
+	a.t.Logf("%d KiB were taken before TCP pushed back", before>>10)
+}
+
+func abusePanics(a *abuse) {
+	const each = 20
+	opts := &ServerOptions{}
+	opts.HandleAuth = func(req *Handshake) (context.Context, error) {
+		return context.WithValue(context.Background(), CtxKeyInternalJWT, req.URL.RawQuery), nil
+	}
+	why := func(ctx context.Context) string { return ctx.Value(CtxKeyInternalJWT).(string) }
+	var removes atomic.Int64
+	opts.HandleClientAdd = func(ctx context.Context, conn int) {
+		if why(ctx) == "add" {
+			panic(conn)
+		}
+	}
+	opts.HandleClientRemove = func(ctx context.Context, conn int) {
+		removes.Add(1)
+		if why(ctx) == "remove" {
+			panic("HandleClientRemove of the test")
+		}
+	}
+	opts.HandleText = func(conn int, p []byte) {
+		if !abuseCalmEcho(conn, p) {
+			panic(errors.New("HandleText of the test"))
+		}
+	}
+	opts.HandleBin = func(_ int, p []byte) { _ = p[len(p)] }
+	opts.HandleRsvControl = func(int, *Frame) { panic(nil) }
+	a.start(opts)
+	for _, row := range []struct {
+		query string
+		frame []byte
+		code  CloseCode
+	}{
+		{"add", nil, StatusInternalError},
+		{"text", NewFrameText(true, []byte("x")), StatusInternalError},
+		{"bin", NewFrameBin(true, []byte("x")), StatusInternalError},
+		{"control", NewFrame(0xB, true, nil), StatusInternalError},
+		{"remove", NewFrameClose(true, StatusNormal, nil), StatusNormal},
+	} {
+		before := a.log.count(abusePanicked[0])
+		for range each {
+			c := a.dial(a.t)
+			c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?"+row.query+" ", 1)))
+			answer := make([]byte, len(rawAccepted))
+			_, err := io.ReadFull(c.r, answer)
+			require.NoError(a.t, err)
+			c.Write(row.frame)
+			c.expectClose(row.code)
+		}
+		require.True(a.t, eventually(func() bool { return a.log.count(abusePanicked[0]) == before+each }), row.query)
+	}
+	require.True(a.t, eventually(func() bool { return removes.Load() == 5*each }), "HandleClientRemove")
+	require.Equal(a.t, 1, a.Clients.Len())
+}
+
+// abuseBlocked has every kind of handler block, as long as the attack lasts.
+func abuseBlocked(a *abuse) {
+	const each = 50
+	inside, release := make(chan struct{}, 10*each), make(chan struct{})
+	block := func() {
+		inside <- struct{}{}
+		<-release
+	}
+	opts := &ServerOptions{AddTimeout: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond}
+	var blocksAdd, blocksRemove atomic.Bool
+	opts.HandleClientAdd = func(context.Context, int) {
+		if blocksAdd.Load() {
+			block()
+		}
+	}
+	opts.HandleClientRemove = func(context.Context, int) {
+		if blocksRemove.Load() {
+			block()
+		}
+	}
+	opts.HandleText = func(conn int, p []byte) {
+		if !abuseCalmEcho(conn, p) {
+			block()
+		}
+	}
+	opts.HandleBin = func(int, []byte) { block() }
+	opts.HandleRsvControl = func(int, *Frame) { block() }
+	a.start(opts)
+	free := rawRelease(a.t, release)
+	blocked := func(frame []byte) (conns []*rawConn) {
+		for range each {
+			c := a.connect(a.t)
+			c.send(frame)
+			conns = append(conns, c)
+		}
+		for range each {
+			rawGet(a.t, inside)
+		}
+		return conns
+	}
+	var all []*rawConn
+	all = append(all, blocked(NewFrameText(true, []byte("x")))...)
+	all = append(all, blocked(NewFrameBin(true, []byte("x")))...)
+	all = append(all, blocked(NewFrame(0xB, true, nil))...)
+	blocksAdd.Store(true)
+	all = append(all, blocked(nil)...)
+	blocksAdd.Store(false)
+	for _, c := range all { // control frames are answered by the server
+		c.send(NewFramePing(true, []byte("p")))
+		c.expect(OpcodePong, "p")
+	}
+	blocksRemove.Store(true)
+	gone := blocked(NewFrameClose(true, StatusNormal, nil))
+	for _, c := range gone {
+		c.expectClose(StatusNormal)
+	}
+	blocksRemove.Store(false)
+	for _, c := range all[:each] { // nor do those that have gone wait for their handler
+		c.send(NewFrameClose(true, StatusNormal, nil))
+	}
+	for _, c := range all[:each] {
+		c.expectClose(StatusNormal)
+	}
+	for _, c := range all[each : 2*each] {
+		c.reset()
+	}
+	c := a.connect(a.t)
+	c.text(abuseHello)
+	c.expectText(abuseHello)
+	free()
+}
+
+func abuseRemoveOwn(a *abuse) {
+	const peers = 200
+	opts := &ServerOptions{}
+	removed := rawRemoved(opts)
+	var late atomic.Int64
+	opts.HandleText = func(conn int, p []byte) {
+		if abuseCalmEcho(conn, p) {
+			return
+		}
+		if string(p) == "late" {
+			late.Add(1)
+		}
+		a.Clients.Context(conn)
+		a.ClientRemove(conn)
+		a.ClientRemove(conn)
+		rawEcho(conn, p)
+	}
+	a.start(opts)
+	rawAll(a.t, peers, func(int) error {
+		c, err := a.rawJoin()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err = c.Write(append(NewFrameText(true, []byte("now")), NewFrameText(true, []byte("late"))...)); err != nil {
+			return err
+		}
+		code, err := c.abuseCode()
+		if err == nil && code != StatusNormal {
+			err = fmt.Errorf("closed with %d", code)
+		}
+		return err
+	})
+	for range peers {
+		rawGet(a.t, removed)
+	}
+	require.Zero(a.t, late.Load())
+	require.Equal(a.t, 1, a.Clients.Len())
+}
+
+// abuseRemoveOthers has each handler remove every connection but the well-behaved client's, with sends in between.
+func abuseRemoveOthers(a *abuse) {
+	const peers, rounds = 100, 5
+	opts := &ServerOptions{}
+	added := rawAdded(opts)
+	var calm, count atomic.Int64
+	opts.HandleClientRemove = func(_ context.Context, conn int) {
+		count.Add(1)
+		for _, other := range a.Clients.All() {
+			if int64(other) != calm.Load() {
+				TrySend(other, emptyPing)
+				a.ClientRemove(other)
+			}
+		}
+	}
+	opts.HandleText = func(conn int, p []byte) {
+		if abuseCalmEcho(conn, p) {
+			return
+		}
+		for _, other := range a.Clients.All() {
+			if int64(other) != calm.Load() {
+				a.ClientRemove(other)
+			}
+		}
+	}
+	a.start(opts)
+	calm.Store(int64(rawGet(a.t, added)))
+	for range rounds {
+		conns := a.connectAll(peers)
+		for range peers {
+			rawGet(a.t, added)
+		}
+		rawAll(a.t, peers, func(i int) error {
+			c := conns[i]
+			c.Write(NewFrameText(true, []byte("x"))) // fails where another was first
+			code, err := c.abuseCode()
+			if err == nil && code != StatusNormal {
+				err = fmt.Errorf("closed with %d", code)
+			}
+			c.Close()
+			return err
+		})
+	}
+	require.True(a.t, eventually(func() bool { return count.Load() == peers*rounds }), "%d were removed", count.Load())
+	require.Equal(a.t, 1, a.Clients.Len())
+}
+
+func abuseResets(a *abuse) {
+	const peers = 2000
+	var count atomic.Int64
+	opts := &ServerOptions{HandleClientRemove: func(context.Context, int) { count.Add(1) }}
+	a.start(opts)
+	message := NewFrameText(true, rawPattern(20_000, 1))
+	conns := a.connectAll(peers)
+	for i, c := range conns {
+		c.send(message[:i*7%len(message)])
+	}
+	for i, c := range conns {
+		if i%2 == 0 {
+			c.reset()
+		} else { // its end comes with more of the message
+			c.Write(message[:1000])
+			c.Close()
+		}
+	}
+	require.True(a.t, eventually(func() bool { return count.Load() == peers }), "%d were removed", count.Load())
+	require.Equal(a.t, 1, a.Clients.Len())
+}

@@ -1,0 +1,437 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The abuse suite: "go test -run Abuse -v .". Each row is an attack and the answer to it. While it goes on, and after it, the
+// same is checked of every row: a well-behaved client that was there before gets its echoes, each within abuseEcho; no panic
+// and no other error is logged that the row does not expect; and goroutines, descriptors and memory go back to what they were.
+// The rows are in the abuse_*_test.go files, SECURITY.md lists what they hold.
+
+const (
+	// abuseEcho is the longest that a well-behaved client may wait for its echo during an attack. Three times
+	// what a plain echo over TCP took meanwhile, without this package, is added: so long the machine was busy with something else.
+	abuseEcho = time.Second
+
+	// abusePace is the time between two echoes of a well-behaved client.
+	abusePace = 5 * time.Millisecond
+
+	// abuseHeap is how much larger than before the heap may be after an attack. Buffers of the test are in it.
+	abuseHeap = 4 << 20
+
+	// abuseWait is how long anything that has to happen may take, if nothing else is said.
+	abuseWait = 20 * time.Second
+)
+
+// abuseRaced says that the race detector is at work.
+var abuseRaced = sync.OnceValue(func() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
+})
+
+// abuseTime is a limit of time in this build: five times as long with the race detector, which makes both sides of each
+// connection that much slower.
+func abuseTime(d time.Duration) time.Duration {
+	if abuseRaced() {
+		return 5 * d
+	}
+	return d
+}
+
+// abuseRow is one attack.
+type abuseRow struct {
+	name   string // the attack and the answer to it, as a sentence
+	attack func(a *abuse)
+	logs   []string // beginnings of the messages that the log may have, panics among them
+}
+
+// abuse is an attack in progress: its server, and the client that must not notice.
+type abuse struct {
+	*rawServer
+	t    *testing.T
+	log  *abuseLog
+	calm *abuseCalm
+	pace time.Duration // between two echoes of that client
+}
+
+// abuseRun runs rows one after the other.
+func abuseRun(t *testing.T, rows []abuseRow) {
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			a := &abuse{t: t, log: new(abuseLog), pace: abusePace}
+			checkGoroutines(t)
+			checkDescriptors(t)
+			a.checkHeap()
+			t.Cleanup(func() { a.log.check(t, row.logs) })
+			row.attack(a)
+			require.NotNil(t, a.calm, "the row has no well-behaved client")
+			a.calm.finish(t)
+		})
+	}
+}
+
+// start runs the server of the row. The well-behaved client is one of its clients; its messages begin with abuseHello.
+func (a *abuse) start(opts *ServerOptions) {
+	a.t.Helper()
+	a.startApart(opts)
+	a.watch(a.network, a.address)
+}
+
+// startApart runs the server of a row without the well-behaved client, which the row has to put somewhere else.
+func (a *abuse) startApart(opts *ServerOptions) {
+	a.t.Helper()
+	if opts.HandleText == nil {
+		opts.HandleText = rawEcho
+	}
+	a.rawServer = a.newServer(opts) // before it runs: handlers use it
+	a.rawServer.launch(a.t)
+}
+
+// newServer makes a server whose log is the row's.
+func (a *abuse) newServer(opts *ServerOptions) *rawServer {
+	opts.Logger = a.slog()
+	return &rawServer{Server: NewServer(rawQuiet(opts)), t: a.t}
+}
+
+// launch runs a server until the end of the test. What it leaves behind is for the row's own checks.
+func (s *rawServer) launch(t *testing.T) {
+	t.Helper()
+	s.restart(t)
+	t.Cleanup(func() { s.stop(t) })
+}
+
+// connectAll connects many clients with a handshake until the end of the test, and keeps no memory of them after that.
+func (a *abuse) connectAll(n int) []*rawConn {
+	a.t.Helper()
+	conns := make([]*rawConn, 0, n)
+	a.t.Cleanup(func() {
+		for _, c := range conns {
+			c.Close()
+		}
+		clear(conns)
+	})
+	for range n {
+		c, err := a.rawJoin()
+		require.NoError(a.t, err)
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// startBeside runs a second server in the same process, and has the well-behaved client there: for rows that stop theirs.
+func (a *abuse) startBeside() {
+	a.t.Helper()
+	beside := a.newServer(&ServerOptions{HandleText: rawEcho})
+	beside.launch(a.t)
+	a.watch(beside.network, beside.address)
+}
+
+// watch lets a well-behaved client have its echoes from a server until the attack is over.
+func (a *abuse) watch(network, address string) {
+	a.t.Helper()
+	s := &rawServer{t: a.t, network: network, address: address}
+	a.calm = &abuseCalm{c: s.connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
+		plain: make(chan time.Duration, 1)}
+	go func() { a.calm.done <- a.calm.run() }()
+	plain := abusePlain(a.t)
+	go func() { a.calm.plain <- a.calm.measure(plain) }()
+	a.t.Cleanup(func() { a.calm.end() })
+}
+
+// abuseCalmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved client among
+// them. It returns false where the message is one for the row.
+func abuseCalmEcho(conn int, payload []byte) bool {
+	if !strings.HasPrefix(string(payload), abuseHello) {
+		return false
+	}
+	rawEcho(conn, payload)
+	return true
+}
+
+// abuseHello begins the messages of the well-behaved client.
+const abuseHello = "hello "
+
+// abuseCalm is the well-behaved client. Broadcasts of the row, which are binary, are read and dropped.
+type abuseCalm struct {
+	c       *rawConn
+	pace    time.Duration
+	stop    chan struct{}
+	once    sync.Once
+	done    chan error
+	plain   chan time.Duration // the longest plain echo
+	echoes  int                // belongs to run until done
+	longest time.Duration      // likewise
+	seen    bool               // finish was called
+}
+
+func (calm *abuseCalm) run() error {
+	ticker := time.NewTicker(calm.pace)
+	defer ticker.Stop()
+	for last := false; ; {
+		if err := calm.echo(); err != nil || last {
+			return err
+		}
+		select {
+		case <-calm.stop:
+			last = true
+		case <-ticker.C:
+		}
+	}
+}
+
+func (calm *abuseCalm) echo() error {
+	text := abuseHello + strconv.Itoa(calm.echoes)
+	start := time.Now()
+	calm.c.SetDeadline(start.Add(abuseWait))
+	if _, err := calm.c.Write(NewFrameText(true, []byte(text))); err != nil {
+		return err
+	}
+	for {
+		op, payload, err := calm.c.rawFrame()
+		switch {
+		case err != nil:
+			return fmt.Errorf("echo %d: %w", calm.echoes, err)
+		case op == OpcodeBin:
+			continue
+		case op != OpcodeText || string(payload) != text:
+			return fmt.Errorf("got %x %.40q for %q", op, payload, text)
+		}
+		break
+	}
+	calm.echoes++
+	calm.longest = max(calm.longest, time.Since(start))
+	return nil
+}
+
+// abusePlain returns a connection on which each byte comes back.
+func abusePlain(t *testing.T) net.Conn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	peer, err := ln.Accept()
+	require.NoError(t, err)
+	go func() {
+		defer peer.Close()
+		b := make([]byte, 1)
+		for {
+			if _, err := peer.Read(b); err != nil {
+				return
+			}
+			peer.Write(b)
+		}
+	}()
+	return c
+}
+
+// measure has plain echoes until the end, and returns how long the longest took.
+func (calm *abuseCalm) measure(c net.Conn) (longest time.Duration) {
+	defer c.Close()
+	ticker := time.NewTicker(calm.pace)
+	defer ticker.Stop()
+	for b := make([]byte, 1); ; {
+		start := time.Now()
+		c.Write(b)
+		c.Read(b)
+		longest = max(longest, time.Since(start))
+		select {
+		case <-calm.stop:
+			return longest
+		case <-ticker.C:
+		}
+	}
+}
+
+func (calm *abuseCalm) end() { calm.once.Do(func() { close(calm.stop) }) }
+
+// finish checks what the client saw. A row may call it before it stops the server.
+func (calm *abuseCalm) finish(t *testing.T) {
+	t.Helper()
+	if calm.seen {
+		return
+	}
+	calm.seen = true
+	calm.end()
+	require.NoError(t, rawGet(t, calm.done), "the well-behaved client")
+	plain := rawGet(t, calm.plain)
+	assert.Less(t, calm.longest, abuseEcho+3*plain, "the longest of %d echoes of the well-behaved client", calm.echoes)
+	t.Logf("%d echoes of the well-behaved client, the longest in %v (plain ones: %v)", calm.echoes,
+		calm.longest.Round(10*time.Microsecond), plain.Round(10*time.Microsecond))
+}
+
+func (a *abuse) slog() *slog.Logger { return slog.New(a.log) }
+
+// abuseLog keeps what a server logs, debug messages left out.
+type abuseLog struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *abuseLog) Enabled(_ context.Context, level slog.Level) bool { return level > slog.LevelDebug }
+func (l *abuseLog) WithAttrs([]slog.Attr) slog.Handler               { return l }
+func (l *abuseLog) WithGroup(string) slog.Handler                    { return l }
+
+func (l *abuseLog) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(attr slog.Attr) bool {
+		line += " " + attr.String()
+		return true
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+	return nil
+}
+
+// count returns the number of lines that begin so.
+func (l *abuseLog) count(start string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if strings.HasPrefix(line, start) {
+			n++
+		}
+	}
+	return n
+}
+
+// check fails the test for lines that begin with none of the allowed texts.
+func (l *abuseLog) check(t *testing.T, allowed []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		ok := false
+		for _, start := range allowed {
+			ok = ok || strings.HasPrefix(line, start)
+		}
+		if !ok {
+			t.Errorf("the log has: %s", line)
+		}
+	}
+}
+
+// checkHeap fails the test where the heap is larger after it than before.
+func (a *abuse) checkHeap() {
+	before := abuseLive()
+	a.t.Cleanup(func() {
+		var after uint64
+		if !eventually(func() bool { after = abuseLive(); return after <= before+abuseHeap }) {
+			a.t.Errorf("the heap is %d KiB, it was %d KiB before", after>>10, before>>10)
+		}
+	})
+}
+
+// abuseLive is the size of the heap in bytes, without garbage and without what pools hold.
+func abuseLive() uint64 {
+	runtime.GC()
+	runtime.GC() // the first one leaves what pools hold
+	return abuseHeapNow()
+}
+
+// abuseHeapNow is the size of the heap in bytes, with garbage.
+func abuseHeapNow() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// bounded fails the test where the heap, with all its garbage, grows by more than limit bytes until the returned function is
+// called, or the test ends.
+func (a *abuse) bounded(limit uint64) (done func()) {
+	a.t.Helper()
+	before := abuseLive()
+	stop, peak := make(chan struct{}), make(chan uint64, 1)
+	go func() {
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		most := abuseHeapNow()
+		for {
+			select {
+			case <-stop:
+				peak <- most
+				return
+			case <-ticker.C:
+				most = max(most, abuseHeapNow())
+			}
+		}
+	}()
+	done = sync.OnceFunc(func() {
+		close(stop)
+		grown := max(<-peak, before) - before
+		assert.LessOrEqual(a.t, grown, limit, "the heap grew by that many bytes")
+		a.t.Logf("the heap grew by %d KiB", grown>>10)
+	})
+	a.t.Cleanup(done)
+	return done
+}
+
+// abuseFlood writes the same bytes again and again, n times in all or until the server has had enough.
+func abuseFlood(w io.Writer, b []byte, n int) (written int, err error) {
+	several := max(1, min(n, 32<<10/len(b)))
+	row := make([]byte, 0, several*len(b))
+	for range several {
+		row = append(row, b...)
+	}
+	for written < n && err == nil {
+		var m int
+		m, err = w.Write(row[:min(several, n-written)*len(b)])
+		written += m / len(b)
+	}
+	return written, err
+}
+
+// abuseCode reads frames up to a Close frame and returns its code, 1005 where it has none.
+func (c *rawConn) abuseCode() (CloseCode, error) {
+	for {
+		op, payload, err := c.rawFrame()
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("no close frame: %w", err)
+		case op != OpcodeClose:
+		case len(payload) < 2:
+			return 1005, nil
+		default:
+			return CloseCode(binary.BigEndian.Uint16(payload)), nil
+		}
+	}
+}
+
+// abuseEnd reads up to the end of the connection, whichever kind of end it is. It returns an error where none comes.
+func (c *rawConn) abuseEnd() error {
+	_, err := io.Copy(io.Discard, c.r)
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		return fmt.Errorf("the server does not close the connection: %w", err)
+	}
+	return nil
+}
+
+// await calls f on a goroutine of its own and returns when it has returned. It fails the test where f returns an error
+// or takes too long.
+func (a *abuse) await(f func() error) {
+	a.t.Helper()
+	rawAll(a.t, 1, func(int) error { return f() })
+}
