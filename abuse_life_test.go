@@ -166,12 +166,9 @@ func abuseReadSlowly(c *rawConn, stop <-chan struct{}) error {
 	}
 }
 
-// abuseMessages counts a million messages up, half as many with the race detector. The handler takes nothing at first, then a while for each thousand.
+// abuseMessages counts a million messages up. The handler takes nothing at first, then a while for each thousand.
 func abuseMessages(a *abuse) {
-	n := 1_000_000
-	if abuseRaced() {
-		n /= 2
-	}
+	const n = 1_000_000
 	start := make(chan struct{})
 	done := make(chan error, 1)
 	var next atomic.Int64
@@ -189,7 +186,7 @@ func abuseMessages(a *abuse) {
 		if i%10_000 == 9_999 {
 			<-time.After(2 * time.Millisecond)
 		}
-		if next.Add(1) == int64(n) {
+		if next.Add(1) == n {
 			done <- nil
 		}
 	}})
