@@ -133,7 +133,7 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	case o.isStatus || l.opts.HandleAuth != nil:
 		c.phase = phaseAuth
 	default:
-		c.acceptLocked(context.Background(), o.request)
+		c.acceptLocked(context.Background(), 0, o.request)
 	}
 }
 

@@ -68,7 +68,8 @@ type conn struct {
 	inReady  bool     // in the loop's list of sockets to read on
 	peerEnd  bool     // the peer has closed its side
 
-	discards atomic.Bool // messages are not handled any more; set with mu held
+	discards atomic.Bool  // messages are not handled any more; set with mu held
+	large    atomic.Int32 // packets over largePacket that are being sent: mu may be held for long
 
 	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
 	mu         sync.Mutex
@@ -214,12 +215,9 @@ func (c *conn) closeFrameLocked() {
 }
 
 // acceptLocked opens the connection after its handshake: the answer goes out and the program may know it.
-func (c *conn) acceptLocked(ctx context.Context, req *Handshake) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
+func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
 	l := c.loop
-	c.ctx, c.uid = ctx, userID(ctx)
+	c.ctx, c.uid = ctx, uid
 	c.phase, c.since = phaseOpen, now()
 	c.writeLocked(appendAccept(nil, req))
 	if c.phase != phaseOpen { // the client did not wait for the answer

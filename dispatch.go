@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"context"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -321,6 +322,10 @@ func (c *conn) authenticate(req *Handshake) {
 	if err == nil {
 		err = checkFields(req.ResponseHeader)
 	}
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	uid := userID(ctx) // the context may be of the program's own type: not under the lock
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -328,7 +333,7 @@ func (c *conn) authenticate(req *Handshake) {
 	case err != nil:
 		c.refuseLocked(appendRefusal(nil, err))
 	default:
-		c.acceptLocked(ctx, req)
+		c.acceptLocked(ctx, uid, req)
 		c.attendLocked() // for what the client sent behind its request
 	}
 }

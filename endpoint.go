@@ -52,6 +52,7 @@ type partial struct {
 	opcode    Opcode
 	rsv       byte
 	fragments int
+	limit     uint64 // bytes that it may have
 	message   []byte
 	checked   int // bytes of message known to be UTF-8
 }
@@ -103,7 +104,7 @@ func (ep *endpoint) header(p *protocol, b []byte) (ev event, n int, err *protoco
 	part := ep.keep()
 	part.frame, part.inFrame, part.taken = head, true, 0
 	if !head.opcode.isControl() {
-		part.begin(head)
+		part.begin(head, p.maxMessage)
 		if head.length == 0 {
 			ev, err = ep.frameEnd()
 		}
@@ -206,9 +207,9 @@ func (ep *endpoint) keep() *partial {
 }
 
 // begin counts a data frame and, where it is the first of its message, starts the message.
-func (part *partial) begin(head header) {
+func (part *partial) begin(head header, limit uint64) {
 	if !part.inMessage {
-		part.inMessage, part.opcode, part.rsv = true, head.opcode, head.rsv
+		part.inMessage, part.opcode, part.rsv, part.limit = true, head.opcode, head.rsv, limit
 	}
 	part.fragments++
 }
@@ -236,6 +237,9 @@ func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
 // straight into the message.
 const directRead = 16 << 10
 
+// maxDirect is how many bytes one such read may take, so that a long message does not hold up others.
+const maxDirect = 64 << 10
+
 // room returns where the next bytes of the current frame's payload may be read to, for filled; nil where they are few, or of
 // another kind.
 func (ep *endpoint) room() []byte {
@@ -248,10 +252,10 @@ func (ep *endpoint) room() []byte {
 		return nil
 	}
 	if cap(part.message)-len(part.message) < directRead {
-		part.grow(4*len(part.message), left)
+		part.grow(4*uint64(len(part.message)), left)
 	}
 	free := part.message[len(part.message):cap(part.message)]
-	return free[:min(uint64(len(free)), left)]
+	return free[:min(uint64(len(free)), left, maxDirect)]
 }
 
 // filled takes n bytes that were read to the front of room.
@@ -264,14 +268,14 @@ func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
 	return ev, err
 }
 
-// grow gives a message a larger buffer, but none beyond its last frame, of which left bytes are missing. Memory grows with what
-// has arrived: size is twice that, or four times where it saves copying a long message.
-func (part *partial) grow(size int, left uint64) {
-	have, want := len(part.message), size
-	if part.frame.fin && uint64(want-have) > left {
-		want = have + int(left)
+// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing. Memory grows
+// with what has arrived: size is twice that, or four times where it saves copying a long message.
+func (part *partial) grow(size, left uint64) {
+	size = min(size, part.limit)
+	if part.frame.fin {
+		size = min(size, uint64(len(part.message))+left)
 	}
-	part.message = append(make([]byte, 0, want), part.message...)
+	part.message = append(make([]byte, 0, size), part.message...)
 }
 
 // add unmasks a piece of a data frame into the message, where it may be already, and fails at the first byte that cannot be UTF-8
@@ -279,7 +283,7 @@ func (part *partial) grow(size int, left uint64) {
 func (part *partial) add(b []byte, left uint64) *protocolError {
 	have := len(part.message)
 	if have+len(b) > cap(part.message) {
-		part.grow(2*(have+len(b)), left)
+		part.grow(2*uint64(have+len(b)), left)
 	}
 	part.message = part.message[:have+len(b)]
 	mask(part.message[have:], b, part.frame.key, int(part.taken&3))

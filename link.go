@@ -32,7 +32,12 @@ var (
 //	control  sends Pings and Pongs, which must not hold up reading
 type link struct {
 	// Immutable.
-	client         *Client
+	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
+	endpoint       string
+	handleText     ClientHandler
+	handleBin      ClientHandler
+	handleControl  ClientHandler
+	handleQuit     func()
 	conn           net.Conn
 	in             *bufio.Reader // used by read
 	protocol       protocol
@@ -60,6 +65,11 @@ type link struct {
 func newLink(cl *Client) *link {
 	l := &link{
 		client:         cl,
+		endpoint:       cl.Endpoint,
+		handleText:     cl.HandleText,
+		handleBin:      cl.HandleBin,
+		handleControl:  cl.HandleRsvControl,
+		handleQuit:     cl.HandleQuit,
 		log:            cl.Logger,
 		pingInterval:   min(max(cl.PingInterval, minPingInterval), maxTimeout),
 		silenceTimeout: min(orDefault(cl.SilenceTimeout, defaultSilenceTimeout), maxTimeout),
@@ -120,22 +130,28 @@ func (l *link) drop(reason error) {
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
 	l.conn.SetDeadline(time.Now())
 	go l.conn.Close()
-	go l.log.Debug("websocket: client connection ends", "endpoint", l.client.Endpoint, "cause", l.reason) // it may use the client
+	go l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", l.reason) // it may use the client
 }
 
 // beginClose starts the closing handshake, for a reason: a Close frame is sent, then the server has some time to end the
 // connection. What it sends meanwhile is discarded. It returns false where it has been started before.
 func (l *link) beginClose(reason error, frame []byte, wait time.Duration) bool {
+	if !l.enterClosing(reason, wait) {
+		return false
+	}
+	l.write(frame, true)
+	return true
+}
+
+func (l *link) enterClosing(reason error, wait time.Duration) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closing || l.ended {
-		l.mu.Unlock()
 		return false
 	}
 	l.closing, l.reason, l.closeBy = true, reason, time.Now().Add(wait)
 	l.conn.SetReadDeadline(l.closeBy)
 	l.changed.Broadcast()
-	l.mu.Unlock()
-	l.write(frame, true)
 	return true
 }
 
@@ -190,10 +206,12 @@ func (l *link) writeAll(packet []byte) error {
 
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
 func (l *link) shut() error {
+	if l.enterClosing(ErrConnClosed, closeTimeout) {
+		go l.write(NewFrameClose(true, StatusNormal, nil), true) // may have to wait for another write
+	}
 	l.mu.Lock()
 	l.frames, l.waiting = nil, 0
 	l.mu.Unlock()
-	go l.beginClose(ErrConnClosed, NewFrameClose(true, StatusNormal, nil), closeTimeout) // may have to wait for another write
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
@@ -318,12 +336,12 @@ func (l *link) handle() {
 
 // call calls the handler of a frame. A panic is an error.
 func (l *link) call(f *Frame) (err error) {
-	handler := l.client.HandleRsvControl
+	handler := l.handleControl
 	switch f.Opcode() {
 	case OpcodeText:
-		handler = l.client.HandleText
+		handler = l.handleText
 	case OpcodeBin:
-		handler = l.client.HandleBin
+		handler = l.handleBin
 	}
 	if handler == nil {
 		return nil
@@ -341,7 +359,7 @@ func (l *link) call(f *Frame) (err error) {
 func (l *link) quit() {
 	l.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
 	<-l.down
-	if l.client.HandleQuit == nil {
+	if l.handleQuit == nil {
 		return
 	}
 	defer func() {
@@ -349,7 +367,7 @@ func (l *link) quit() {
 			l.logPanic(r)
 		}
 	}()
-	l.client.HandleQuit()
+	l.handleQuit()
 }
 
 func (l *link) logPanic(reason any) {

@@ -3,6 +3,7 @@ package websocket
 import (
 	"container/heap"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -205,11 +206,14 @@ func (l *loop) takeDue() {
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
-	if !c.mu.TryLock() { // somebody writes to it, which takes long where the packet is large: the others first
-		l.again(c)
-		return true
+	if c.large.Load() > 0 { // the lock may be held for long: the others first
+		if !c.mu.TryLock() {
+			l.again(c)
+			runtime.Gosched()
+			return true
+		}
+		c.mu.Unlock()
 	}
-	c.mu.Unlock()
 	if c.readable && c.reads != readNothing {
 		l.read(c)
 	}

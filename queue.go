@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// largePacket is the size from which on copying a packet may hold up whoever waits for the connection's lock, in bytes.
+const largePacket = 1 << 20
+
 // corkSize is how many corked bytes are written without waiting for the rest of the batch.
 const corkSize = 32 << 10
 
@@ -99,6 +102,10 @@ func closeFrameIn(packet []byte) (end int, found bool) {
 func (c *conn) send(packet []byte, wait bool) error {
 	end, closes := closeFrameIn(packet)
 	packet = packet[:end]
+	if len(packet) >= largePacket {
+		c.large.Add(1)
+		defer c.large.Add(-1)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var expired <-chan time.Time
