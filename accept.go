@@ -161,7 +161,7 @@ func (l *loop) judge(o *opening, n int) (err error) {
 	default:
 		return errUnknownPath
 	}
-	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' { // a second request, never a frame
+	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' && l.protocol.Load().allowedRsv&bitRsv1 == 0 { // a second request, no frame
 		return errPipelined
 	}
 	return o.request.check()

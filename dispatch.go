@@ -296,7 +296,11 @@ func (c *conn) handle(m *message) {
 
 // failed logs a handler's panic and ends its connection. Without a panic the handler has called runtime.Goexit.
 func (c *conn) failed(j *job, panicked any) {
-	c.loop.log.Error("websocket: handler panicked", "conn", c.fd(), "panic", panicked, "stack", string(debug.Stack()))
+	text := "websocket: handler panicked"
+	if panicked == nil {
+		text = "websocket: handler ended its goroutine"
+	}
+	c.loop.log.Error(text, "conn", c.fd(), "panic", panicked, "stack", string(debug.Stack()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if j.kind == jobAuth && c.phase == phaseAuth {

@@ -1,0 +1,145 @@
+package websocket
+
+import "container/heap"
+
+// stallLooks is how often a full socket is tried within the write time-out.
+const stallLooks = 8
+
+// pingSteps is in how many steps of an interval Pings are sent.
+const pingSteps = 64
+
+// deadlines is a heap of all connections of a loop, the one to be looked at first in front.
+type deadlines []*conn
+
+func (d deadlines) first() int64 {
+	if len(d) == 0 {
+		return never
+	}
+	return d[0].due
+}
+
+// set puts a connection where its deadline belongs.
+func (d *deadlines) set(c *conn, due int64) {
+	switch {
+	case c.place < 0:
+		c.due = due
+		heap.Push(d, c)
+	case c.due != due:
+		c.due = due
+		heap.Fix(d, c.place)
+	}
+}
+
+func (d *deadlines) remove(c *conn) {
+	if c.place >= 0 {
+		heap.Remove(d, c.place)
+	}
+}
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].due < d[j].due }
+
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].place, d[j].place = i, j
+}
+
+func (d *deadlines) Push(x any) {
+	c := x.(*conn)
+	c.place = len(*d)
+	*d = append(*d, c)
+}
+
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	c := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	c.place = -1
+	return c
+}
+
+// clockLocked does what a connection's clocks want by now, and returns when to look at them again.
+func (l *loop) clockLocked(c *conn) (due int64) {
+	switch c.phase {
+	case phaseOpening:
+		if due = c.opening.since + int64(l.opts.HandshakeTimeout); due > l.now {
+			return due
+		}
+		c.refuseLocked(appendTimeout(nil))
+		return l.now
+	case phaseOpen:
+		return min(l.silenceLocked(c), l.limitsLocked(c))
+	case phaseClosing, phaseFlushing:
+		if due = c.since + int64(l.opts.WriteTimeout); c.adding {
+			due = min(due, c.since+int64(l.opts.AddTimeout))
+		}
+		return due
+	case phaseDraining:
+		return c.since + int64(maxDrainTime)
+	}
+	return never // in phaseAuth: HandleAuth may take its time
+}
+
+// silenceLocked pings a client that is idle, and ends one that has not answered. The clock stands still while nothing is read,
+// and while the queue waits for the socket, which has a clock of its own.
+func (l *loop) silenceLocked(c *conn) (due int64) {
+	switch {
+	case l.opts.PingInterval < 0:
+		return never
+	case c.paused, c.out != nil && c.out.stalled: // its answer may wait to be read, or for it to have read what comes first
+		c.heard, c.pinged = l.now, 0
+	case c.pinged != 0:
+		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
+			return min(due, l.now+int64(l.opts.PingInterval)) // it may have answered by then
+		}
+		c.endLocked(closing{cause: "silent after a ping"})
+		c.peerGoneLocked()
+		return never
+	}
+	// Pings that are due at nearly the same time share one wake-up, and their answers may too.
+	step := max(int64(l.opts.PingInterval)/pingSteps, 1)
+	if due = (c.heard + int64(l.opts.PingInterval) + step - 1) / step * step; due > l.now {
+		return due
+	}
+	if c.sendableLocked() == nil {
+		c.writeLocked(emptyPing)
+	}
+	c.pinged = l.now
+	return l.now + int64(min(l.opts.SilenceTimeout, l.opts.PingInterval))
+}
+
+// limitsLocked ends an open connection that takes nothing or does not answer a Close frame, and lets messages go when
+// HandleClientAdd takes long.
+func (l *loop) limitsLocked(c *conn) (due int64) {
+	due = never
+	if q := c.out; q != nil && q.stalled {
+		// The poller tells of room only once there is a lot of it; less is a sign of life too.
+		c.flushLocked()
+		timeout := int64(l.opts.WriteTimeout)
+		switch {
+		case c.out == nil || !c.out.stalled:
+		case q.since+timeout <= l.now:
+			c.stalledOutLocked()
+			return never
+		default:
+			due = min(q.since+timeout, l.now+timeout/stallLooks)
+		}
+	}
+	if c.closeSent {
+		if by := c.since + int64(l.opts.WriteTimeout); by <= l.now {
+			c.endLocked(closing{cause: "close frame not answered", discard: true})
+		} else {
+			due = min(due, by)
+		}
+	}
+	if c.adding {
+		if by := c.since + int64(l.opts.AddTimeout); by <= l.now {
+			c.adding = false
+			c.kickLocked()
+		} else {
+			due = min(due, by)
+		}
+	}
+	return due
+}
