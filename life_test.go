@@ -1002,6 +1002,8 @@ func TestPings(t *testing.T) {
 	})
 	t.Run("a client that is busy with a long message is not silent", func(t *testing.T) {
 		const parts = 24
+		packet := NewFrameText(false, rawPattern(parts<<20, 0)) // it takes a while, in which nobody would answer Pings
+		got := make([]byte, len(packet))
 		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: 500 * time.Millisecond}
 		added := rawAdded(opts)
 		s := startServer(t, opts)
@@ -1010,9 +1012,7 @@ func TestPings(t *testing.T) {
 		// Little room in the system: what a Ping has to wait for is in the queue.
 		require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(64<<10))
 		require.NoError(t, unix.SetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10))
-		packet := NewFrameText(false, rawPattern(parts<<20, 0))
 		require.NoError(t, Send(conn, packet))
-		got := make([]byte, len(packet))
 		for _, err := io.ReadFull(c.r, got[:2]); got[0] == 0x89; _, err = io.ReadFull(c.r, got[:2]) { // a Ping before it
 			require.NoError(t, err)
 		}
