@@ -153,7 +153,7 @@ func TestAbuseFrames(t *testing.T) {
 // mask4 masks up to four bytes with the key of abuseHead.
 func mask4(s string) string {
 	b := []byte(s)
-	mask(b, b, [4]byte{1, 2, 3, 4}, 0)
+	mask(b, b, 0x04030201, 0)
 	return string(b)
 }
 

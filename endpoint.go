@@ -63,9 +63,9 @@ func (ep *endpoint) next(p *protocol, b []byte) (ev event, n int, err *protocolE
 	for n < len(b) && !ep.ended && ev.kind == eventNone {
 		var used int
 		if ep.partial != nil && ep.partial.inFrame {
-			ev, used, err = ep.payload(b[n:])
+			used, err = ep.payload(b[n:], &ev)
 		} else {
-			ev, used, err = ep.header(p, b[n:])
+			used, err = ep.header(p, b[n:], &ev)
 		}
 		n += used
 		if err != nil {
@@ -83,22 +83,23 @@ func (ep *endpoint) next(p *protocol, b []byte) (ev event, n int, err *protocolE
 func (ep *endpoint) end() { ep.ended, ep.partial = true, nil }
 
 // header takes a frame's header and, where it is all there, the frame's payload with it.
-func (ep *endpoint) header(p *protocol, b []byte) (ev event, n int, err *protocolError) {
+func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protocolError) {
 	head, n, err := ep.parse(p, b)
 	if err != nil {
-		return event{kind: closeKind(head)}, n, err
+		if head.opcode == OpcodeClose {
+			ev.kind = eventClose
+		}
+		return n, err
 	}
 	if n == 0 {
-		return event{}, len(b), nil
+		return len(b), nil
 	}
 	if head.length <= uint64(len(b)-n) {
 		if body := b[n : n+int(head.length)]; head.opcode.isControl() {
 			mask(body, body, head.key, 0)
-			ev, err = ep.control(head, body)
-			return ev, n + len(body), err
+			return n + len(body), ep.control(head, body, ev)
 		} else if head.fin && !ep.inMessage() {
-			ev, err = wholeMessage(head, body)
-			return ev, n + len(body), err
+			return n + len(body), wholeMessage(head, body, ev)
 		}
 	}
 	part := ep.keep()
@@ -106,10 +107,10 @@ func (ep *endpoint) header(p *protocol, b []byte) (ev event, n int, err *protoco
 	if !head.opcode.isControl() {
 		part.begin(head, p.maxMessage)
 		if head.length == 0 {
-			ev, err = ep.frameEnd()
+			err = ep.frameEnd(ev)
 		}
 	}
-	return ev, n, err
+	return n, err
 }
 
 // parse reads and checks a header that may have begun in an earlier read. n is how much of b it took, 0 where b does not
@@ -169,7 +170,7 @@ func (p *protocol) check(h header, b []byte, size int, msg messageState) *protoc
 	}
 	field := size - 1
 	if h.masked {
-		field -= len(h.key)
+		field -= keySize
 	}
 	switch {
 	case h.length>>63 != 0: // section 5.2
@@ -215,7 +216,7 @@ func (part *partial) begin(head header, limit uint64) {
 }
 
 // payload takes what b has of the current frame's payload.
-func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
+func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
 	part := ep.partial
 	left := part.frame.length - part.taken
 	if uint64(len(b)) > left {
@@ -224,13 +225,13 @@ func (ep *endpoint) payload(b []byte) (ev event, n int, err *protocolError) {
 	if part.frame.opcode.isControl() {
 		mask(part.control[part.taken:], b, part.frame.key, int(part.taken))
 	} else if err = part.add(b, left); err != nil {
-		return ev, len(b), err
+		return len(b), err
 	}
 	part.taken += uint64(len(b))
 	if part.taken == part.frame.length {
-		ev, err = ep.frameEnd()
+		err = ep.frameEnd(ev)
 	}
-	return ev, len(b), err
+	return len(b), err
 }
 
 // directRead is how many bytes of a message must have arrived, and how many of its frame must be missing, for the rest to be read
@@ -261,7 +262,7 @@ func (ep *endpoint) room() []byte {
 // filled takes n bytes that were read to the front of room.
 func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
 	have := len(ep.partial.message)
-	ev, _, err = ep.payload(ep.partial.message[have : have+n])
+	_, err = ep.payload(ep.partial.message[have:have+n], &ev)
 	if err != nil {
 		ep.end()
 	}
@@ -275,7 +276,9 @@ func (part *partial) grow(size, left uint64) {
 	if part.frame.fin {
 		size = min(size, uint64(len(part.message))+left)
 	}
-	part.message = append(make([]byte, 0, size), part.message...)
+	old := part.message
+	part.message = append(newBuffer(int(size)), old...)
+	PutBuffer(old)
 }
 
 // add unmasks a piece of a data frame into the message, where it may be already, and fails at the first byte that cannot be UTF-8
@@ -299,44 +302,45 @@ func (part *partial) add(b []byte, left uint64) *protocolError {
 }
 
 // frameEnd closes the current frame; for a control frame or the last frame of a message that is an event.
-func (ep *endpoint) frameEnd() (ev event, err *protocolError) {
+func (ep *endpoint) frameEnd(ev *event) (err *protocolError) {
 	part := ep.partial
 	part.inFrame = false
 	if part.frame.opcode.isControl() {
 		if !part.inMessage {
 			ep.partial = nil
 		}
-		return ep.control(part.frame, part.control[:part.frame.length])
+		return ep.control(part.frame, part.control[:part.frame.length], ev)
 	}
 	if !part.frame.fin {
-		return event{}, nil
+		return nil
 	}
 	ep.partial = nil
 	if part.opcode == OpcodeText && part.checked < len(part.message) {
-		return event{}, errNotUTF8
+		return errNotUTF8
 	}
-	head := header{fin: true, opcode: part.opcode, rsv: part.rsv, masked: part.frame.masked}
-	return newMessage(head, part.message), nil
+	ev.message(header{fin: true, opcode: part.opcode, rsv: part.rsv, masked: part.frame.masked}, part.message)
+	return nil
 }
 
 // wholeMessage makes the event of a message that came in one frame.
-func wholeMessage(head header, body []byte) (event, *protocolError) {
+func wholeMessage(head header, body []byte, ev *event) *protocolError {
 	payload := copyMasked(body, head.key)
 	if head.opcode == OpcodeText && !utf8.Valid(payload) {
-		return event{}, errNotUTF8
+		return errNotUTF8
 	}
-	return newMessage(head, payload), nil
+	ev.message(head, payload)
+	return nil
 }
 
-// newMessage is where a message's payload becomes final.
-func newMessage(head header, payload []byte) event {
+// message is where a message's payload becomes final.
+func (ev *event) message(head header, payload []byte) {
 	head.length = uint64(len(payload))
-	return event{kind: eventMessage, head: head, payload: payload}
+	ev.kind, ev.head, ev.payload = eventMessage, head, payload
 }
 
 // control makes the event of a control frame with its unmasked body.
-func (ep *endpoint) control(head header, body []byte) (ev event, err *protocolError) {
-	ev = event{kind: eventControl, head: head, payload: body}
+func (ep *endpoint) control(head header, body []byte, ev *event) (err *protocolError) {
+	ev.kind, ev.head, ev.payload = eventControl, head, body
 	switch head.opcode {
 	case OpcodePing:
 		ev.kind = eventPing
@@ -347,15 +351,7 @@ func (ep *endpoint) control(head header, body []byte) (ev event, err *protocolEr
 		ev.code, ev.payload, err = parseCloseBody(body)
 		ep.end()
 	}
-	return ev, err
-}
-
-// closeKind is the kind of an event whose header failed.
-func closeKind(head header) eventKind {
-	if head.opcode == OpcodeClose {
-		return eventClose
-	}
-	return eventNone
+	return err
 }
 
 // validPrefix returns the length of b without an incomplete character at its end, and false where b cannot become UTF-8.

@@ -3,6 +3,7 @@ package websocket
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"math/bits"
 )
 
 // Opcode tells what a frame is (RFC 6455, section 5.2).
@@ -46,13 +47,14 @@ const (
 	length16 = 126 // the length follows in two bytes
 	length64 = 127 // the length follows in eight bytes
 
+	keySize   = 4  // bytes of a masking key
 	maxHeader = 14 // bytes of the longest header
 )
 
 // header is the part of a frame before its payload.
 type header struct {
 	length uint64
-	key    [4]byte // zero where masked is false
+	key    uint32 // the masking key, its first byte lowest; zero where masked is false
 	opcode Opcode
 	rsv    byte // as in the first byte
 	fin    bool
@@ -84,10 +86,11 @@ func parseHeader(b []byte) (h header, n int) {
 		h.length = binary.BigEndian.Uint64(b[2:])
 	}
 	if h.masked {
-		if len(b) < n+4 {
+		if len(b) < n+keySize {
 			return h, 0
 		}
-		n += copy(h.key[:], b[n:])
+		h.key = binary.LittleEndian.Uint32(b[n:])
+		n += keySize
 	}
 	return h, n
 }
@@ -110,7 +113,7 @@ func appendHeader(dst []byte, h header) []byte {
 		dst = binary.BigEndian.AppendUint64(append(dst, first, second|length64), h.length)
 	}
 	if h.masked {
-		dst = append(dst, h.key[:]...)
+		dst = binary.LittleEndian.AppendUint32(dst, h.key)
 	}
 	return dst
 }
@@ -128,11 +131,10 @@ func lengthFieldSize(length uint64) int {
 
 // mask writes src, masked or unmasked with the key, to dst, which is as long and may be src itself (RFC 6455, section 5.3).
 // pos is the place of src[0] in the payload.
-func mask(dst, src []byte, key [4]byte, pos int) {
+func mask(dst, src []byte, key uint32, pos int) {
 	dst = dst[:len(src)]
-	turned := [4]byte{key[pos&3], key[(pos+1)&3], key[(pos+2)&3], key[(pos+3)&3]}
-	word := uint64(binary.LittleEndian.Uint32(turned[:]))
-	word |= word << 32
+	key = bits.RotateLeft32(key, -8*(pos&3))
+	word := uint64(key)<<32 | uint64(key)
 	for len(src) >= 32 {
 		s, d := src[:32], dst[:32]
 		binary.LittleEndian.PutUint64(d, binary.LittleEndian.Uint64(s)^word)
@@ -146,7 +148,7 @@ func mask(dst, src []byte, key [4]byte, pos int) {
 		src, dst = src[8:], dst[8:]
 	}
 	for i, b := range src {
-		dst[i] = b ^ turned[i&3]
+		dst[i] = b ^ byte(word>>(8*i))
 	}
 }
 
@@ -154,7 +156,11 @@ func mask(dst, src []byte, key [4]byte, pos int) {
 const zeroSize = 1 << 10
 
 // copyMasked returns a copy of src, masked or unmasked with the key.
-func copyMasked(src []byte, key [4]byte) []byte {
+func copyMasked(src []byte, key uint32) []byte {
+	if dst := spareBuffer(len(src)); dst != nil {
+		mask(dst[:len(src)], src, key, 0)
+		return dst[:len(src)]
+	}
 	if len(src) < zeroSize {
 		dst := make([]byte, len(src))
 		mask(dst, src, key, 0)
@@ -165,11 +171,18 @@ func copyMasked(src []byte, key [4]byte) []byte {
 	return dst
 }
 
+// newKey returns a masking key that nobody can predict.
+func newKey() uint32 {
+	var key [keySize]byte
+	rand.Read(key[:]) // never fails
+	return binary.LittleEndian.Uint32(key[:])
+}
+
 // appendFrame appends a whole frame. A masked one gets a fresh key from crypto/rand (RFC 6455, section 5.3).
 func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byte {
 	h := header{fin: true, opcode: opcode, masked: isMasked, length: uint64(len(payload))}
 	if isMasked {
-		rand.Read(h.key[:]) // never fails
+		h.key = newKey()
 	}
 	dst = appendHeader(dst, h)
 	start := len(dst)

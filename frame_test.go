@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -21,6 +22,13 @@ func corePayload(n int) []byte {
 		payload[i] = 'a' + byte(i*7%26)
 	}
 	return payload
+}
+
+// coreKey is a masking key as a header holds it, coreBytes as it stands in a frame.
+func coreKey(key [4]byte) uint32 { return binary.LittleEndian.Uint32(key[:]) }
+
+func coreBytes(key uint32) [4]byte {
+	return [4]byte(binary.LittleEndian.AppendUint32(nil, key))
 }
 
 // coreMask is section 5.3 of RFC 6455 to the letter.
@@ -44,7 +52,7 @@ func TestMask(t *testing.T) {
 				for pos := range 8 {
 					want := coreMask(src, key, pos)
 					dst := make([]byte, size)
-					mask(dst, src, key, pos)
+					mask(dst, src, coreKey(key), pos)
 					if !bytes.Equal(want, dst) || !bytes.Equal(before, src) {
 						t.Fatalf("size %d at alignment %d, position %d: got %x, want %x", size, align, pos, dst, want)
 					}
@@ -58,7 +66,7 @@ func TestMask(t *testing.T) {
 			for size := range 140 {
 				buf := corePayload(align + size + 8)
 				want := append(append(bytes.Clone(buf[:align]), coreMask(buf[align:align+size], key, 0)...), buf[align+size:]...)
-				mask(buf[align:align+size], buf[align:align+size], key, 0)
+				mask(buf[align:align+size], buf[align:align+size], coreKey(key), 0)
 				if !bytes.Equal(want, buf) {
 					t.Fatalf("size %d at alignment %d", size, align)
 				}
@@ -68,7 +76,7 @@ func TestMask(t *testing.T) {
 
 	t.Run("a destination that is longer keeps what is behind", func(t *testing.T) {
 		dst := []byte("............")
-		mask(dst, []byte("Hello"), key, 0)
+		mask(dst, []byte("Hello"), coreKey(key), 0)
 		assert.Equal(t, "\x7f\x9f\x4d\x51\x58.......", string(dst))
 	})
 
@@ -76,7 +84,7 @@ func TestMask(t *testing.T) {
 		for _, size := range coreSizes {
 			src := corePayload(size)
 			dst := make([]byte, size)
-			mask(dst, src, key, 3)
+			mask(dst, src, coreKey(key), 3)
 			assert.True(t, bytes.Equal(coreMask(src, key, 3), dst), "size %d", size)
 		}
 	})
@@ -86,8 +94,8 @@ func TestMask(t *testing.T) {
 		want := coreMask(src, key, 0)
 		for cut := range len(src) + 1 {
 			got := make([]byte, len(src))
-			mask(got, src[:cut], key, 0)
-			mask(got[cut:], src[cut:], key, cut)
+			mask(got, src[:cut], coreKey(key), 0)
+			mask(got[cut:], src[cut:], coreKey(key), cut)
 			require.Equal(t, want, got, "cut at %d", cut)
 		}
 	})
@@ -100,7 +108,7 @@ func TestHeader(t *testing.T) {
 				h := header{length: length, opcode: OpcodeBin, rsv: bitRsv2, fin: true, masked: masked}
 				size := 1 + lengthFieldSize(length)
 				if masked {
-					h.key = [4]byte{1, 2, 3, 4}
+					h.key = coreKey([4]byte{1, 2, 3, 4})
 					size += 4
 				}
 				b := appendHeader(nil, h)
@@ -176,7 +184,7 @@ func TestNewFrame(t *testing.T) {
 					want += 4
 				}
 				assert.Equal(t, want, n)
-				assert.True(t, bytes.Equal(coreMask(payload, h.key, 0), packet[n:]))
+				assert.True(t, bytes.Equal(coreMask(payload, coreBytes(h.key), 0), packet[n:]))
 				if size > 0 {
 					packet[n] ^= 0xFF
 					assert.Equal(t, before[0], payload[0], "the packet shares the caller's memory")
@@ -193,7 +201,7 @@ func TestNewFrame(t *testing.T) {
 
 	t.Run("no two masked frames have one key", func(t *testing.T) {
 		const frames = 64
-		keys := make(map[[4]byte]bool)
+		keys := make(map[uint32]bool)
 		for range frames {
 			h, n := parseHeader(NewFrameText(true, []byte("same")))
 			require.Equal(t, 6, n)

@@ -1,22 +1,78 @@
 package websocket
 
-import "sync"
+import (
+	"math/bits"
+	"sync"
+)
 
 // recvSize is how much Recv reads at least, in bytes, if it is there.
 const recvSize = 16 << 10
 
-var recvBuffers = sync.Pool{New: func() any { return new([recvSize]byte) }}
+// Smaller buffers than minSpare cost less to make than to keep, larger ones than maxSpare are seldom asked for, in bytes.
+const (
+	minSpare = 64
+	maxSpare = 4 << 20
+)
 
-// PutBuffer gives a packet that Recv returned back, to be used by a later Recv. The caller must not use the packet any more,
-// nor anything that shares its memory (what Unpack returns does not). It need not be called: a packet that is kept is
-// ordinary memory. It may be called from any goroutine, and with any slice.
-func PutBuffer(packet []byte) {
-	if cap(packet) == recvSize {
-		recvBuffers.Put((*[recvSize]byte)(packet[:recvSize]))
-	}
+// maxSpares is how many bytes of buffers one processor keeps.
+const maxSpares = 16 << 20
+
+// spareBuffers are buffers that were given back, by the number of bits of their size.
+type spareBuffers struct {
+	bySize [bits.UintSize][][]byte
+	bytes  int
 }
 
-func getBuffer() []byte { return recvBuffers.Get().(*[recvSize]byte)[:] }
+// spares has spareBuffers for each processor, mostly one, so that taking a buffer from it waits for nobody. The collector empties it, in time.
+var spares = sync.Pool{New: func() any { return new(spareBuffers) }}
+
+// PutBuffer gives a buffer back, for a later message or Recv to be read into: a packet that Recv returned, or a payload that
+// HandleText or HandleBin was given. Nobody may use it any more, nor anything that shares its memory: what is still used, or given back
+// twice, will hold another client's message. (What Unpack returns shares nothing with its packet, and Send keeps nothing.)
+//
+// It need not be called: a buffer that is kept is ordinary memory. It spares a busy server the collection of garbage. It
+// may be called from any goroutine, and with any slice.
+func PutBuffer(packet []byte) {
+	size := cap(packet)
+	if size < minSpare || size > maxSpare {
+		return
+	}
+	s := spares.Get().(*spareBuffers)
+	if s.bytes+size <= maxSpares {
+		same := &s.bySize[bits.Len(uint(size))]
+		*same = append(*same, packet[:0])
+		s.bytes += size
+	}
+	spares.Put(s)
+}
+
+// spareBuffer returns an empty buffer with room for size bytes, one that was given back; nil where there is none. Its memory is less than
+// twice as large.
+func spareBuffer(size int) (b []byte) {
+	if size < minSpare || size > maxSpare {
+		return nil
+	}
+	s := spares.Get().(*spareBuffers)
+	same := &s.bySize[bits.Len(uint(size))]
+	if last := len(*same) - 1; last >= 0 {
+		b = (*same)[last]
+		*same = (*same)[:last]
+		s.bytes -= cap(b)
+	}
+	spares.Put(s)
+	if cap(b) < size { // or too small: there will be others of the size that is wanted now
+		return nil
+	}
+	return b[:0:size]
+}
+
+// newBuffer returns an empty buffer with room for size bytes.
+func newBuffer(size int) []byte {
+	if b := spareBuffer(size); b != nil {
+		return b
+	}
+	return make([]byte, 0, size)
+}
 
 // backlogs are the message lists of connections that are being served.
 var backlogs = sync.Pool{New: func() any { return new(backlog) }}

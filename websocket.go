@@ -59,7 +59,7 @@ type HandlerClientFn func(ctx context.Context, conn int)
 // HandlerFrameFn is given a single frame of a connection. It may keep the frame.
 type HandlerFrameFn func(conn int, frame *Frame)
 
-// HandlerPayloadFn is given a whole message of a connection. The payload belongs to it.
+// HandlerPayloadFn is given a whole message of a connection. The payload belongs to it; see PutBuffer for giving it back.
 type HandlerPayloadFn func(conn int, payload []byte)
 
 // HandlerStatusFn returns what a GET to ServerOptions.StatusPath is answered with.
@@ -101,7 +101,7 @@ func Recv(fd int) (packet []byte, err error) {
 	} else if c != nil {
 		return nil, ErrManaged
 	}
-	packet = getBuffer()
+	packet = newBuffer(recvSize)[:recvSize]
 	n, err := recvSome(fd, packet)
 	if err != nil {
 		PutBuffer(packet)
