@@ -67,8 +67,9 @@ func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed 
 }
 
 func sendEach(conns []*conn, packet []byte) (sent int, failed map[int]error) {
+	end, closes := closeFrameIn(packet)
 	for _, c := range conns {
-		err := c.send(packet, false)
+		err := c.transmit(outgoing{body: packet[:end], closes: closes}, false)
 		if err == nil {
 			sent++
 			continue

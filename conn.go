@@ -68,8 +68,7 @@ type conn struct {
 	inReady  bool     // in the loop's list of sockets to read on
 	peerEnd  bool     // the peer has closed its side
 
-	discards atomic.Bool  // messages are not handled any more; set with mu held
-	large    atomic.Int32 // packets over largePacket that are being sent: mu may be held for long
+	discards atomic.Bool // messages are not handled any more; set with mu held
 
 	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
 	mu         sync.Mutex
@@ -207,7 +206,7 @@ func (c *conn) closeFrameLocked() {
 	if c.closeSent || c.peerGone || c.phase != phaseClosing || c.closing.code == 0 {
 		return
 	}
-	c.writeLocked(NewFrameClose(false, c.closing.code, []byte(c.closing.reason)))
+	c.writeLocked(&outgoing{body: NewFrameClose(false, c.closing.code, []byte(c.closing.reason))})
 	c.closeSent = true
 	if c.out != nil {
 		c.out.releaseWaiters()
@@ -219,7 +218,7 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
 	l := c.loop
 	c.ctx, c.uid = ctx, uid
 	c.phase, c.since = phaseOpen, now()
-	c.writeLocked(appendAccept(nil, req))
+	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
 	if c.phase != phaseOpen { // the client did not wait for the answer
 		return
 	}
@@ -230,7 +229,7 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
 
 // refuseLocked answers the handshake with something else than a connection and ends it.
 func (c *conn) refuseLocked(answer []byte) {
-	c.writeLocked(answer)
+	c.writeLocked(&outgoing{body: answer})
 	c.endLocked(closing{})
 }
 

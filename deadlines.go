@@ -103,7 +103,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		return due
 	}
 	if c.sendableLocked() == nil {
-		c.writeLocked(emptyPing)
+		c.writeLocked(&outgoing{body: emptyPing})
 	}
 	c.pinged = l.now
 	return l.now + int64(min(l.opts.SilenceTimeout, l.opts.PingInterval))

@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -199,14 +198,6 @@ func (l *loop) takeDue() {
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
-	if c.large.Load() > 0 { // the lock may be held for long: the others first
-		if !c.mu.TryLock() {
-			l.again(c)
-			runtime.Gosched()
-			return true
-		}
-		c.mu.Unlock()
-	}
 	if c.readable && c.reads != readNothing {
 		l.read(c)
 	}

@@ -178,21 +178,10 @@ func (t *turn) takeOver() {
 }
 
 // letGo sees to it that nothing waits for a handler of the connection that is stuck: answers of the same batch are written, other
-// requests handled. Who holds the lock may be copying a large packet; the monitor does not wait for that.
+// requests handled.
 func (c *conn) letGo() {
-	if !c.mu.TryLock() {
-		go func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.letGoLocked()
-		}()
-		return
-	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.letGoLocked()
-}
-
-func (c *conn) letGoLocked() {
 	c.uncorkLocked()
 	c.kickLocked()
 }

@@ -1,15 +1,22 @@
 package websocket
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
 
-// largePacket is the size from which on copying a packet may hold up whoever waits for the connection's lock, in bytes.
-const largePacket = 1 << 20
+const (
+	// corkSize is how many corked bytes are written without waiting for the rest of the batch.
+	corkSize = 32 << 10
 
-// corkSize is how many corked bytes are written without waiting for the rest of the batch.
-const corkSize = 32 << 10
+	// joinSize is the size from which on a payload is written from where it is, behind its header, in bytes. Shorter ones are copied.
+	joinSize = 4 << 10
+
+	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would hold up those
+	// who wait for the lock, the loop among them. It is as much as a socket may take at once.
+	largeSize = 4 << 20
+)
 
 // sendQueue is what a connection has to send and has not yet written. It is guarded by the connection's mu. A connection has
 // one only while it is corked or its socket takes nothing.
@@ -47,6 +54,20 @@ func Send(fd int, packet []byte) (err error) {
 		return c.send(packet, true)
 	}
 	return foreign.send(fd, packet)
+}
+
+// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Else it does what Send does with
+// a packet of NewFrameText.
+func SendText(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeText, payload) }
+
+// SendBin sends a binary message likewise.
+func SendBin(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeBin, payload) }
+
+func sendMessage(fd int, opcode Opcode, payload []byte) error {
+	if c := descriptors.get(fd); c != nil {
+		return c.sendMessage(opcode, payload)
+	}
+	return foreign.send(fd, NewFrame(opcode, false, payload))
 }
 
 // TrySend is a Send that never waits: where the packet does not fit into the send queue, it returns ErrSendQueueFull and sends
@@ -98,29 +119,78 @@ func closeFrameIn(packet []byte) (end int, found bool) {
 	return end, false
 }
 
-// send sends a packet or waits for room to queue it.
+// outgoing is what one Send sends: whole frames, in two parts that may be empty.
+type outgoing struct {
+	head, body []byte
+	closes     bool // there is a Close frame at the end
+}
+
+func (out *outgoing) len() int { return len(out.head) + len(out.body) }
+
+// send sends a packet of whole frames.
 func (c *conn) send(packet []byte, wait bool) error {
 	end, closes := closeFrameIn(packet)
-	packet = packet[:end]
-	if len(packet) >= largePacket {
-		c.large.Add(1)
-		defer c.large.Add(-1)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var expired <-chan time.Time
-	for {
-		if err := c.sendableLocked(); err != nil {
+	return c.transmit(outgoing{body: packet[:end], closes: closes}, wait)
+}
+
+// sendMessage sends a message of one frame.
+func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
+	var head [maxHeader]byte
+	h := header{fin: true, opcode: opcode, length: uint64(len(payload))}
+	return c.transmit(outgoing{head: appendHeader(head[:0], h), body: payload}, true)
+}
+
+// transmit writes or queues what is to be sent. Where there is no room in the queue it waits for it, or fails.
+func (c *conn) transmit(out outgoing, wait bool) (err error) {
+	var large []byte
+	if out.len() >= largeSize {
+		if err = c.refusal(out.len(), wait); err != nil {
 			return err
 		}
-		if c.hasRoomLocked(len(packet)) {
-			break
+		large = slices.Concat(out.head, out.body)
+	}
+	c.mu.Lock()
+	if err = c.sendableLocked(); err == nil && !c.hasRoomLocked(out.len()) {
+		err = c.makeRoomLocked(out.len(), wait)
+	}
+	if err == nil {
+		if out.closes {
+			c.closeSent, c.since = true, now()
+			c.attendLocked()
 		}
-		if c.corked {
+		if large != nil {
+			err = c.writeLargeLocked(large)
+		} else {
+			err = c.writeLocked(&out)
+		}
+	}
+	c.mu.Unlock()
+	return err
+}
+
+// refusal returns why a packet would not be taken now, so that a large one is not copied in vain.
+func (c *conn) refusal(size int, wait bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.sendableLocked(); err != nil || wait || c.corked || c.hasRoomLocked(size) {
+		return err
+	}
+	return ErrSendQueueFull
+}
+
+// makeRoomLocked waits until there is room in the queue, or returns why there is none.
+func (c *conn) makeRoomLocked(size int, wait bool) error {
+	var expired <-chan time.Time
+	for {
+		switch err := c.sendableLocked(); {
+		case err != nil:
+			return err
+		case c.hasRoomLocked(size):
+			return nil
+		case c.corked:
 			c.uncorkLocked()
 			continue
-		}
-		if !wait {
+		case !wait:
 			return ErrSendQueueFull
 		}
 		if expired == nil {
@@ -132,15 +202,6 @@ func (c *conn) send(packet []byte, wait bool) error {
 			return c.tooSlowLocked()
 		}
 	}
-	c.closeSent = c.closeSent || closes
-	if closes {
-		c.since = now()
-		c.attendLocked()
-	}
-	if len(packet) == 0 {
-		return nil
-	}
-	return c.writeLocked(packet)
 }
 
 // sendableLocked returns why the connection takes no more data, nil where it does.
@@ -171,8 +232,9 @@ func (c *conn) tooSlowLocked() error {
 	return ErrWriteTimeout
 }
 
+// hasRoomLocked reports whether the queue takes that many bytes. Large packets go into an empty one, where they are not copied.
 func (c *conn) hasRoomLocked(size int) bool {
-	return c.out == nil || c.out.len() == 0 || c.out.len()+size <= c.loop.opts.SendQueueSize
+	return c.out == nil || c.out.len() == 0 || size < largeSize && c.out.len()+size <= c.loop.opts.SendQueueSize
 }
 
 // awaitRoomLocked lets go of mu until the socket has taken something or the connection has ended. It returns false where
@@ -192,36 +254,68 @@ func (c *conn) awaitRoomLocked(expired <-chan time.Time) bool {
 	}
 }
 
-// writeLocked writes bytes behind what is queued: at once where nothing is, or into the queue where the connection is corked
-// or its socket full.
-func (c *conn) writeLocked(b []byte) error {
-	if c.out == nil && !c.corked {
-		n, err := c.writeSocketLocked(b)
-		if err != nil || n == len(b) {
-			return err
+// writeLocked writes behind what is queued: at once where nothing is, or into the queue where the connection is corked or its
+// socket full.
+func (c *conn) writeLocked(out *outgoing) error {
+	stalled := c.out != nil && c.out.stalled
+	if stalled || c.corked && out.len() < corkSize/2 || len(out.head) > 0 && len(out.body) < joinSize {
+		c.queueLocked(out)
+		if !stalled && (!c.corked || c.out.len() >= corkSize) {
+			return c.flushLocked()
 		}
-		b = b[n:]
-		c.queueLocked(b)
-		c.stallLocked()
 		return nil
 	}
-	c.queueLocked(b)
-	if !c.out.stalled && (!c.corked || c.out.len() >= corkSize) {
-		return c.flushLocked()
+	if err := c.flushLocked(); err != nil { // what is corked comes first
+		return err
 	}
+	if c.out == nil {
+		if err := c.writeOutLocked(out); err != nil || out.len() == 0 {
+			return err
+		}
+	}
+	c.queueLocked(out)
+	c.stallLocked()
 	return nil
 }
 
-func (c *conn) queueLocked(b []byte) {
+// writeOutLocked writes as much as the socket takes and leaves the rest in out.
+func (c *conn) writeOutLocked(out *outgoing) error {
+	if len(out.head) > 0 {
+		n, err := writeSocketParts(c.fd(), out.head, out.body)
+		if err != nil && err != errWouldBlock {
+			c.peerGoneLocked()
+			return closedBy(err)
+		}
+		taken := min(n, len(out.head))
+		out.head, out.body = out.head[taken:], out.body[n-taken:]
+		if err != nil || len(out.head) > 0 {
+			return nil
+		}
+	}
+	n, err := c.writeSocketLocked(out.body)
+	out.body = out.body[n:]
+	return err
+}
+
+// writeLargeLocked writes a copy of a packet, which an empty queue keeps.
+func (c *conn) writeLargeLocked(packet []byte) error {
+	if c.out == nil {
+		c.out = queues.Get().(*sendQueue)
+	}
+	c.out.buf = packet
+	return c.flushLocked()
+}
+
+func (c *conn) queueLocked(out *outgoing) {
 	if c.out == nil {
 		c.out = queues.Get().(*sendQueue)
 	}
 	q := c.out
-	if q.sent > 0 && len(q.buf)+len(b) > cap(q.buf) {
+	if q.sent > 0 && len(q.buf)+out.len() > cap(q.buf) {
 		q.buf = q.buf[:copy(q.buf, q.buf[q.sent:])]
 		q.sent = 0
 	}
-	q.buf = append(q.buf, b...)
+	q.buf = append(append(q.buf, out.head...), out.body...)
 }
 
 // stallLocked notes that the socket is full and has the loop watch for room, and for its lack.
@@ -261,7 +355,7 @@ func (c *conn) flushLocked() error {
 			return err
 		}
 		q.sent += n
-		if n > 0 {
+		if n > 0 && q.stalled {
 			q.since = now()
 			q.releaseWaiters()
 		}
@@ -330,7 +424,7 @@ func (c *conn) pongLocked(frames, last []byte) {
 		c.out.hasPong = true
 		return
 	}
-	c.writeLocked(frames)
+	c.writeLocked(&outgoing{body: frames})
 }
 
 // foreignSockets are the sockets of Send that no Server owns.

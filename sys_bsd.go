@@ -28,6 +28,16 @@ func writeSocket(fd int, b []byte) (n int, err error) {
 	}
 }
 
+// writeSocketParts is writeSocket for two parts, of which neither is empty.
+func writeSocketParts(fd int, head, body []byte) (n int, err error) {
+	for {
+		n, err = unix.SendmsgBuffers(fd, [][]byte{head, body}, nil, nil, unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return max(n, 0), transferError(err)
+		}
+	}
+}
+
 func transferError(err error) error {
 	if err == unix.EAGAIN || err == unix.ENOBUFS {
 		return errWouldBlock

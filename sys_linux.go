@@ -21,17 +21,32 @@ func writeSocket(fd int, b []byte) (n int, err error) {
 	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
+// writeSocketParts is writeSocket for two parts, of which neither is empty.
+func writeSocketParts(fd int, head, body []byte) (n int, err error) {
+	parts := [2]unix.Iovec{{Base: &head[0]}, {Base: &body[0]}}
+	parts[0].SetLen(len(head))
+	parts[1].SetLen(len(body))
+	msg := unix.Msghdr{Iov: &parts[0]}
+	msg.SetIovlen(len(parts))
+	return system(unix.SYS_SENDMSG, fd, unsafe.Pointer(&msg), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, len(head)+len(body))
+}
+
 func transfer(call uintptr, fd int, b []byte, flags uintptr) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
+	return system(call, fd, unsafe.Pointer(&b[0]), uintptr(len(b)), flags, len(b))
+}
+
+// system makes a call that transfers up to size bytes.
+func system(call uintptr, fd int, data unsafe.Pointer, third, fourth uintptr, size int) (int, error) {
 	for {
 		var n uintptr
 		var errno syscall.Errno
-		if len(b) <= maxRawCall {
-			n, _, errno = unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+		if size <= maxRawCall {
+			n, _, errno = unix.RawSyscall6(call, uintptr(fd), uintptr(data), third, fourth, 0, 0)
 		} else {
-			n, _, errno = unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+			n, _, errno = unix.Syscall6(call, uintptr(fd), uintptr(data), third, fourth, 0, 0)
 		}
 		switch errno {
 		case 0:
