@@ -33,6 +33,7 @@ type Server struct {
 var Servers = []Server{
 	{Name: Floor, Dir: "floor", Can: Broadcasts | Pipelines},
 	{Name: Subject, Dir: "wsloop", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
+	{Name: "wsloop-dropin", Dir: "wsloop", Args: []string{"-dropin"}, Can: Broadcasts | Sleeps | Users | Pings | Pipelines},
 	{Name: Bun, Dir: "bun", Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "gobwas-epoll", Dir: "gobwas", Module: "github.com/gobwas/ws", Args: []string{"-epoll"}, Can: Broadcasts | Pipelines},
 	{Name: Threaded, Dir: "gobwas", Module: "github.com/gobwas/ws", Can: Broadcasts | Sleeps | Pipelines},

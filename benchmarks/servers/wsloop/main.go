@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"net/http"
 	"sync/atomic"
 
@@ -10,14 +11,26 @@ import (
 	"github.com/wsloop/websocket/benchmarks/internal/peer"
 )
 
+var dropin = flag.Bool("dropin", false, "use nothing but what the replaced package has: a packet for each message, no buffers given back")
+
 func main() { peer.Serve(serve) }
+
+// echo sends a message back.
+func echo(conn int, payload []byte, send func(int, []byte) error, frame func(bool, []byte) []byte) {
+	if *dropin {
+		websocket.Send(conn, frame(false, payload))
+		return
+	}
+	send(conn, payload)
+	websocket.PutBuffer(payload)
+}
 
 func serve(addr string) error {
 	var serv *websocket.Server
 	opts := &websocket.ServerOptions{
 		Address: addr,
 		HandleBin: func(conn int, payload []byte) {
-			websocket.Send(conn, websocket.NewFrameBin(false, payload))
+			echo(conn, payload, websocket.SendBin, websocket.NewFrameBin)
 		},
 	}
 	if !*peer.Router {
@@ -27,7 +40,7 @@ func serve(addr string) error {
 				return
 			}
 			peer.Sleep(payload)
-			websocket.Send(conn, websocket.NewFrameText(false, payload))
+			echo(conn, payload, websocket.SendText, websocket.NewFrameText)
 		}
 	}
 	if *peer.Users {
