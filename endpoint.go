@@ -242,8 +242,8 @@ const directRead = 16 << 10
 const maxDirect = 64 << 10
 
 // room returns where the next bytes of the current frame's payload may be read to, for filled; nil where they are few, or of
-// another kind.
-func (ep *endpoint) room() []byte {
+// another kind. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
+func (ep *endpoint) room(waiting func() int) []byte {
 	part := ep.partial
 	if part == nil || !part.inFrame || part.frame.opcode.isControl() {
 		return nil
@@ -253,7 +253,7 @@ func (ep *endpoint) room() []byte {
 		return nil
 	}
 	if cap(part.message)-len(part.message) < directRead {
-		part.grow(4*uint64(len(part.message)), left)
+		part.grow(4*uint64(len(part.message)+waiting()), left)
 	}
 	free := part.message[len(part.message):cap(part.message)]
 	return free[:min(uint64(len(free)), left, maxDirect)]
@@ -269,8 +269,8 @@ func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
 	return ev, err
 }
 
-// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing. Memory grows
-// with what has arrived: size is twice that, or four times where it saves copying a long message.
+// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing (and an eighth for
+// roundSize). Memory grows with what has arrived: size is twice that, or four times where it saves copying a long message.
 func (part *partial) grow(size, left uint64) {
 	size = min(size, part.limit)
 	if part.frame.fin {

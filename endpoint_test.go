@@ -89,7 +89,7 @@ func TestEndpointMemory(t *testing.T) {
 			r := rfcRead(t, p, rfcHead(first, 9, claim)(false))
 			for i := range 3000 {
 				r.feed([]byte("x"))
-				require.LessOrEqual(t, cap(r.ep.partial.message), 2*(i+1))
+				require.LessOrEqual(t, cap(r.ep.partial.message), roundSize(2*(i+1)))
 			}
 		}
 	})
@@ -212,6 +212,7 @@ func TestProtocolErrorCodes(t *testing.T) {
 
 func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 	p := &protocol{maxMessage: 4 << 20, maxFragments: 10, fromClient: true}
+	none := func() int { return 0 }
 	for _, size := range []int{directRead, directRead + 100, 100_000, 1 << 20} {
 		for _, opcode := range []Opcode{OpcodeText, OpcodeBin} {
 			for _, read := range []int{1000, 4096, 65536} {
@@ -232,11 +233,11 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 					var events []event
 					direct := 0
 					for len(in) > 0 {
-						if room := ep.room(); room != nil {
+						if room := ep.room(none); room != nil {
 							n := copy(room[:min(len(room), read)], in)
 							in = in[n:]
 							direct += n
-							assert.LessOrEqual(t, cap(ep.partial.message), 4*len(ep.partial.message))
+							assert.LessOrEqual(t, cap(ep.partial.message), roundSize(4*len(ep.partial.message)))
 							ev, err := ep.filled(n)
 							require.Nil(t, err)
 							if ev.kind != eventNone {
@@ -267,17 +268,35 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			}
 		}
 	}
+	t.Run("a buffer grows to four times what has arrived and waits, up to its frame and the limit", func(t *testing.T) {
+		for _, row := range []struct{ frame, waiting, want int }{
+			{3 << 20, 0, 4 * 64000},
+			{3 << 20, 36000, 400_000},
+			{300_000, 1 << 20, 300_000},
+			{3 << 20, 10 << 20, 3 << 20},
+		} {
+			var ep endpoint
+			in := appendHeader(nil, header{fin: true, opcode: OpcodeBin, masked: true, length: uint64(row.frame)})
+			_, _, err := ep.next(p, append(in, make([]byte, 32000)...))
+			require.Nil(t, err)
+			_, _, err = ep.next(p, make([]byte, 32000)) // the first buffer was twice as large as what had arrived
+			require.Nil(t, err)
+			room := ep.room(func() int { return row.waiting })
+			assert.Equal(t, roundSize(row.want), cap(ep.partial.message))
+			assert.Len(t, room, maxDirect)
+		}
+	})
 	t.Run("bad UTF-8 is found at once", func(t *testing.T) {
 		var ep endpoint
 		in := NewFrameText(true, bytes.Repeat([]byte("a"), 100_000))
 		_, _, err := ep.next(p, in[:20_000])
 		require.Nil(t, err)
-		room := ep.room()
+		room := ep.room(none)
 		require.NotEmpty(t, room)
 		room[0] = 0xFF ^ coreBytes(ep.partial.frame.key)[ep.partial.taken&3]
 		_, err = ep.filled(1)
 		assert.Equal(t, errNotUTF8, err)
 		assert.True(t, ep.ended)
-		assert.Nil(t, ep.room())
+		assert.Nil(t, ep.room(none))
 	})
 }

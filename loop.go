@@ -254,8 +254,10 @@ func (c *conn) readsLocked() reads {
 // read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message.
 func (l *loop) read(c *conn) {
 	buf, direct := l.buf, false
-	if room := c.in.room(); room != nil && c.reads == readMessages {
-		buf, direct = room, true
+	if c.reads == readMessages {
+		if room := c.in.room(func() int { return waitingBytes(c.fd()) }); room != nil {
+			buf, direct = room, true
+		}
 	}
 	n, err := readSocket(c.fd(), buf)
 	switch {

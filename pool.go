@@ -15,7 +15,7 @@ const (
 )
 
 // maxSpares is how many bytes of buffers one processor keeps.
-const maxSpares = 16 << 20
+const maxSpares = 8 << 20
 
 // spareBuffers are buffers that were given back, by the number of bits of their size.
 type spareBuffers struct {
@@ -38,22 +38,32 @@ func PutBuffer(packet []byte) {
 		return
 	}
 	s := spares.Get().(*spareBuffers)
-	if s.bytes+size <= maxSpares {
-		same := &s.bySize[bits.Len(uint(size))]
-		*same = append(*same, packet[:0])
-		s.bytes += size
+	if s.bytes += size; s.bytes > maxSpares { // they are not asked for, or not here
+		*s = spareBuffers{bytes: size}
 	}
+	same := &s.bySize[bits.Len(uint(size))]
+	*same = append(*same, packet[:0])
 	spares.Put(s)
 }
 
-// spareBuffer returns an empty buffer with room for size bytes, one that was given back; nil where there is none. Its memory is less than
-// twice as large.
+// roundSize is the capacity of a buffer for size bytes: an eighth more at most, so that long messages of nearly one size use the same
+// buffers.
+func roundSize(size int) int {
+	if size < 1<<10 {
+		return size
+	}
+	step := 1 << (bits.Len(uint(size)) - 4)
+	return (size + step - 1) &^ (step - 1)
+}
+
+// spareBuffer returns an empty buffer with room for size bytes, one that was given back; nil where there is none.
 func spareBuffer(size int) (b []byte) {
 	if size < minSpare || size > maxSpare {
 		return nil
 	}
+	rounded := roundSize(size)
 	s := spares.Get().(*spareBuffers)
-	same := &s.bySize[bits.Len(uint(size))]
+	same := &s.bySize[bits.Len(uint(rounded))]
 	if last := len(*same) - 1; last >= 0 {
 		b = (*same)[last]
 		*same = (*same)[:last]
@@ -63,7 +73,7 @@ func spareBuffer(size int) (b []byte) {
 	if cap(b) < size { // or too small: there will be others of the size that is wanted now
 		return nil
 	}
-	return b[:0:size]
+	return b[:0:min(cap(b), rounded)]
 }
 
 // newBuffer returns an empty buffer with room for size bytes.
@@ -71,7 +81,7 @@ func newBuffer(size int) []byte {
 	if b := spareBuffer(size); b != nil {
 		return b
 	}
-	return make([]byte, 0, size)
+	return make([]byte, 0, roundSize(size))
 }
 
 // backlogs are the message lists of connections that are being served.

@@ -434,7 +434,7 @@ func (r *rfcReader) checkMemory() {
 	if part.startLen == 0 && !part.inFrame && !part.inMessage {
 		r.t.Fatal("an endpoint between messages holds memory")
 	}
-	if len(part.message) > r.fed || cap(part.message) > 2*len(part.message) {
+	if len(part.message) > r.fed || cap(part.message) > roundSize(2*len(part.message)) {
 		r.t.Fatalf("%d bytes have arrived, the message holds %d of %d", r.fed, len(part.message), cap(part.message))
 	}
 	if uint64(len(part.message)) > r.p.maxMessage || part.fragments > r.p.maxFragments {

@@ -38,6 +38,9 @@ func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 	}
 }
 
+// waitingBytes is how many bytes of a socket wait to be read, 0 where that is not known: x/sys does not name the request.
+func waitingBytes(int) int { return 0 }
+
 func transferError(err error) error {
 	if err == unix.EAGAIN || err == unix.ENOBUFS {
 		return errWouldBlock

@@ -60,6 +60,15 @@ func system(call uintptr, fd int, data unsafe.Pointer, third, fourth uintptr, si
 	}
 }
 
+// waitingBytes is how many bytes of a socket wait to be read, 0 where that is not known.
+func waitingBytes(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // pollNow returns the events of an epoll descriptor that are there already.
 func pollNow(fd int, events []unix.EpollEvent) (n int, err error) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
