@@ -98,22 +98,28 @@ func TestAbuseRouter(t *testing.T) {
 			}
 			for _, request := range []string{
 				"{}", "null", `{"id":18446744073709551615}`, `{"ID":7,"Target":"/echo"}`, `{"x":` + deep("[", "1", "]", 5_000) + `}`,
-				`{"method":"POST","target":"/echo","target":"/none"}`, `{"method":"POST","method":"PATCH","target":"/echo"}`,
-				`{"id":5,"id":6,"method":"POST","method":null,"target":"/echo","Target":"/none"}`,
+				`{"method":"POST","method":null,"target":"/none"}`,
 			} {
 				res, _ := c.ask(request)
 				assert.EqualValues(a.t, http.StatusNotFound, res.Code, "%.100q", request)
 			}
 			require.Zero(a.t, calls.Load())
 		}},
-		{name: "of duplicate keys the last counts, once", attack: func(a *abuse) {
+		{name: "requests with a member twice are answered with 400 and their id, whichever another parser would take", attack: func(a *abuse) {
 			calls := a.startRouter(&ServerOptions{})
 			c := a.connect(a.t)
-			res, _ := c.ask(`{"id":1,"id":2,"method":"DELETE","method":"POST","target":"/","target":"/echo"}`)
-			assert.EqualValues(a.t, http.StatusOK, res.Code)
-			assert.EqualValues(a.t, 2, res.ID)
-			assert.Equal(a.t, "/echo", res.Message)
-			require.EqualValues(a.t, 1, calls.Load())
+			for _, request := range []string{
+				`{"id":5,"id":5,"method":"POST","target":"/echo"}`, `{"id":5,"ID":6,"method":"POST","target":"/echo"}`,
+				`{"id":5,"method":"POST","target":"/echo","target":"/none"}`, `{"id":5,"method":"POST","target":"/none","target":"/echo"}`,
+				`{"id":5,"method":"POST","method":"DELETE","target":"/"}`, `{"method":"DELETE","Method":"POST","target":"/echo","id":5}`,
+				`{"id":5,"method":"POST","target":"/echo","body":"a","b\u006fdy":"a"}`, `{"method":"POST","target":"/echo","\u0054ARGET":"/","id":5}`,
+				`{"id":5,"method":"POST","target":"/echo"` + strings.Repeat(`,"body":"x"`, 100_000) + `}`,
+			} {
+				res, _ := c.ask(request)
+				assert.EqualValues(a.t, http.StatusBadRequest, res.Code, "%.100q", request)
+				assert.EqualValues(a.t, 5, res.ID, "%.100q", request)
+			}
+			require.Zero(a.t, calls.Load())
 		}},
 		{name: "a request that names another's connection has its own", attack: func(a *abuse) {
 			opts := new(ServerOptions)

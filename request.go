@@ -3,8 +3,10 @@ package websocket
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,7 +15,8 @@ import (
 //
 //	{"id": 1512459721269, "method": "GET", "target": "/users/7?full=1", "body": "..."}
 //
-// A handler may keep it.
+// A member may be missing or null; one of these four that is there twice, in whatever case, is answered with 400. Others are
+// ignored. A handler may keep the Request.
 type Request struct {
 	// Query holds the parameters behind the question mark of Target.
 	Query url.Values `json:"-"`
@@ -51,8 +54,7 @@ type RouteHandler func(ctx context.Context, req *Request) (res Response)
 
 // answer finds and calls the handler for a request in JSON. ctx is nil where the connection has no context.
 func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Response) {
-	req := new(Request)
-	err := json.Unmarshal(payload, req)
+	req, err := readRequest(payload)
 	req.Conn = conn
 	id := req.ID // the handler may change its request, and go on using it
 	switch {
@@ -65,6 +67,87 @@ func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Resp
 	}
 	res.ID = id
 	return res
+}
+
+// request is what encoding/json reads a Request into.
+type request struct {
+	ID     number `json:"id"`
+	Method text   `json:"method"`
+	Target text   `json:"target"`
+	Body   text   `json:"body"`
+	Conn   int    // of the right type or refused; what it says is ignored
+}
+
+// readRequest reads a request in JSON. With an error the request has the members that were readable.
+//
+// Of equal names encoding/json takes the last, other parsers the first: what a proxy has let through could be another request
+// than the one that is served (RFC 8259, section 4). So the members note that they were there.
+func readRequest(payload []byte) (*Request, error) {
+	var in request
+	err := json.Unmarshal(payload, &in)
+	if err == nil {
+		err = in.repeated()
+	}
+	return &Request{ID: in.ID.value, Method: in.Method.value, Target: in.Target.value, Body: in.Body.value}, err
+}
+
+// repeated returns an error for a member that was there twice.
+func (in *request) repeated() error {
+	name := ""
+	switch {
+	case in.ID.again:
+		name = "id"
+	case in.Method.again:
+		name = "method"
+	case in.Target.again:
+		name = "target"
+	case in.Body.again:
+		name = "body"
+	default:
+		return nil
+	}
+	return fmt.Errorf("member %q is there twice", name)
+}
+
+// member notes how often a member was there. Null is as good as not there.
+type member struct{ seen, again bool }
+
+func (m *member) isFirst() bool {
+	m.seen, m.again = true, m.seen
+	return !m.again
+}
+
+// text is a member that is a string. encoding/json does the unquoting, and refuses other types.
+type text struct {
+	member
+	value string
+}
+
+// UnmarshalText sets the value the first time.
+func (t *text) UnmarshalText(b []byte) error {
+	if t.isFirst() {
+		t.value = string(b)
+	}
+	return nil
+}
+
+// number is a member that is an integer.
+type number struct {
+	member
+	value uint64
+}
+
+// UnmarshalJSON sets the value the first time.
+func (n *number) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" || !n.isFirst() {
+		return nil
+	}
+	value, err := strconv.ParseUint(string(b), 10, 64)
+	if err != nil {
+		return json.Unmarshal(b, new(uint64)) // fails with a better text
+	}
+	n.value = value
+	return nil
 }
 
 func (r *routes) serve(ctx context.Context, req *Request) (res Response) {
