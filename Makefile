@@ -3,11 +3,14 @@
 GO        ?= go
 FUZZTIME  ?= 30s
 SOAKTIME  ?= 2m
+BENCHTIME ?= 100ms
 PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 netbsd/amd64 netbsd/arm64 \
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-.PHONY: help run test vet lint fuzz cover figures apidiff interop soak bench bench-all chart
+MICRO     = Header NewFrame Unpack Mask Endpoint UTF8 Handshake Router RoutesFind Response Clients
+
+.PHONY: help run test vet lint fuzz cover figures microbench apidiff interop soak bench bench-all chart
 
 help:
 	@echo "make run      the chat demo: a server and its page for browsers"
@@ -16,6 +19,7 @@ help:
 	@echo "make fuzz     each fuzz target for FUZZTIME ($(FUZZTIME))"
 	@echo "make cover    coverage of the package"
 	@echo "make figures  the figures of the README"
+	@echo "make microbench: each part of the package by itself, times and allocations"
 	@echo "make apidiff  the exported API against that of the replaced package"
 	@echo "make interop  tests with other libraries, Node and Chromium; installs what is missing"
 	@echo "make soak     mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
@@ -50,6 +54,9 @@ cover:
 
 figures:
 	@for figure in $(FIGURES); do $(GO) test -run '^$$' -bench "^Benchmark$$figure\$$" -benchtime 1x . | grep ^Benchmark; done
+
+microbench:
+	$(GO) test -run '^$$' -bench "^Benchmark($$(echo $(MICRO) | tr ' ' '|'))" -benchtime $(BENCHTIME) .
 
 apidiff:
 	sh testdata/apidiff.sh
