@@ -343,8 +343,10 @@ func FuzzRequest(f *testing.F) {
 		if bad != nil || repeated {
 			require.EqualValues(t, 400, res.Code)
 		}
-		packet, err := res.packet()
+		packet := res.appendPacket(nil)
+		marshalled, err := json.Marshal(res)
 		require.NoError(t, err)
+		require.Equal(t, NewFrameText(false, marshalled), packet)
 		reader := rfcRead(t, &protocol{maxMessage: uint64(len(packet)), maxFragments: 1}, packet)
 		require.Nil(t, reader.err, "the answer is a valid text message")
 		require.Len(t, reader.events, 1)

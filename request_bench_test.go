@@ -42,11 +42,10 @@ func BenchmarkRouter(b *testing.B) {
 		if res := r.answer(ctx, 1, c.request); res.Code != c.code {
 			b.Fatal(c.name, res)
 		}
+		var packet []byte
 		benchRun(b, c.name, len(c.request), func() {
 			res := r.answer(ctx, 1, c.request)
-			if _, err := res.packet(); err != nil {
-				b.Fatal(err)
-			}
+			packet = res.appendPacket(packet[:0])
 		})
 	}
 }
@@ -70,10 +69,7 @@ func BenchmarkRoutesFind(b *testing.B) {
 func BenchmarkResponse(b *testing.B) {
 	for _, n := range benchSizes {
 		res := Response{ID: 1512459721269, Code: http.StatusOK, Body: string(corePayload(n))}
-		benchRun(b, benchSize(n), n, func() {
-			if _, err := res.packet(); err != nil {
-				b.Fatal(err)
-			}
-		})
+		var packet []byte
+		benchRun(b, benchSize(n), n, func() { packet = res.appendPacket(packet[:0]) })
 	}
 }

@@ -121,8 +121,7 @@ func TestAnswer(t *testing.T) {
 			assert.Equal(t, c.code, res.Code)
 			assert.Equal(t, c.id, res.ID)
 			assert.Contains(t, res.Message, c.message)
-			packet, err := res.packet()
-			require.NoError(t, err)
+			packet := res.appendPacket(nil)
 			var back Response
 			require.NoError(t, json.Unmarshal(Unpack(packet).Payload(), &back))
 			assert.Equal(t, c.code, back.Code)

@@ -1,6 +1,11 @@
 package websocket
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
 
 // Response is what a client gets for a Request, with its ID and with Code and Message as in HTTP. Without a request it is a
 // broadcast: ID and Code are 0, and Message names what it is about.
@@ -11,18 +16,49 @@ type Response struct {
 	Code    int32  `json:"code"`
 }
 
-// packet returns the response as a text frame of the server.
-func (res *Response) packet() (packet []byte, err error) {
-	payload, err := json.Marshal(res)
-	if err != nil {
-		return nil, err
-	}
-	return NewFrameText(false, payload), nil
-}
-
 // NewBroadcast returns a text frame of the server with a Response that answers no request: Message and Body are given, ID and
 // Code are 0. The packet may be sent to any number of connections, such as with ClientManager.SendAll.
 func NewBroadcast(message, body string) (packet []byte, err error) {
 	res := Response{Message: message, Body: body}
-	return res.packet()
+	return res.appendPacket(nil), nil
+}
+
+// appendPacket appends the response as a text frame of the server.
+func (res *Response) appendPacket(dst []byte) []byte {
+	const names = len(`{"message":"","body":"","id":18446744073709551615,"code":-2147483648}`)
+	start := len(dst)
+	dst = res.appendJSON(slices.Grow(dst, maxHeader+names+len(res.Message)+len(res.Body)))
+	var head [maxHeader]byte
+	h := header{fin: true, opcode: OpcodeText, length: uint64(len(dst) - start)}
+	return slices.Insert(dst, start, appendHeader(head[:0], h)...)
+}
+
+// appendJSON appends what json.Marshal makes of the response.
+func (res *Response) appendJSON(dst []byte) []byte {
+	dst = appendString(append(dst, `{"message":`...), res.Message)
+	dst = appendString(append(dst, `,"body":`...), res.Body)
+	dst = strconv.AppendUint(append(dst, `,"id":`...), res.ID, 10)
+	dst = strconv.AppendInt(append(dst, `,"code":`...), int64(res.Code), 10)
+	return append(dst, '}')
+}
+
+// appendString appends a string as JSON. What has to be escaped or checked is left to encoding/json.
+func appendString(dst []byte, s string) []byte {
+	if !isPlain(s) {
+		quoted, _ := json.Marshal(s) // never fails for a string
+		return append(dst, quoted...)
+	}
+	return append(append(append(dst, '"'), s...), '"')
+}
+
+// isPlain reports whether json.Marshal changes nothing of a string.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c > '\\' && c < utf8.RuneSelf: // most letters: one look is enough
+		case c < ' ', c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }

@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -426,20 +425,4 @@ func (e *engine) loopDone() {
 	e.numbers.end()
 	closeDescriptor(e.placeholder)
 	close(e.done)
-}
-
-// handleRequest is the default HandleText.
-func (serv *Server) handleRequest(conn int, payload []byte) {
-	ctx, ok := serv.Clients.Context(conn)
-	if !ok {
-		ctx = nil
-	}
-	res := serv.routes.Load().answer(ctx, conn, payload)
-	packet, err := res.packet()
-	if err == nil {
-		err = Send(conn, packet)
-	}
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		serv.Options.Logger.Error("websocket: cannot answer a request", "conn", conn, "error", err)
-	}
 }
