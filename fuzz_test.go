@@ -343,6 +343,12 @@ func FuzzRequest(f *testing.F) {
 		if bad != nil || repeated {
 			require.EqualValues(t, 400, res.Code)
 		}
+		again := newRequestReader()
+		for range 3 {
+			if len(payload) == 0 || !requestSame(t, again, payload) {
+				break
+			}
+		}
 		packet := res.appendPacket(nil)
 		marshalled, err := json.Marshal(res)
 		require.NoError(t, err)

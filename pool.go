@@ -92,3 +92,6 @@ var queues = sync.Pool{New: func() any { return new(sendQueue) }}
 
 // packets are the buffers in which answers to requests are made.
 var packets = sync.Pool{New: func() any { return new([]byte) }}
+
+// requestReaders are the decoders of small requests.
+var requestReaders = sync.Pool{New: func() any { return newRequestReader() }}

@@ -198,3 +198,83 @@ func TestAnswerID(t *testing.T) {
 		}
 	})
 }
+
+// requestUnmarshalled is what json.Unmarshal makes of a payload.
+func requestUnmarshalled(payload []byte) (in request, problem string) {
+	if err := json.Unmarshal(payload, &in); err != nil {
+		problem = err.Error()
+	}
+	return in, problem
+}
+
+// requestSame requires that a reader makes of a payload what json.Unmarshal makes of it, if it can be used again.
+func requestSame(t *testing.T, r *requestReader, payload []byte) (ok bool) {
+	ok, err := r.read(payload)
+	if ok {
+		problem := ""
+		if err != nil {
+			problem = err.Error()
+		}
+		want, wantProblem := requestUnmarshalled(payload)
+		require.Equal(t, wantProblem, problem, "%q", payload)
+		require.Equal(t, want, r.in, "%q", payload)
+	}
+	r.in = request{}
+	return ok
+}
+
+func TestRequestReader(t *testing.T) {
+	const good = `{"id":7,"method":"GET","target":"/","body":"b"}`
+	usable := []string{
+		good, " " + good, "\r\n\t" + good, "{}", "null", "[]", `"x"`, "7", "-0.5", "true", `{"x":[{}]}`, `{"id":-1,"method":"GET"}`,
+		`{"id":1,"method":2,"target":{},"body":[]}`, `{"id":1,"id":2}`, `{"body":"` + strings.Repeat("x", 3000) + `"}`, "{\"body\":\"\xff\"}",
+	}
+	useless := []string{
+		" ", good + " ", good + "\n", good + good, good + "{", good + "x", good + "}", good + "]", "null null", "7 ", "{", `{"id":1`, `{"id":1,}`,
+		"]", "}", "nul", "x", "\x00", "\xff", `"x`, strings.Repeat("[", 10_001), strings.Repeat(`{"a":`, 500),
+	}
+	t.Run("a decoder that serves again reads what json.Unmarshal reads, whatever came before", func(t *testing.T) {
+		for _, first := range usable {
+			for _, payloads := range [][]string{usable, useless} {
+				for _, second := range payloads {
+					r := newRequestReader()
+					require.True(t, requestSame(t, r, []byte(first)), first)
+					if requestSame(t, r, []byte(second)) {
+						require.True(t, requestSame(t, r, []byte(good)), "%q after %q", good, second)
+					}
+				}
+			}
+		}
+	})
+	t.Run("it does not serve again once something may be left in it", func(t *testing.T) {
+		for _, payload := range useless {
+			require.False(t, requestSame(t, newRequestReader(), []byte(payload)), payload)
+		}
+	})
+	t.Run("it keeps nothing of a request", func(t *testing.T) {
+		r := newRequestReader()
+		payload := []byte(good)
+		ok, err := r.read(payload)
+		require.True(t, ok)
+		req, err := r.in.result(err)
+		require.NoError(t, err)
+		clear(payload)
+		require.Zero(t, r.payload.Size())
+		r.in = request{}
+		ok, _ = r.read([]byte(`{"id":8}`))
+		require.True(t, ok)
+		assert.Equal(t, &Request{ID: 7, Method: "GET", Target: "/", Body: "b"}, req)
+	})
+	t.Run("requests around the size up to which it is used are read alike", func(t *testing.T) {
+		for _, size := range []int{maxSmallRequest - 1, maxSmallRequest, maxSmallRequest + 1} {
+			body := strings.Repeat("x", size-len(`{"id":7,"body":""}`))
+			payload := []byte(`{"id":7,"body":"` + body + `"}`)
+			require.Len(t, payload, size)
+			req, err := readRequest(payload)
+			require.NoError(t, err)
+			assert.Equal(t, &Request{ID: 7, Body: body}, req)
+			_, err = readRequest(payload[:size-1])
+			assert.EqualError(t, err, "unexpected end of JSON input")
+		}
+	})
+}
