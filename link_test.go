@@ -181,17 +181,6 @@ func TestLink_silence(t *testing.T) {
 }
 
 func TestLink_pong(t *testing.T) {
-	t.Run("a ping is answered with its payload", func(t *testing.T) {
-		checkGoroutines(t)
-		c := scriptedOpen(t, new(Client))
-		for _, size := range []int{0, 1, 124, 125} {
-			payload := []byte(strings.Repeat("p", size))
-			c.send(NewFramePing(false, payload))
-			f := c.read()
-			assert.Equal(t, OpcodePong, f.opcode)
-			assert.Equal(t, payload, f.payload)
-		}
-	})
 	t.Run("of many pings the last is answered, and those that are answered are in order", func(t *testing.T) {
 		checkGoroutines(t)
 		const count = 2000
@@ -230,23 +219,6 @@ func TestLink_pong(t *testing.T) {
 }
 
 func TestLink_handlers(t *testing.T) {
-	t.Run("fragments are joined, control frames between them are handled at once", func(t *testing.T) {
-		checkGoroutines(t)
-		got := make(chan *Frame, 2)
-		handle := func(_ *Client, f *Frame) error {
-			got <- f
-			return nil
-		}
-		c := scriptedOpen(t, &Client{HandleText: handle, HandleRsvControl: handle})
-		c.send([]byte{0x01, 3, 'a', 0xE2, 0x82, 0x8B, 2, 'r', 's', 0x80, 1, 0xAC})
-		f := scriptedWait(t, got)
-		assert.Equal(t, OpcodeControlRsvB, f.Opcode())
-		assert.Equal(t, "rs", string(f.Payload()))
-		f = scriptedWait(t, got)
-		assert.Equal(t, OpcodeText, f.Opcode())
-		assert.Equal(t, "a€", string(f.Payload()))
-		assert.True(t, f.IsFinal() && f.IsComplete() && !f.IsMasked())
-	})
 	t.Run("without handlers messages are dropped", func(t *testing.T) {
 		checkGoroutines(t)
 		c := scriptedOpen(t, new(Client))
@@ -277,30 +249,6 @@ func TestLink_handlers(t *testing.T) {
 			require.Equal(t, i, scriptedWait(t, got))
 			require.Equal(t, i, scriptedWait(t, got))
 		}
-	})
-	t.Run("what came before the server's Close is handled, then HandleQuit is called", func(t *testing.T) {
-		checkGoroutines(t)
-		var got []string
-		quit := make(chan bool, 1)
-		cl := &Client{
-			HandleText: func(_ *Client, f *Frame) error {
-				got = append(got, string(f.Payload()))
-				return nil
-			},
-			HandleQuit: func() { quit <- true },
-		}
-		var packet []byte
-		for _, text := range []string{"one", "two", "three"} {
-			packet = append(packet, NewFrameText(false, []byte(text))...)
-		}
-		c := scriptedOpen(t, cl, append(packet, NewFrameClose(false, 4000, []byte("enough"))...)...)
-		code, reason := c.readClose()
-		assert.Equal(t, CloseCode(4000), code)
-		assert.Equal(t, "enough", reason)
-		c.conn.Close()
-		scriptedWait(t, quit)
-		assert.Equal(t, []string{"one", "two", "three"}, got)
-		assert.Equal(t, &CloseError{Code: 4000, Reason: "enough"}, cl.Err())
 	})
 	for name, test := range map[string]struct {
 		handler ClientHandler
@@ -351,86 +299,6 @@ func TestLink_handlers(t *testing.T) {
 }
 
 func TestLink_breaches(t *testing.T) {
-	frame := func(bytes ...byte) []byte { return bytes }
-	long := func(first byte, length uint64) []byte {
-		return binary.BigEndian.AppendUint64([]byte{first, 127}, length)
-	}
-	for _, test := range []struct {
-		name   string
-		packet []byte
-		code   CloseCode
-	}{
-		{"a masked text", NewFrameText(true, []byte("hello")), StatusBadRequest},
-		{"a masked ping", NewFramePing(true, nil), StatusBadRequest},
-		{"a masked Close", NewFrameClose(true, StatusNormal, nil), StatusBadRequest},
-		{"RSV1 without an extension", frame(0xC1, 0), StatusBadRequest},
-		{"RSV2 without an extension", frame(0xA1, 0), StatusBadRequest},
-		{"RSV3 without an extension", frame(0x91, 0), StatusBadRequest},
-		{"a reserved data opcode", frame(0x83, 0), StatusBadRequest},
-		{"a reserved control opcode without a handler", frame(0x8B, 0), StatusBadRequest},
-		{"a fragmented ping", frame(0x09, 0), StatusBadRequest},
-		{"a ping of 126 bytes", frame(0x89, 126, 0, 126), StatusBadRequest},
-		{"a continuation without a start", frame(0x80, 0), StatusBadRequest},
-		{"a message inside a fragmented one", frame(0x01, 0, 0x81, 0), StatusBadRequest},
-		{"a length in 2 bytes that fits into one", frame(0x82, 126, 0, 125), StatusBadRequest},
-		{"a length in 8 bytes that fits into two", long(0x82, 65535), StatusBadRequest},
-		{"a length with its top bit set", long(0x82, 1<<63), StatusBadRequest},
-		{"text that is not UTF-8", NewFrameText(false, []byte("\xFF")), StatusInvalidData},
-		{"text that ends inside a character", NewFrameText(false, []byte("\xE2\x82")), StatusInvalidData},
-		{"a fragment that cannot become UTF-8", frame(0x01, 2, 0xC0, 0x80), StatusInvalidData},
-		{"a message one byte above the limit", long(0x82, 1<<17+1), StatusRequestEntityTooLarge},
-		{"fragments that are one byte above the limit together", append(append(long(0x02, 1<<17), make([]byte, 1<<17)...),
-			0x80, 1), StatusRequestEntityTooLarge},
-		{"more fragments than allowed", frame(0x02, 0, 0, 0, 0, 0, 0, 0, 0x80, 0), StatusRequestEntityTooLarge},
-		{"a Close of one byte", frame(0x88, 1, 3), StatusBadRequest},
-		{"a Close code that must not be on the wire", frame(0x88, 2, 1005>>8, 1005&0xFF), StatusBadRequest},
-		{"a Close code of 0", frame(0x88, 2, 0, 0), StatusBadRequest},
-		{"a Close code of 5000", frame(0x88, 2, 5000>>8, 5000&0xFF), StatusBadRequest},
-		{"a Close reason that is not UTF-8", frame(0x88, 3, 1000>>8, 1000&0xFF, 0xFF), StatusBadRequest},
-	} {
-		t.Run(fmt.Sprintf("%s closes with %d", test.name, test.code), func(t *testing.T) {
-			checkGoroutines(t)
-			got, quit := make(chan string, 1), make(chan bool, 2)
-			cl := &Client{
-				MaxMessageSize: 1 << 17,
-				MaxFragments:   4,
-				HandleText: func(_ *Client, f *Frame) error {
-					got <- string(f.Payload())
-					return nil
-				},
-				HandleQuit: func() { quit <- true },
-			}
-			c := scriptedOpen(t, cl)
-			c.send(NewFrameText(false, []byte("before")))
-			c.send(test.packet)
-			code, reason := c.readClose()
-			assert.Equal(t, test.code, code)
-			assert.NotEmpty(t, reason)
-			c.send(NewFrameText(false, []byte("after")))
-			c.conn.Close()
-			scriptedWait(t, quit)
-			assert.Equal(t, "before", scriptedWait(t, got))
-			assert.Empty(t, got)
-			assert.Equal(t, &CloseError{Code: test.code, Reason: reason}, cl.Err())
-			assert.ErrorIs(t, cl.Err(), ErrConnClosed)
-			assert.ErrorIs(t, cl.Err(), net.ErrClosed)
-			assert.Empty(t, quit)
-		})
-	}
-	t.Run("limits themselves are allowed", func(t *testing.T) {
-		checkGoroutines(t)
-		sizes := make(chan int, 3)
-		c := scriptedOpen(t, &Client{MaxMessageSize: 1 << 17, MaxFragments: 4, HandleBin: func(_ *Client, f *Frame) error {
-			sizes <- len(f.Payload())
-			return nil
-		}})
-		for _, size := range []int{1<<17 - 1, 1 << 17} {
-			c.send(NewFrameBin(false, make([]byte, size)))
-			assert.Equal(t, size, scriptedWait(t, sizes))
-		}
-		c.send([]byte{0x02, 0, 0, 0, 0, 0, 0x80, 0})
-		assert.Equal(t, 0, scriptedWait(t, sizes))
-	})
 	t.Run("a server that goes on after a breach is cut off", func(t *testing.T) {
 		checkGoroutines(t)
 		quit := make(chan bool, 1)
@@ -449,54 +317,11 @@ func TestLink_breaches(t *testing.T) {
 		c := scriptedOpen(t, cl)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		c.send(append(long(0x82, 1<<30), "start"...))
+		c.send(append(rfcHead(0x82, 9, 1<<30)(false), "start"...))
 		c.conn.Close()
 		scriptedWait(t, quit)
 		runtime.ReadMemStats(&after)
 		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
-	})
-}
-
-func TestLink_serverClose(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		packet []byte
-		code   CloseCode
-		reason string
-		err    error
-	}{
-		{"code and reason are echoed", NewFrameClose(false, StatusForbidden, []byte("günstig")), StatusForbidden, "günstig",
-			&CloseError{Code: StatusForbidden, Reason: "günstig"}},
-		{"a code without reason is echoed", NewFrameClose(false, 3000, nil), 3000, "", &CloseError{Code: 3000}},
-		{"the longest reason is echoed", NewFrameClose(false, 4999, []byte(strings.Repeat("r", 123))), 4999,
-			strings.Repeat("r", 123), &CloseError{Code: 4999, Reason: strings.Repeat("r", 123)}},
-		{"an empty Close is answered with 1000", []byte{0x88, 0}, StatusNormal, "", &CloseError{}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			checkGoroutines(t)
-			checkDescriptors(t)
-			quit := make(chan bool, 2)
-			cl := &Client{HandleQuit: func() { quit <- true }}
-			c := scriptedOpen(t, cl, test.packet...)
-			code, reason := c.readClose()
-			assert.Equal(t, test.code, code)
-			assert.Equal(t, test.reason, reason)
-			c.conn.Close()
-			scriptedWait(t, quit)
-			assert.Equal(t, test.err, cl.Err())
-			assert.Empty(t, quit)
-			assert.NoError(t, cl.Close())
-		})
-	}
-	t.Run("an end without Close is told", func(t *testing.T) {
-		checkGoroutines(t)
-		quit := make(chan bool, 1)
-		cl := &Client{HandleQuit: func() { quit <- true }}
-		c := scriptedOpen(t, cl)
-		c.conn.Close()
-		scriptedWait(t, quit)
-		assert.ErrorIs(t, cl.Err(), ErrConnClosed)
-		assert.ErrorIs(t, cl.Err(), net.ErrClosed)
 	})
 }
 
@@ -647,26 +472,6 @@ func TestLink_close(t *testing.T) {
 		scriptedOpen(t, cl).conn.Close()
 		assert.NoError(t, scriptedWait(t, quit))
 		assert.Empty(t, quit)
-	})
-	t.Run("data after Close is discarded", func(t *testing.T) {
-		checkGoroutines(t)
-		quit := make(chan bool, 1)
-		called := make(chan bool, 8)
-		handle := func(*Client, *Frame) error {
-			called <- true
-			return nil
-		}
-		cl := &Client{HandleText: handle, HandleBin: handle, HandleRsvControl: handle, HandleQuit: func() { quit <- true }}
-		c := scriptedOpen(t, cl)
-		go cl.Close()
-		c.readClose()
-		c.send(NewFrameText(false, []byte("late")))
-		c.send(NewFrameBin(false, make([]byte, 100_000)))
-		c.send(NewFrame(OpcodeControlRsvC, false, nil))
-		c.send(NewFrameClose(false, StatusNormal, nil))
-		c.readEnd()
-		scriptedWait(t, quit)
-		assert.Empty(t, called)
 	})
 	t.Run("Close works while a handler blocks and reading is held up", func(t *testing.T) {
 		checkGoroutines(t)
