@@ -202,8 +202,12 @@ func (pl *rfcPlan) runClient(s *rfcSubject, p *rfcPeer, way rfcWay, bubble bool)
 	if pl.tcp != rfcCloses {
 		p.end()
 	}
+	start := time.Now()
 	if err = p.toEnd(); err != nil {
 		return err
+	}
+	if took := time.Since(start); bubble && took > 0 {
+		return fmt.Errorf("TCP ends after %s", took)
 	}
 	select {
 	case <-s.quit:
@@ -229,7 +233,7 @@ func (pl *rfcPlan) waitsForEnd(p *rfcPeer) error {
 	synctest.Wait()
 	select {
 	case f, ok := <-p.frames:
-		return fmt.Errorf("a frame goes out, or the client ends TCP: %q, %v", f, ok)
+		return fmt.Errorf("a frame goes out, or the client ends TCP: %v, %v", f, ok)
 	default:
 		return nil
 	}
@@ -254,7 +258,7 @@ func (pl *rfcPlan) checkClient(s *rfcSubject, way rfcWay) error {
 		end = &CloseError{Code: last.code, Reason: last.payload}
 	}
 	if !slices.Equal(want, s.handled) {
-		return fmt.Errorf("handled: %q, want: %q", s.handled, want)
+		return fmt.Errorf("handled: %+q, want: %+q", s.handled, want)
 	}
 	var got *CloseError
 	switch err := s.Err(); {

@@ -25,6 +25,8 @@ type rfcSent struct {
 	payload string
 }
 
+func (f rfcSent) String() string { return fmt.Sprintf("%X %.40q", byte(f.opcode), f.payload) }
+
 func rfcSentClose(code CloseCode, reason string) rfcSent {
 	return rfcSent{OpcodeClose, string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason}
 }
@@ -204,11 +206,11 @@ func (p *rfcPeer) wait(done func() bool) error {
 		select {
 		case f, ok := <-p.frames:
 			if !ok {
-				return fmt.Errorf("TCP has ended behind %q: %v", p.got, p.fault)
+				return fmt.Errorf("TCP has ended behind %v: %v", p.got, p.fault)
 			}
 			p.got = append(p.got, f)
 		case <-expired:
-			return fmt.Errorf("nothing more comes behind %q", p.got)
+			return fmt.Errorf("nothing more comes behind %v", p.got)
 		}
 	}
 	return nil
@@ -235,7 +237,7 @@ func (p *rfcPeer) toEnd() error {
 			}
 			p.got = append(p.got, f)
 		case <-expired:
-			return fmt.Errorf("TCP does not end behind %q", p.got)
+			return fmt.Errorf("TCP does not end behind %v", p.got)
 		}
 	}
 }
@@ -324,7 +326,7 @@ func (pl *rfcPlan) compare(got []rfcSent, way rfcWay) error {
 	}
 	last := len(closes) == 0 || got[len(got)-1].opcode == OpcodeClose
 	if !same || !slices.Equal(closes, wantCloses) || !last {
-		return fmt.Errorf("went out: %q, want: %q", got, want)
+		return fmt.Errorf("went out: %v, want: %v", got, want)
 	}
 	return nil
 }
