@@ -107,27 +107,33 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 	return s
 }
 
+// connectOver is Connect with a connection that is there. As in Connect, it is closed where that fails.
+func (s *rfcSubject) connectOver(l *link, conn net.Conn) error {
+	l.conn = conn
+	u, _, err := s.endpoint()
+	if err == nil {
+		_, err = s.shakeHands(l, u)
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	s.Client.mu.Lock()
+	defer s.Client.mu.Unlock()
+	s.link = l
+	l.start()
+	return nil
+}
+
 // rfcPipe runs a row over a pipe.
 func rfcPipe(pl *rfcPlan, way rfcWay, keys *rfcKeys) error {
 	s := rfcNewSubject(pl)
 	client, server := net.Pipe()
 	defer client.Close()
 	l := newLink(s.Client)
-	l.conn, l.protocol.allowedRsv = client, pl.protocol.allowedRsv
+	l.protocol.allowedRsv = pl.protocol.allowedRsv
 	connected := make(chan error, 1)
-	go func() {
-		u, _, err := s.endpoint()
-		if err == nil {
-			_, err = s.shakeHands(l, u)
-		}
-		if err == nil {
-			s.Client.mu.Lock()
-			s.link = l
-			l.start()
-			s.Client.mu.Unlock()
-		}
-		connected <- err
-	}()
+	go func() { connected <- s.connectOver(l, client) }()
 	p, err := rfcAccept(server, way, keys)
 	if err == nil {
 		err = <-connected

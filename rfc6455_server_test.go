@@ -5,6 +5,8 @@ package websocket
 import (
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 func init() {
 	rfcServerRuns["frames, a server"] = rfcRunServer
+	rfcServerRuns["opening handshake, a server"] = rfcRunRequestsAtServer
 }
 
 // echoOptions are those of a server whose handlers send back what they are given.
@@ -114,4 +117,74 @@ func (pl *rfcPlan) runPeer(t *testing.T, s *rawServer, added <-chan int, way rfc
 		return 0, err
 	}
 	return time.Since(start), pl.compare(p.got, way)
+}
+
+// rfcRunRequestsAtServer runs the rows of rfc6455_request_test.go.
+func rfcRunRequestsAtServer(t *testing.T, count *rfcCount) {
+	s := startServer(t, &ServerOptions{HandleText: rawEcho, MaxHeaderSize: rfcMaxHeader, MaxHeaderFields: rfcMaxFields})
+	t.Run("rows", func(t *testing.T) {
+		for _, row := range rfcRequests() {
+			t.Run(row.section+": "+row.name, func(t *testing.T) {
+				t.Parallel()
+				run := func(how string, pieces ...[]byte) {
+					count.runs.Add(1)
+					require.NoError(t, row.atServer(s, pieces), how)
+				}
+				run("whole", []byte(row.in))
+				if row.whole || row.in == "" {
+					return
+				}
+				run("byte by byte", rfcEach([]byte(row.in), 1)...)
+				step := 1 + len(row.in)/16
+				if row.wire || len(row.out) > 0 { // nothing else cuts these everywhere
+					step = 1
+				}
+				for cut := step; cut < len(row.in); cut += step {
+					run(fmt.Sprintf("cut at %d", cut), []byte(row.in[:cut]), []byte(row.in[cut:]))
+				}
+			})
+		}
+	})
+	require.True(t, eventually(func() bool { return s.Clients.Len() == 0 }))
+}
+
+// atServer sends a request and compares what comes back, up to the end of TCP.
+func (row *rfcRequest) atServer(s *rawServer, pieces [][]byte) error {
+	c, err := s.rawOpen()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, piece := range pieces {
+		if _, err = c.Write(piece); err != nil {
+			break // it may be refused before it is complete
+		}
+	}
+	if row.ends {
+		c.Conn.(*net.TCPConn).CloseWrite()
+	}
+	answer := make([]byte, len(row.answer()))
+	if _, err = io.ReadFull(c.r, answer); err != nil || string(answer) != row.answer() {
+		return fmt.Errorf("answer %q: %v", answer, err)
+	}
+	p := rfcNewPeer(c.Conn, c.r, rfcServer, nil)
+	out := slices.Clone(row.out)
+	if row.status == 101 && (len(out) == 0 || out[len(out)-1].opcode != OpcodeClose) { // it is open
+		if err = p.wait(func() bool { return len(p.got) == len(out) }); err != nil {
+			return err
+		}
+		if _, err = c.Write(NewFrameClose(true, StatusNormal, nil)); err != nil {
+			return err
+		}
+		out = append(out, rfcSentClose(StatusNormal, ""))
+	}
+	if err = p.toEnd(); err != nil {
+		return err
+	}
+	data, pongs, closes := rfcSplit(p.got)
+	wantData, wantPongs, wantCloses := rfcSplit(out)
+	if !slices.Equal(data, wantData) || !slices.Equal(pongs, wantPongs) || !slices.Equal(closes, wantCloses) {
+		return fmt.Errorf("went out: %v, want: %v", p.got, out)
+	}
+	return nil
 }

@@ -327,14 +327,16 @@ type rfcCount struct {
 var rfcServerRuns = map[string]func(t *testing.T, count *rfcCount){}
 
 func TestRFC6455(t *testing.T) {
-	var count rfcCount
+	count := rfcCount{rows: len(rfcRequests()) + len(rfcAsks) + len(rfcGoodAnswers) + len(rfcBadAnswers)}
+	rfcEachRow(func(string, *rfcPlan) { count.rows++ })
 	t.Run("frames, without I/O", func(t *testing.T) {
 		rfcEachRow(func(name string, pl *rfcPlan) {
-			count.rows++
 			t.Run(name, func(t *testing.T) { rfcRun(t, pl, &count) })
 		})
 	})
 	t.Run("frames, a client", func(t *testing.T) { rfcRunClient(t, &count) })
+	t.Run("opening handshake, requests without I/O", func(t *testing.T) { rfcRunRequests(t, &count) })
+	t.Run("opening handshake, a client", func(t *testing.T) { rfcRunAnswers(t, &count) })
 	for name, run := range rfcServerRuns {
 		t.Run(name, func(t *testing.T) { run(t, &count) })
 	}

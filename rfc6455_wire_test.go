@@ -225,6 +225,8 @@ func (p *rfcPeer) end() {
 	}
 }
 
+var errTCPOpen = errors.New("TCP does not end")
+
 // toEnd reads what is left until the endpoint ends TCP, and ends it likewise.
 func (p *rfcPeer) toEnd() error {
 	defer p.conn.Close()
@@ -237,7 +239,7 @@ func (p *rfcPeer) toEnd() error {
 			}
 			p.got = append(p.got, f)
 		case <-expired:
-			return fmt.Errorf("TCP does not end behind %v", p.got)
+			return fmt.Errorf("%w behind %v", errTCPOpen, p.got)
 		}
 	}
 }

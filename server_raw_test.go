@@ -34,58 +34,6 @@ func rawWith(name, line string) string {
 
 func TestHandshakeInPieces(t *testing.T) {
 	s := startServer(t, &ServerOptions{HandleText: rawEcho})
-	t.Run("a request that comes byte by byte is accepted", func(t *testing.T) {
-		c := s.dial(t)
-		for i := range len(rawRequest) {
-			c.send([]byte{rawRequest[i]})
-		}
-		answer := make([]byte, len(rawAccepted))
-		_, err := io.ReadFull(c.r, answer)
-		require.NoError(t, err)
-		require.Equal(t, rawAccepted, string(answer))
-		for _, b := range NewFrameText(true, []byte("hello")) {
-			c.send([]byte{b})
-		}
-		c.expectText("hello")
-	})
-	t.Run("a request with a frame behind it may be split anywhere", func(t *testing.T) {
-		all := append([]byte(rawRequest), NewFrameText(true, []byte("first"))...)
-		all = append(all, NewFramePing(true, []byte("p"))...)
-		const workers = 8
-		rawAll(t, workers, func(worker int) error {
-			for cut := worker; cut <= len(all); cut += workers {
-				c, err := s.rawOpen()
-				if err != nil {
-					return err
-				}
-				_, err = c.Write(all[:cut])
-				runtime.Gosched()
-				if err == nil {
-					_, err = c.Write(all[cut:])
-				}
-				answer := make([]byte, len(rawAccepted))
-				if err == nil {
-					_, err = io.ReadFull(c.r, answer)
-				}
-				if err != nil || string(answer) != rawAccepted {
-					return fmt.Errorf("cut at %d: %w: %q", cut, err, answer)
-				}
-				got := make(map[string]bool) // a Pong may overtake the handler's answer
-				for range 2 {
-					op, payload, err := c.rawFrame()
-					if err != nil {
-						return fmt.Errorf("cut at %d: %w", cut, err)
-					}
-					got[fmt.Sprintf("%x %s", op, payload)] = true
-				}
-				if !got["1 first"] || !got["a p"] {
-					return fmt.Errorf("cut at %d: %v", cut, got)
-				}
-				c.Close()
-			}
-			return nil
-		})
-	})
 	t.Run("a thousand frames in one piece behind the request are handled in order", func(t *testing.T) {
 		c := s.dial(t)
 		all := []byte(rawRequest)
@@ -151,104 +99,6 @@ func TestHandshakeBehindSlowAuth(t *testing.T) {
 			return nil
 		})
 	})
-}
-
-func TestHandshakeRefused(t *testing.T) {
-	long := strings.Repeat("x", 200)
-	cases := []struct {
-		name    string
-		request string
-		status  string
-		header  map[string]string
-	}{
-		{"an unknown path", strings.Replace(rawRequest, "GET / ", "GET /nowhere?q=1 ", 1), "404 unknown path", nil},
-		{"an unknown path without any header", "GET /x HTTP/1.1\r\n\r\n", "404 unknown path", nil},
-		{"another method", strings.Replace(rawRequest, "GET", "POST", 1), "400 " + ErrInvalidHTTPMethod.Error(), nil},
-		{"HTTP/1.0", strings.Replace(rawRequest, "HTTP/1.1", "HTTP/1.0", 1), "400 " + ErrInvalidHTTPVersion.Error(), nil},
-		{"no request target", strings.Replace(rawRequest, "GET /", "GET ", 1), "400 " + ErrBadRequest.Error(), nil},
-		{"a request target that cannot be parsed", strings.Replace(rawRequest, "GET /", "GET %%", 1), "400 " + ErrBadRequest.Error(), nil},
-		{"no HTTP at all", "GET / FTP/1.1" + long + "\r\n\r\n", "400 " + ErrBadRequest.Error(), nil},
-		{"a short request that lacks headers", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "400 " + ErrRequestLength.Error(), nil},
-		{"a short header part that lacks headers", "GET /?" + long + " HTTP/1.1\r\nHost: x\r\n\r\n", "400 " + ErrRequestHeaderLength.Error(), nil},
-		{"a header line without a colon", rawWith("Host", "Host localhost"), "400 " + ErrInvalidHeaderFormat.Error(), nil},
-		{"a header line that ends in LF only", strings.Replace(rawRequest, "localhost\r\n", "localhost\n", 1), "400 " + ErrInvalidHeaderFormat.Error(), nil},
-		{"Host twice", rawWith("Host", "Host: a\r\nHost: b"), "400 " + ErrInvalidHeaderHost.Error(), nil},
-		{"an empty Host", rawWith("Host", "Host: "), "400 " + ErrInvalidHeaderHost.Error(), nil},
-		{"no Host", rawWith("Host", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
-		{"Connection twice", rawWith("Connection", "Connection: Upgrade\r\nConnection: Upgrade"), "400 " + ErrInvalidHeaderConn.Error(), nil},
-		{"Connection without upgrade", rawWith("Connection", "Connection: keep-alive"), "400 " + ErrInvalidHeaderConn.Error(), nil},
-		{"no Connection", rawWith("Connection", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
-		{"Upgrade twice", rawWith("Upgrade", "Upgrade: websocket\r\nUpgrade: websocket"), "400 " + ErrInvalidHeaderUpgrade.Error(), nil},
-		{"Upgrade without websocket", rawWith("Upgrade", "Upgrade: h2c"), "400 " + ErrInvalidHeaderUpgrade.Error(), nil},
-		{"no Upgrade", rawWith("Upgrade", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
-		{"the key twice", rawWith("Sec-WebSocket-Key", strings.Repeat("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 2)[:87]), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
-		{"an empty key", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key:"), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
-		{"a short key", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
-		{"a key that is not base64", rawWith("Sec-WebSocket-Key", "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), "400 " + ErrInvalidHeaderWSKey.Error(), nil},
-		{"no key", rawWith("Sec-WebSocket-Key", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
-		{"the version twice", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 13"), "400 " + ErrInvalidHeaderWSVersion.Error(), nil},
-		{"an empty version", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version:"), "400 " + ErrInvalidHeaderWSVersion.Error(), nil},
-		{"no version", rawWith("Sec-WebSocket-Version", "X-Long: "+long), "400 " + ErrMissingRequiredHeader.Error(), nil},
-		{"another version", rawWith("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), "426 " + ErrUnsupportedWSVersion.Error(), map[string]string{"Sec-WebSocket-Version": "13"}},
-		{"a malformed list of extensions", rawWith("Host", "Host: x\r\nSec-WebSocket-Extensions: =;="), "400 " + ErrInvalidHeaderWSExtensions.Error(), nil},
-		{"a malformed list of subprotocols", rawWith("Host", "Host: x\r\nSec-WebSocket-Protocol: a b"), "400 " + ErrInvalidHeaderWSProtocol.Error(), nil},
-		{"a second request behind the first", rawRequest + rawRequest, "400 " + ErrBadRequest.Error(), nil},
-	}
-	s := startServer(t, nil)
-	for _, tc := range cases {
-		t.Run(tc.name+" is told in the status line", func(t *testing.T) {
-			c := s.dial(t)
-			c.send([]byte(tc.request))
-			status, header, body := c.answer()
-			require.Truef(t, strings.HasPrefix(status, "HTTP/1.1 "+tc.status), "%q, want %q", status, tc.status)
-			if tc.status != "400 "+ErrBadRequest.Error() {
-				require.Equal(t, "HTTP/1.1 "+tc.status, status)
-			}
-			require.Empty(t, body)
-			for name, value := range tc.header {
-				require.Equal(t, value, header[name])
-			}
-		})
-	}
-	require.Zero(t, s.Clients.Len())
-}
-
-func TestHandshakeHeaderLimits(t *testing.T) {
-	pad := func(size int) string { // the good request, padded to a size
-		const field = "X: \r\n"
-		return rawWith("Host", "Host: localhost\r\nX: "+strings.Repeat("x", size-len(rawRequest)-len(field)))
-	}
-	fields := func(n int) string { // with n fields
-		return rawWith("Host", "Host: localhost"+strings.Repeat("\r\nX: y", n-5))
-	}
-	s := startServer(t, &ServerOptions{MaxHeaderSize: 1000, MaxHeaderFields: 20})
-	for _, tc := range []struct {
-		name    string
-		request string
-		ok      bool
-	}{
-		{"one byte below the size", pad(999), true},
-		{"the size", pad(1000), true},
-		{"one byte over the size", pad(1001), false},
-		{"one field below the number", fields(19), true},
-		{"the number of fields", fields(20), true},
-		{"one field over the number", fields(21), false},
-		{"an endless line", strings.Repeat("x", 5000), false},
-	} {
-		t.Run(fmt.Sprintf("a request with %s is accepted: %v", tc.name, tc.ok), func(t *testing.T) {
-			c := s.dial(t)
-			c.send([]byte(tc.request))
-			if !tc.ok {
-				status, _, _ := c.answer()
-				require.Equal(t, "HTTP/1.1 431 "+errHeaderTooLarge.Error(), status)
-				return
-			}
-			answer := make([]byte, len(rawAccepted))
-			_, err := io.ReadFull(c.r, answer)
-			require.NoError(t, err)
-			require.Equal(t, rawAccepted, string(answer))
-		})
-	}
 }
 
 func TestHandshakeStatusPath(t *testing.T) {
@@ -329,32 +179,6 @@ func TestHandshakeTimeout(t *testing.T) {
 		c := s.connect(t)
 		c.text("x")
 		c.expectText("x")
-	})
-}
-
-func TestHandshakeCutOff(t *testing.T) {
-	s := startServer(t, nil)
-	for request, want := range map[string]error{
-		rawRequest[:100]: ErrRequestLength,
-		"GET /?" + strings.Repeat("x", 200) + " HTTP/1.1\r\nHost: x\r\n":                ErrRequestHeaderLength,
-		"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 200) + "\r\nUpgr": ErrMissingRequiredHeader,
-	} {
-		t.Run("a request that ends early is told "+want.Error(), func(t *testing.T) {
-			c := s.dial(t)
-			c.send([]byte(request))
-			closer, ok := c.Conn.(interface{ CloseWrite() error })
-			require.True(t, ok)
-			require.NoError(t, closer.CloseWrite())
-			status, _, _ := c.answer()
-			require.Equal(t, "HTTP/1.1 400 "+want.Error(), status)
-		})
-	}
-	t.Run("a client that connects and leaves is told nothing", func(t *testing.T) {
-		c := s.dial(t)
-		closer, ok := c.Conn.(interface{ CloseWrite() error })
-		require.True(t, ok)
-		require.NoError(t, closer.CloseWrite())
-		c.expectEOF()
 	})
 }
 
