@@ -8,13 +8,14 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-MICRO     = Header NewFrame Unpack Mask Endpoint UTF8 Handshake Router RoutesFind Response Clients
+MICRO     = Serve Header NewFrame Unpack Mask Endpoint UTF8 Handshake Router RoutesFind Response Clients
 
-.PHONY: help run test vet lint fuzz cover figures microbench apidiff interop soak bench bench-all chart
+.PHONY: help run test abuse vet lint fuzz cover figures microbench apidiff interop soak bench bench-all chart
 
 help:
 	@echo "make run      the chat demo: a server and its page for browsers"
 	@echo "make test     all tests, with the race detector, and vet for every platform"
+	@echo "make abuse    the attacks of SECURITY.md at their real times, about 5 minutes"
 	@echo "make lint     gofmt, staticcheck"
 	@echo "make fuzz     each fuzz target for FUZZTIME ($(FUZZTIME))"
 	@echo "make cover    coverage of the package"
@@ -30,6 +31,9 @@ run:
 
 test: vet
 	$(GO) test -race -shuffle=on ./...
+
+abuse:
+	$(GO) test -count=1 -run Abuse -v . -abuse.real
 
 vet:
 	@for platform in $(PLATFORMS); do \

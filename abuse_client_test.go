@@ -124,7 +124,7 @@ func TestAbuseClient(t *testing.T) {
 		{name: "a flood of messages waits for a slow handler in bounded memory, and TCP pushes back", attack: abuseFloodedClient},
 		{name: "a server that reads nothing lets no Send wait for longer than the write time-out", attack: func(a *abuse) {
 			a.start(&ServerOptions{})
-			o := a.abuseOpen(func(cl *Client) { cl.WriteTimeout = 200 * time.Millisecond })
+			o := a.abuseOpen(func(cl *Client) { cl.WriteTimeout = abuseScale(defaultWriteTimeout) })
 			payload := rawPattern(1<<20, 1)
 			var err error
 			for start := time.Now(); err == nil && time.Since(start) < abuseWait; {
@@ -250,7 +250,7 @@ func abuseEndlessAnswers(a *abuse) {
 }
 
 func abuseSilentAnswers(a *abuse) {
-	const timeout = 300 * time.Millisecond
+	timeout := abuseScale(defaultHandshakeTimeout)
 	a.start(&ServerOptions{})
 	parts := []int{0, 1, 12, 40, 80, 120} // bytes of the answer
 	listeners := make([]*scriptedServer, len(parts))
@@ -282,20 +282,16 @@ func abuseSilentAnswers(a *abuse) {
 		require.True(a.t, netErr.Timeout(), "%v", err)
 	}
 	assert.Less(a.t, time.Since(start), timeout+abuseTime(2*time.Second))
-	// One that sends a byte now and then does not last any longer.
+	// One that sends a byte per second does not last any longer.
 	s := scriptedListen(a.t)
 	cl, _ := a.abuseClient()
 	cl.Endpoint, cl.HandshakeTimeout = s.endpoint(), timeout
 	start = time.Now()
 	connected := scriptedConnect(cl)
 	c := s.accept()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	var err error
-	for i := 0; err == nil; i++ {
-		_, err = c.conn.Write([]byte("y"))
-		<-ticker.C
-	}
+	done := make(chan struct{})
+	defer close(done)
+	go abuseTrickle(c.conn, strings.Repeat("y", 1000), done)
 	require.ErrorContains(a.t, scriptedWait(a.t, connected), "timeout")
 	assert.Less(a.t, time.Since(start), timeout+abuseTime(2*time.Second))
 }
@@ -326,7 +322,7 @@ func abuseSplitRequests(a *abuse) {
 		s := scriptedListen(a.t)
 		cl, _ := a.abuseClient()
 		cl.Endpoint = s.endpoint()
-		cl.HandshakeTimeout = time.Second
+		cl.HandshakeTimeout = abuseScale(defaultHandshakeTimeout)
 		change(cl)
 		got := make(chan string, 1)
 		go func() {
@@ -423,14 +419,15 @@ func abuseFloodedClient(a *abuse) {
 func abuseSilentServer(a *abuse) {
 	if testing.Short() {
 		a.start(&ServerOptions{})
-		a.t.Log("left out: it takes 10 seconds")
+		a.t.Log("left out: it takes 10 seconds and more")
 		return
 	}
+	silence := abuseScale(defaultSilenceTimeout)
 	a.start(&ServerOptions{})
 	start := time.Now()
 	var opened []*abuseOpened
 	for _, part := range []string{"", "\x82", "\x82\x7e", "\x82\x7f\x00\x00\x00", "\x82\x05ab", "\x01\x02ab", "\x01\x02ab\x80", "\x89\x02a", "\x88\x02"} {
-		o := a.abuseOpen(func(cl *Client) { cl.SilenceTimeout = 500 * time.Millisecond })
+		o := a.abuseOpen(func(cl *Client) { cl.SilenceTimeout = silence })
 		o.send([]byte(part))
 		opened = append(opened, o)
 	}
@@ -438,7 +435,7 @@ func abuseSilentServer(a *abuse) {
 	closed := make(chan error, 1)
 	go func() { closed <- closing.cl.Close() }()
 	for _, o := range opened {
-		rawDone(a.t, o.quit)
+		abuseGet(a.t, o.quit, minPingInterval+silence)
 		err := o.cl.Err()
 		require.ErrorContains(a.t, err, "silent")
 		require.ErrorIs(a.t, err, ErrConnClosed)
@@ -446,5 +443,5 @@ func abuseSilentServer(a *abuse) {
 	require.ErrorIs(a.t, rawGet(a.t, closed), errNoAnswer)
 	rawDone(a.t, closing.quit)
 	took := time.Since(start)
-	assert.Less(a.t, took, minPingInterval+abuseTime(3*time.Second))
+	assert.Less(a.t, took, minPingInterval+silence+abuseTime(3*time.Second))
 }

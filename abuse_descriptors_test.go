@@ -181,7 +181,7 @@ func abuseServeFew(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	serv := NewServer(&ServerOptions{
-		HandleText: rawEcho, Logger: slog.New(log), MaxConnections: 1 << 16, WriteTimeout: time.Second, PingInterval: -1,
+		HandleText: rawEcho, Logger: slog.New(log), MaxConnections: 1 << 16, PingInterval: -1,
 	})
 	served := make(chan error, 1)
 	go func() { served <- serv.Serve(ln) }()

@@ -231,8 +231,8 @@ func abusePings(a *abuse) {
 
 // abuseSilence has clients stop in the middle of frames. A server pings them; they cannot answer without going on.
 func abuseSilence(a *abuse) {
-	const interval, silence = 300 * time.Millisecond, 700 * time.Millisecond
-	opts := &ServerOptions{PingInterval: interval, SilenceTimeout: silence}
+	opts := abuseDefaults(new(ServerOptions))
+	atMost := opts.PingInterval + opts.SilenceTimeout
 	a.start(opts)
 	message := NewFrameText(true, rawPattern(70_000, 1))
 	var conns []*rawConn
@@ -252,6 +252,9 @@ func abuseSilence(a *abuse) {
 		conns = append(conns, c)
 	}
 	start := time.Now()
+	for _, c := range conns {
+		c.SetDeadline(start.Add(atMost + abuseWait))
+	}
 	rawAll(a.t, len(conns), func(i int) error {
 		all, err := io.ReadAll(conns[i].r)
 		if err == nil && strings.Count(string(all), "\x89\x00") != 1 {
@@ -259,6 +262,6 @@ func abuseSilence(a *abuse) {
 		}
 		return err
 	})
-	assert.Less(a.t, time.Since(start), interval+silence+maxDrainTime+abuseTime(2*time.Second))
+	assert.Less(a.t, time.Since(start), atMost+maxDrainTime+abuseTime(2*time.Second))
 	require.Equal(a.t, 1, a.Clients.Len())
 }

@@ -27,7 +27,7 @@ func TestAbuseStop(t *testing.T) {
 func abuseStopFromHandlers(a *abuse) {
 	a.startBeside()
 	for _, kind := range []string{"auth", "status", "add", "text", "bin", "control", "request", "remove"} {
-		opts := &ServerOptions{HandshakeTimeout: 5 * time.Second}
+		opts := new(ServerOptions)
 		stopped := make(chan struct{})
 		var s *rawServer
 		stop := func(where string) {
@@ -118,7 +118,8 @@ func abuseStopHandshakes(a *abuse) {
 func abuseStopBroadcast(a *abuse) {
 	const peers = 50
 	a.startBeside()
-	a.startApart(&ServerOptions{WriteTimeout: time.Second})
+	timeout := abuseScale(defaultWriteTimeout)
+	a.startApart(&ServerOptions{WriteTimeout: timeout})
 	conns := a.connectAll(peers)
 	require.True(a.t, eventually(func() bool { return a.Clients.Len() == peers }))
 	packet := NewFrameBin(false, rawPattern(64<<10, 1))
@@ -172,7 +173,7 @@ func abuseStopBroadcast(a *abuse) {
 	}
 	start := time.Now()
 	a.stop(a.t)
-	assert.Less(a.t, time.Since(start), time.Second+maxDrainTime+abuseTime(3*time.Second))
+	assert.Less(a.t, time.Since(start), timeout+maxDrainTime+abuseTime(3*time.Second))
 	for range peers {
 		assert.NoError(a.t, rawGet(a.t, ended))
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +29,33 @@ import (
 // same is checked of every row: a well-behaved client that was there before gets its echoes, each within abuseEcho; no panic
 // and no other error is logged that the row does not expect; and goroutines, descriptors and memory go back to what they were.
 // The rows are in the abuse_*_test.go files, SECURITY.md lists what they hold.
+//
+// Time-outs, and what hostile peers and handlers wait for, are a tenth of the real times. "make abuse" takes the real ones, the
+// server's defaults among them, in about five minutes:
+//
+//	go test -count=1 -run Abuse -v . -abuse.real
+//
+// Limits that do not depend on a time-out are the same for both.
+
+var abuseReal = flag.Bool("abuse.real", false, "run the abuse suite with the real times instead of a tenth of them")
+
+// abuseScale is a real time in this run.
+func abuseScale(d time.Duration) time.Duration {
+	if *abuseReal {
+		return d
+	}
+	return d / 10
+}
+
+// abuseDefaults sets the time-outs of a server to their defaults, in this run.
+func abuseDefaults(opts *ServerOptions) *ServerOptions {
+	opts.HandshakeTimeout = abuseScale(defaultHandshakeTimeout)
+	opts.WriteTimeout = abuseScale(defaultWriteTimeout)
+	opts.PingInterval = abuseScale(defaultPingInterval)
+	opts.SilenceTimeout = abuseScale(defaultSilenceTimeout)
+	opts.AddTimeout = abuseScale(defaultAddTimeout)
+	return opts
+}
 
 const (
 	// abuseEcho is the longest that a well-behaved client may wait for its echo during an attack. Three times
@@ -40,7 +68,7 @@ const (
 	// abuseHeap is how much larger than before the heap may be after an attack. Buffers of the test are in it.
 	abuseHeap = 4 << 20
 
-	// abuseWait is how long anything that has to happen may take, if nothing else is said.
+	// abuseWait is how long anything that has to happen may take, beyond the time-outs and handlers that it waits for.
 	abuseWait = 20 * time.Second
 )
 
@@ -154,7 +182,8 @@ func (a *abuse) watch(network, address string) {
 	a.calm = &abuseCalm{c: s.connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
 		plain: make(chan time.Duration, 1)}
 	go func() { a.calm.done <- a.calm.run() }()
-	plain := abusePlain(a.t)
+	plain, err := net.Dial("tcp", abusePlainServer(a.t))
+	require.NoError(a.t, err)
 	go func() { a.calm.plain <- a.calm.measure(plain) }()
 	a.t.Cleanup(func() { a.calm.end() })
 }
@@ -208,7 +237,7 @@ func (calm *abuseCalm) echo() error {
 		return err
 	}
 	for {
-		op, payload, err := calm.c.rawFrame()
+		op, payload, _, err := calm.c.abuseFrame()
 		switch {
 		case err != nil:
 			return fmt.Errorf("echo %d: %w", calm.echoes, err)
@@ -224,27 +253,31 @@ func (calm *abuseCalm) echo() error {
 	return nil
 }
 
-// abusePlain returns a connection on which each byte comes back.
-func abusePlain(t *testing.T) net.Conn {
+// abusePlainServer sends each byte back, without this package, until the end of the test. It returns its address.
+func abusePlainServer(t *testing.T) (address string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	peer, err := ln.Accept()
-	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
 	go func() {
-		defer peer.Close()
-		b := make([]byte, 1)
 		for {
-			if _, err := peer.Read(b); err != nil {
+			peer, err := ln.Accept()
+			if err != nil {
 				return
 			}
-			peer.Write(b)
+			go func() {
+				defer peer.Close()
+				b := make([]byte, 1)
+				for {
+					if _, err := peer.Read(b); err != nil {
+						return
+					}
+					peer.Write(b)
+				}
+			}()
 		}
 	}()
-	return c
+	return ln.Addr().String()
 }
 
 // measure has plain echoes until the end, and returns how long the longest took.
@@ -403,6 +436,19 @@ func abuseFlood(w io.Writer, b []byte, n int) (written int, err error) {
 	return written, err
 }
 
+// abuseFrame reads a frame and answers the Pings before it, which it counts. It may be called from any goroutine.
+func (c *rawConn) abuseFrame() (op Opcode, payload []byte, pings int, err error) {
+	for {
+		if op, payload, err = c.rawFrame(); err != nil || op != OpcodePing {
+			return op, payload, pings, err
+		}
+		pings++
+		if _, err = c.Write(NewFramePong(true, payload)); err != nil {
+			return op, payload, pings, err
+		}
+	}
+}
+
 // abuseCode reads frames up to a Close frame and returns its code, 1005 where it has none.
 func (c *rawConn) abuseCode() (CloseCode, error) {
 	for {
@@ -434,4 +480,15 @@ func (c *rawConn) abuseEnd() error {
 func (a *abuse) await(f func() error) {
 	a.t.Helper()
 	rawAll(a.t, 1, func(int) error { return f() })
+}
+
+// abuseGet returns what arrives on a channel. It waits for abuseWait and the time that the attack itself takes.
+func abuseGet[T any](t *testing.T, ch <-chan T, attack time.Duration) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(abuseWait + attack):
+		require.FailNow(t, "nothing arrives on the channel")
+	}
+	return v
 }
