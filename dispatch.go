@@ -282,7 +282,7 @@ func (c *conn) run(j *job) {
 // handle calls the handler of one message.
 func (c *conn) handle(m *message) {
 	opts := &c.loop.opts
-	switch m.head.opcode {
+	switch m.head.opcode() {
 	case OpcodeText:
 		opts.HandleText(c.fd(), m.payload)
 	case OpcodeBin:

@@ -48,9 +48,8 @@ type partial struct {
 	taken   uint64           // bytes of its payload so far
 	control [maxControl]byte // payload of the control frame being read
 
-	inMessage bool // a message has begun; its payload so far follows
-	opcode    Opcode
-	rsv       byte
+	inMessage bool   // a message has begun; its payload so far follows
+	first     header // of its first frame
 	fragments int
 	limit     uint64 // bytes that it may have
 	message   []byte
@@ -60,23 +59,29 @@ type partial struct {
 // next takes bytes from the front of b and returns the first event that they complete. n is how many it took; without an
 // event it took all. Each check is made as soon as the bytes that it needs are there. After an error the endpoint has ended.
 func (ep *endpoint) next(p *protocol, b []byte) (ev event, n int, err *protocolError) {
+	n, err = ep.read(p, b, &ev)
+	return ev, n, err
+}
+
+// read is next for an event that is zero.
+func (ep *endpoint) read(p *protocol, b []byte, ev *event) (n int, err *protocolError) {
 	for n < len(b) && !ep.ended && ev.kind == eventNone {
 		var used int
 		if ep.partial != nil && ep.partial.inFrame {
-			used, err = ep.payload(b[n:], &ev)
+			used, err = ep.payload(b[n:], ev)
 		} else {
-			used, err = ep.header(p, b[n:], &ev)
+			used, err = ep.header(p, b[n:], ev)
 		}
 		n += used
 		if err != nil {
 			ep.end()
-			return ev, n, err
+			return n, err
 		}
 	}
 	if ep.ended {
 		n = len(b)
 	}
-	return ev, n, nil
+	return n, nil
 }
 
 // end makes the endpoint discard whatever comes.
@@ -86,7 +91,7 @@ func (ep *endpoint) end() { ep.ended, ep.partial = true, nil }
 func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protocolError) {
 	head, n, err := ep.parse(p, b)
 	if err != nil {
-		if head.opcode == OpcodeClose {
+		if head.opcode() == OpcodeClose {
 			ev.kind = eventClose
 		}
 		return n, err
@@ -95,16 +100,16 @@ func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protoc
 		return len(b), nil
 	}
 	if head.length <= uint64(len(b)-n) {
-		if body := b[n : n+int(head.length)]; head.opcode.isControl() {
+		if body := b[n : n+int(head.length)]; head.opcode().isControl() {
 			mask(body, body, head.key, 0)
 			return n + len(body), ep.control(head, body, ev)
-		} else if head.fin && !ep.inMessage() {
+		} else if head.fin() && !ep.inMessage() {
 			return n + len(body), wholeMessage(head, body, ev)
 		}
 	}
 	part := ep.keep()
 	part.frame, part.inFrame, part.taken = head, true, 0
-	if !head.opcode.isControl() {
+	if !head.opcode().isControl() {
 		part.begin(head, p.maxMessage)
 		if head.length == 0 {
 			err = ep.frameEnd(ev)
@@ -146,23 +151,23 @@ func (p *protocol) check(h header, b []byte, size int, msg messageState) *protoc
 		return nil
 	}
 	switch {
-	case h.rsv&^p.allowedRsv != 0: // RFC 6455, section 5.2
+	case h.rsv()&^p.allowedRsv != 0: // RFC 6455, section 5.2
 		return errReservedBits
-	case h.opcode.isReserved() && !(h.opcode.isControl() && p.reservedControl): // section 5.2
+	case h.opcode().isReserved() && !(h.opcode().isControl() && p.reservedControl): // section 5.2
 		return errReservedOpcode
 	case p.fromClient && !h.masked: // section 5.1
 		return errNotMasked
 	case !p.fromClient && h.masked: // section 5.1
 		return errMasked
-	case h.opcode.isControl() && !h.fin: // section 5.5
+	case h.opcode().isControl() && !h.fin(): // section 5.5
 		return errControlFragment
-	case h.opcode.isControl() && b[1]&^bitMasked > maxControl: // section 5.5
+	case h.opcode().isControl() && b[1]&^bitMasked > maxControl: // section 5.5
 		return errControlLength
-	case h.opcode == OpcodeCont && !msg.begun: // section 5.4
+	case h.opcode() == OpcodeCont && !msg.begun: // section 5.4
 		return errNoStart
-	case !h.opcode.isControl() && h.opcode != OpcodeCont && msg.begun: // section 5.4
+	case !h.opcode().isControl() && h.opcode() != OpcodeCont && msg.begun: // section 5.4
 		return errInterleaved
-	case !h.opcode.isControl() && msg.fragments >= p.maxFragments: // section 10.4
+	case !h.opcode().isControl() && msg.fragments >= p.maxFragments: // section 10.4
 		return errTooManyFragments
 	}
 	if size == 0 {
@@ -177,7 +182,7 @@ func (p *protocol) check(h header, b []byte, size int, msg messageState) *protoc
 		return errLengthRange
 	case field != lengthFieldSize(h.length): // section 5.2
 		return errLengthForm
-	case !h.opcode.isControl() && h.length > p.maxMessage-msg.length: // section 10.4
+	case !h.opcode().isControl() && h.length > p.maxMessage-msg.length: // section 10.4
 		return errMessageTooLarge
 	}
 	return nil
@@ -210,7 +215,7 @@ func (ep *endpoint) keep() *partial {
 // begin counts a data frame and, where it is the first of its message, starts the message.
 func (part *partial) begin(head header, limit uint64) {
 	if !part.inMessage {
-		part.inMessage, part.opcode, part.rsv, part.limit = true, head.opcode, head.rsv, limit
+		part.inMessage, part.first, part.limit = true, head, limit
 	}
 	part.fragments++
 }
@@ -222,7 +227,7 @@ func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
 	if uint64(len(b)) > left {
 		b = b[:left]
 	}
-	if part.frame.opcode.isControl() {
+	if part.frame.opcode().isControl() {
 		mask(part.control[part.taken:], b, part.frame.key, int(part.taken))
 	} else if err = part.add(b, left); err != nil {
 		return len(b), err
@@ -245,7 +250,7 @@ const maxDirect = 64 << 10
 // another kind. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
 func (ep *endpoint) room(waiting func() int) []byte {
 	part := ep.partial
-	if part == nil || !part.inFrame || part.frame.opcode.isControl() {
+	if part == nil || !part.inFrame || part.frame.opcode().isControl() {
 		return nil
 	}
 	left := part.frame.length - part.taken
@@ -273,7 +278,7 @@ func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
 // roundSize). Memory grows with what has arrived: size is twice that, or four times where it saves copying a long message.
 func (part *partial) grow(size, left uint64) {
 	size = min(size, part.limit)
-	if part.frame.fin {
+	if part.frame.fin() {
 		size = min(size, uint64(len(part.message))+left)
 	}
 	old := part.message
@@ -290,7 +295,7 @@ func (part *partial) add(b []byte, left uint64) *protocolError {
 	}
 	part.message = part.message[:have+len(b)]
 	mask(part.message[have:], b, part.frame.key, int(part.taken&3))
-	if part.opcode != OpcodeText {
+	if part.first.opcode() != OpcodeText {
 		return nil
 	}
 	n, ok := validPrefix(part.message[part.checked:])
@@ -305,27 +310,27 @@ func (part *partial) add(b []byte, left uint64) *protocolError {
 func (ep *endpoint) frameEnd(ev *event) (err *protocolError) {
 	part := ep.partial
 	part.inFrame = false
-	if part.frame.opcode.isControl() {
+	if part.frame.opcode().isControl() {
 		if !part.inMessage {
 			ep.partial = nil
 		}
 		return ep.control(part.frame, part.control[:part.frame.length], ev)
 	}
-	if !part.frame.fin {
+	if !part.frame.fin() {
 		return nil
 	}
 	ep.partial = nil
-	if part.opcode == OpcodeText && part.checked < len(part.message) {
+	if part.first.opcode() == OpcodeText && part.checked < len(part.message) {
 		return errNotUTF8
 	}
-	ev.message(header{fin: true, opcode: part.opcode, rsv: part.rsv, masked: part.frame.masked}, part.message)
+	ev.message(header{first: bitFin | part.first.first, masked: part.first.masked}, part.message)
 	return nil
 }
 
 // wholeMessage makes the event of a message that came in one frame.
 func wholeMessage(head header, body []byte, ev *event) *protocolError {
 	payload := copyMasked(body, head.key)
-	if head.opcode == OpcodeText && !utf8.Valid(payload) {
+	if head.opcode() == OpcodeText && !utf8.Valid(payload) {
 		return errNotUTF8
 	}
 	ev.message(head, payload)
@@ -341,7 +346,7 @@ func (ev *event) message(head header, payload []byte) {
 // control makes the event of a control frame with its unmasked body.
 func (ep *endpoint) control(head header, body []byte, ev *event) (err *protocolError) {
 	ev.kind, ev.head, ev.payload = eventControl, head, body
-	switch head.opcode {
+	switch head.opcode() {
 	case OpcodePing:
 		ev.kind = eventPing
 	case OpcodePong:

@@ -24,10 +24,17 @@ func TestEndpointRoom(t *testing.T) {
 							if i == frames-1 {
 								length = limit - i*length
 							}
-							r.frame(header{opcode: OpcodeCont, fin: fin && i == frames-1, masked: true, length: uint64(length)}, i == 0)
+							h := header{masked: true, length: uint64(length)}
+							if i == 0 {
+								h.first = byte(OpcodeBin)
+							}
+							if fin && i == frames-1 {
+								h.first |= bitFin
+							}
+							r.frame(h)
 						}
 						assert.LessOrEqual(t, r.largest, 64<<10, "bytes of a message may be read in one turn")
-						assert.LessOrEqual(t, r.held, limit, "bytes that the message holds, whose limit that is")
+						assert.LessOrEqual(t, r.held, roundSize(limit), "bytes that the message holds, whose limit that is")
 						assert.Equal(t, fin, r.whole)
 						if read <= 64<<10 && limit >= 1<<20 {
 							assert.Positive(t, r.largest)
@@ -52,14 +59,11 @@ type roomReader struct {
 }
 
 // frame reads a frame of zeros of a binary message.
-func (r *roomReader) frame(h header, first bool) {
-	if first {
-		h.opcode = OpcodeBin
-	}
+func (r *roomReader) frame(h header) {
 	_, _, err := r.ep.next(r.p, appendHeader(nil, h))
 	require.Nil(r.t, err)
 	for left := int(h.length); left > 0; {
-		room := r.ep.room()
+		room := r.ep.room(func() int { return 0 })
 		n := min(left, r.read)
 		var ev event
 		if room != nil {

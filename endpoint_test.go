@@ -222,7 +222,7 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 						payload = payload[:len(payload)-1]
 					}
 					// In two fragments, with a frame behind it.
-					first := header{opcode: opcode, masked: true, key: 0x04030201, length: uint64(len(payload) / 2)}
+					first := header{first: byte(opcode), masked: true, key: 0x04030201, length: uint64(len(payload) / 2)}
 					in := appendHeader(nil, first)
 					in = append(in, payload[:len(payload)/2]...)
 					mask(in[len(in)-len(payload)/2:], in[len(in)-len(payload)/2:], first.key, 0)
@@ -276,7 +276,7 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			{3 << 20, 10 << 20, 3 << 20},
 		} {
 			var ep endpoint
-			in := appendHeader(nil, header{fin: true, opcode: OpcodeBin, masked: true, length: uint64(row.frame)})
+			in := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: uint64(row.frame)})
 			_, _, err := ep.next(p, append(in, make([]byte, 32000)...))
 			require.Nil(t, err)
 			_, _, err = ep.next(p, make([]byte, 32000)) // the first buffer was twice as large as what had arrived

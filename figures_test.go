@@ -100,7 +100,7 @@ func (c *figureConn) readMessage() (payload []byte, err error) {
 		h, _ := parseHeader(b)
 		c.in.Discard(size)
 		payload = make([]byte, h.length)
-		if _, err = io.ReadFull(c.in, payload); err != nil || !h.opcode.isControl() {
+		if _, err = io.ReadFull(c.in, payload); err != nil || !h.opcode().isControl() {
 			return payload, err
 		}
 	}

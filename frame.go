@@ -37,12 +37,13 @@ func (op Opcode) isReserved() bool { return op&0x7 > 0x2 }
 
 // Bits of a frame header's first two bytes (RFC 6455, section 5.2).
 const (
-	bitFin    = 0x80
-	bitRsv1   = 0x40
-	bitRsv2   = 0x20
-	bitRsv3   = 0x10
-	bitsRsv   = bitRsv1 | bitRsv2 | bitRsv3
-	bitMasked = 0x80
+	bitFin     = 0x80
+	bitRsv1    = 0x40
+	bitRsv2    = 0x20
+	bitRsv3    = 0x10
+	bitsRsv    = bitRsv1 | bitRsv2 | bitRsv3
+	bitsOpcode = 0x0F
+	bitMasked  = 0x80
 
 	length16 = 126 // the length follows in two bytes
 	length64 = 127 // the length follows in eight bytes
@@ -55,10 +56,17 @@ const (
 type header struct {
 	length uint64
 	key    uint32 // the masking key, its first byte lowest; zero where masked is false
-	opcode Opcode
-	rsv    byte // as in the first byte
-	fin    bool
+	first  byte   // FIN, reserved bits and opcode, as they stand in the frame
 	masked bool
+}
+
+func (h header) fin() bool      { return h.first&bitFin != 0 }
+func (h header) rsv() byte      { return h.first & bitsRsv }
+func (h header) opcode() Opcode { return Opcode(h.first & bitsOpcode) }
+
+// finished is the header of a whole message, not masked.
+func finished(opcode Opcode, length int) header {
+	return header{first: bitFin | byte(opcode), length: uint64(length)}
 }
 
 // parseHeader reads a header; n = 0 means that more bytes are needed. Then the fields of the first two bytes are valid
@@ -67,9 +75,7 @@ func parseHeader(b []byte) (h header, n int) {
 	if len(b) < 2 {
 		return h, 0
 	}
-	h.fin = b[0]&bitFin != 0
-	h.rsv = b[0] & bitsRsv
-	h.opcode = Opcode(b[0] & 0xF)
+	h.first = b[0]
 	h.masked = b[1]&bitMasked != 0
 	h.length = uint64(b[1] &^ bitMasked)
 	n = 2
@@ -97,10 +103,7 @@ func parseHeader(b []byte) (h header, n int) {
 
 // appendHeader appends a header with the shortest form of its length.
 func appendHeader(dst []byte, h header) []byte {
-	first, second := h.rsv|byte(h.opcode), byte(0)
-	if h.fin {
-		first |= bitFin
-	}
+	first, second := h.first, byte(0)
 	if h.masked {
 		second = bitMasked
 	}
@@ -180,9 +183,9 @@ func newKey() uint32 {
 
 // appendFrame appends a whole frame. A masked one gets a fresh key from crypto/rand (RFC 6455, section 5.3).
 func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byte {
-	h := header{fin: true, opcode: opcode, masked: isMasked, length: uint64(len(payload))}
+	h := finished(opcode, len(payload))
 	if isMasked {
-		h.key = newKey()
+		h.masked, h.key = true, newKey()
 	}
 	dst = appendHeader(dst, h)
 	start := len(dst)
@@ -252,16 +255,16 @@ type Frame struct {
 }
 
 // Opcode returns what the frame is.
-func (f *Frame) Opcode() Opcode { return f.head.opcode }
+func (f *Frame) Opcode() Opcode { return f.head.opcode() }
 
 // IsData reports whether the frame is a text or a binary frame. A continuation is neither.
-func (f *Frame) IsData() bool { return f.head.opcode == OpcodeText || f.head.opcode == OpcodeBin }
+func (f *Frame) IsData() bool { return f.head.opcode() == OpcodeText || f.head.opcode() == OpcodeBin }
 
 // IsControl reports whether the frame is a control frame, one of a reserved opcode included (RFC 6455, section 5.5).
-func (f *Frame) IsControl() bool { return f.head.opcode.isControl() }
+func (f *Frame) IsControl() bool { return f.head.opcode().isControl() }
 
 // IsFinal reports whether the frame is the last of its message: its FIN bit (RFC 6455, section 5.2).
-func (f *Frame) IsFinal() bool { return f.head.fin }
+func (f *Frame) IsFinal() bool { return f.head.fin() }
 
 // IsMasked reports whether the frame came masked. Its payload is unmasked all the same.
 func (f *Frame) IsMasked() bool { return f.head.masked }
@@ -271,7 +274,7 @@ func (f *Frame) IsComplete() bool { return f.complete }
 
 // ReservedBits reports which of the bits RSV1, RSV2 and RSV3 are set (RFC 6455, section 5.2).
 func (f *Frame) ReservedBits() (one, two, three bool) {
-	return f.head.rsv&bitRsv1 != 0, f.head.rsv&bitRsv2 != 0, f.head.rsv&bitRsv3 != 0
+	return f.head.first&bitRsv1 != 0, f.head.first&bitRsv2 != 0, f.head.first&bitRsv3 != 0
 }
 
 // Payload returns the unmasked payload, of a Close frame with the two bytes of the code in front. It is not a copy.
@@ -279,7 +282,7 @@ func (f *Frame) Payload() []byte { return f.payload }
 
 // CloseCode returns the code of a Close frame: 0 where it has none, or where the frame is another one.
 func (f *Frame) CloseCode() CloseCode {
-	if f.head.opcode != OpcodeClose || len(f.payload) < 2 {
+	if f.head.opcode() != OpcodeClose || len(f.payload) < 2 {
 		return 0
 	}
 	return CloseCode(binary.BigEndian.Uint16(f.payload))
@@ -287,7 +290,7 @@ func (f *Frame) CloseCode() CloseCode {
 
 // CloseReason returns the text behind the code of a Close frame. It is not a copy and not checked to be UTF-8.
 func (f *Frame) CloseReason() []byte {
-	if f.head.opcode != OpcodeClose || len(f.payload) < 2 {
+	if f.head.opcode() != OpcodeClose || len(f.payload) < 2 {
 		return nil
 	}
 	return f.payload[2:]

@@ -34,7 +34,7 @@ func benchRun(b *testing.B, name string, n int, step func()) {
 
 func BenchmarkHeader(b *testing.B) {
 	for _, n := range benchSizes {
-		h := header{fin: true, opcode: OpcodeText, masked: true, key: [4]byte{1, 2, 3, 4}, length: uint64(n)}
+		h := header{first: bitFin | byte(OpcodeText), masked: true, key: 0x04030201, length: uint64(n)}
 		packet := appendHeader(nil, h)
 		benchRun(b, "parse/"+benchSize(n), len(packet), func() { parseHeader(packet) })
 		benchRun(b, "append/"+benchSize(n), len(packet), func() { packet = appendHeader(packet[:0], h) })
@@ -59,7 +59,7 @@ func BenchmarkUnpack(b *testing.B) {
 }
 
 func BenchmarkMask(b *testing.B) {
-	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
+	const key = 0x3d21fa37
 	for _, n := range benchSizes {
 		source, dst := corePayload(n+8), make([]byte, n)
 		for align := range 8 {

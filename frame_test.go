@@ -105,7 +105,7 @@ func TestHeader(t *testing.T) {
 	t.Run("a parsed header is the one that was appended, and no prefix of it is a header", func(t *testing.T) {
 		for _, length := range []uint64{0, 1, 125, 126, 127, 65535, 65536, 1<<31 - 1, 1 << 32, 1<<63 - 1, 1<<64 - 1} {
 			for _, masked := range []bool{false, true} {
-				h := header{length: length, opcode: OpcodeBin, rsv: bitRsv2, fin: true, masked: masked}
+				h := header{length: length, first: bitFin | bitRsv2 | byte(OpcodeBin), masked: masked}
 				size := 1 + lengthFieldSize(length)
 				if masked {
 					h.key = coreKey([4]byte{1, 2, 3, 4})
@@ -122,7 +122,7 @@ func TestHeader(t *testing.T) {
 					got, n = parseHeader(b[:cut])
 					assert.Zero(t, n, "length %d cut at %d", length, cut)
 					if cut >= 2 {
-						assert.Equal(t, []any{h.fin, h.rsv, h.opcode, h.masked}, []any{got.fin, got.rsv, got.opcode, got.masked})
+						assert.Equal(t, []any{h.first, h.masked}, []any{got.first, got.masked})
 					}
 				}
 			}
@@ -130,16 +130,16 @@ func TestHeader(t *testing.T) {
 	})
 
 	t.Run("appending keeps what is there", func(t *testing.T) {
-		assert.Equal(t, []byte{9, 0x82, 0x03}, appendHeader([]byte{9}, header{fin: true, opcode: OpcodeBin, length: 3}))
+		assert.Equal(t, []byte{9, 0x82, 0x03}, appendHeader([]byte{9}, finished(OpcodeBin, 3)))
 	})
 
 	t.Run("each of the first byte's bits has its place", func(t *testing.T) {
 		for first := range 256 {
 			h, n := parseHeader([]byte{byte(first), 0})
 			require.Equal(t, 2, n)
-			assert.Equal(t, first>>7 == 1, h.fin)
-			assert.Equal(t, byte(first)&0x70, h.rsv)
-			assert.Equal(t, Opcode(first&15), h.opcode)
+			assert.Equal(t, first>>7 == 1, h.fin())
+			assert.Equal(t, byte(first)&0x70, h.rsv())
+			assert.Equal(t, Opcode(first&15), h.opcode())
 			assert.Equal(t, []byte{byte(first), 0}, appendHeader(nil, h))
 		}
 	})
@@ -172,7 +172,7 @@ func TestNewFrame(t *testing.T) {
 
 				h, n := parseHeader(packet)
 				require.NotZero(t, n)
-				assert.Equal(t, header{length: uint64(size), key: h.key, opcode: OpcodeBin, fin: true, masked: masked}, h)
+				assert.Equal(t, header{length: uint64(size), key: h.key, first: bitFin | byte(OpcodeBin), masked: masked}, h)
 				want := 2
 				if size > 125 {
 					want = 4
@@ -281,7 +281,7 @@ func TestNewFrameClose(t *testing.T) {
 func TestFrameMethods(t *testing.T) {
 	t.Run("IsData is true for text and binary only, IsControl from 0x8 on", func(t *testing.T) {
 		for op := range Opcode(16) {
-			f := &Frame{head: header{opcode: op}}
+			f := &Frame{head: header{first: byte(op)}}
 			assert.Equal(t, op == OpcodeText || op == OpcodeBin, f.IsData(), "%#x", byte(op))
 			assert.Equal(t, op >= OpcodeClose, f.IsControl(), "%#x", byte(op))
 			assert.Equal(t, op, f.Opcode())

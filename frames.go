@@ -32,8 +32,7 @@ func unpackFrame(b []byte) (f *Frame, n int) {
 	f = new(Frame)
 	f.head, n = parseHeader(b)
 	if n == 0 {
-		f.head.opcode = Opcode(b[0] & 0xF)
-		f.head.fin, f.head.rsv = b[0]&bitFin != 0, b[0]&bitsRsv
+		f.head.first = b[0]
 		return f, len(b)
 	}
 	body := b[n:]

@@ -111,7 +111,7 @@ func fuzzCheckEvents(t *testing.T, p *protocol, r *rfcReader, in []byte) {
 		}
 		if frame.IsControl() {
 			kind := map[Opcode]eventKind{OpcodePing: eventPing, OpcodePong: eventPong, OpcodeClose: eventClose}[frame.Opcode()]
-			event := rfcEvent{eventControl, frame.Opcode(), string(frame.Payload()), 0, frame.head.rsv}
+			event := rfcEvent{eventControl, frame.Opcode(), string(frame.Payload()), 0, frame.head.rsv()}
 			switch kind {
 			case eventPing, eventPong:
 				event.kind = kind
@@ -122,7 +122,7 @@ func fuzzCheckEvents(t *testing.T, p *protocol, r *rfcReader, in []byte) {
 			continue
 		}
 		if message == nil {
-			message = &rfcEvent{eventMessage, frame.Opcode(), "", 0, frame.head.rsv}
+			message = &rfcEvent{eventMessage, frame.Opcode(), "", 0, frame.head.rsv()}
 		}
 		if message.payload += string(frame.Payload()); frame.IsFinal() {
 			want, message = append(want, *message), nil

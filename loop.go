@@ -283,7 +283,7 @@ func (l *loop) read(c *conn) {
 	switch {
 	case direct:
 		ev, err := c.in.filled(n)
-		l.note(ev, err)
+		l.note(&ev, err)
 	case c.reads == readHandshake:
 		l.readHandshake(c, buf[:n])
 	case c.reads == readMessages:
@@ -297,14 +297,15 @@ func (l *loop) read(c *conn) {
 func (l *loop) parse(c *conn, b []byte) {
 	p := l.protocol.Load()
 	for len(b) > 0 {
-		ev, n, err := c.in.next(p, b)
+		var ev event
+		n, err := c.in.read(p, b, &ev)
 		b = b[n:]
-		l.note(ev, err)
+		l.note(&ev, err)
 	}
 }
 
 // note keeps what an event, or an error, of an endpoint asks for.
-func (l *loop) note(ev event, err *protocolError) {
+func (l *loop) note(ev *event, err *protocolError) {
 	got := &l.got
 	if err != nil {
 		end := closing{code: err.code, cause: err.Error()}
@@ -316,7 +317,7 @@ func (l *loop) note(ev event, err *protocolError) {
 	}
 	switch ev.kind {
 	case eventMessage:
-		if ev.head.opcode == OpcodeText {
+		if ev.head.opcode() == OpcodeText {
 			got.inbox.add(l.textLane, message{ev.payload, ev.head})
 		} else if l.opts.HandleBin != nil {
 			got.inbox.add(laneOrdered, message{ev.payload, ev.head})

@@ -112,7 +112,7 @@ func closeFrameIn(packet []byte) (end int, found bool) {
 			return len(packet), false
 		}
 		end += n + int(h.length)
-		if h.opcode == OpcodeClose {
+		if h.opcode() == OpcodeClose {
 			return end, true
 		}
 	}
@@ -136,8 +136,7 @@ func (c *conn) send(packet []byte, wait bool) error {
 // sendMessage sends a message of one frame.
 func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
 	var head [maxHeader]byte
-	h := header{fin: true, opcode: opcode, length: uint64(len(payload))}
-	return c.transmit(outgoing{head: appendHeader(head[:0], h), body: payload}, true)
+	return c.transmit(outgoing{head: appendHeader(head[:0], finished(opcode, len(payload))), body: payload}, true)
 }
 
 // transmit writes or queues what is to be sent. Where there is no room in the queue it waits for it, or fails.

@@ -29,8 +29,7 @@ func (res *Response) appendPacket(dst []byte) []byte {
 	start := len(dst)
 	dst = res.appendJSON(slices.Grow(dst, maxHeader+names+len(res.Message)+len(res.Body)))
 	var head [maxHeader]byte
-	h := header{fin: true, opcode: OpcodeText, length: uint64(len(dst) - start)}
-	return slices.Insert(dst, start, appendHeader(head[:0], h)...)
+	return slices.Insert(dst, start, appendHeader(head[:0], finished(OpcodeText, len(dst)-start))...)
 }
 
 // appendJSON appends what json.Marshal makes of the response.

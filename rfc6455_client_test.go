@@ -95,7 +95,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 		if f.IsControl() {
 			kind = eventControl
 		}
-		s.handled = append(s.handled, rfcEvent{kind, f.Opcode(), string(f.Payload()), 0, f.head.rsv})
+		s.handled = append(s.handled, rfcEvent{kind, f.Opcode(), string(f.Payload()), 0, f.head.rsv()})
 		cl.send(f.Opcode(), f.Payload()) // fails where the server has closed
 		return nil
 	}

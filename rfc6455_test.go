@@ -253,7 +253,7 @@ func (r *rfcReader) feed(b []byte) {
 	for len(b) > 0 {
 		ev, n, err := r.ep.next(r.p, b)
 		if ev.kind != eventNone {
-			r.events = append(r.events, rfcEvent{ev.kind, ev.head.opcode, string(ev.payload), ev.code, ev.head.rsv})
+			r.events = append(r.events, rfcEvent{ev.kind, ev.head.opcode(), string(ev.payload), ev.code, ev.head.rsv()})
 			if ev.kind == eventMessage && cap(ev.payload) > 2*len(ev.payload) {
 				r.t.Fatalf("a payload of %d bytes holds %d", len(ev.payload), cap(ev.payload))
 			}
