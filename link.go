@@ -114,6 +114,13 @@ func (l *link) err() error {
 	return l.reason
 }
 
+// ending returns why the connection has ended.
+func (l *link) ending() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reason
+}
+
 // drop ends the connection. The first reason counts.
 func (l *link) drop(reason error) {
 	l.mu.Lock()
@@ -130,7 +137,6 @@ func (l *link) drop(reason error) {
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
 	l.conn.SetDeadline(time.Now())
 	go l.conn.Close()
-	go l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", l.reason) // it may use the client
 }
 
 // beginClose starts the closing handshake, for a reason: a Close frame is sent, then the server has some time to end the
@@ -359,6 +365,7 @@ func (l *link) call(f *Frame) (err error) {
 func (l *link) quit() {
 	l.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
 	<-l.down
+	l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", l.ending())
 	if l.handleQuit == nil {
 		return
 	}

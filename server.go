@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"context"
 	"log/slog"
 	"math"
 	"net"
@@ -288,7 +287,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	opts := *serv.Options
 	opts.fill()
 	opts.clamp()
-	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, listener: ln, done: make(chan struct{})}
+	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, reports: newReports(opts.Logger), listener: ln, done: make(chan struct{})}
 	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
 	if opts.HandleText == nil || serv.isRouter(opts.HandleText) { // routed requests are asynchronous
 		e.opts.HandleText, e.textLane = serv.handleRequest, laneRequests
@@ -339,7 +338,7 @@ type engine struct {
 	atOnce      [laneCount]int
 	textLane    lane
 	clients     *ClientManager
-	log         *slog.Logger
+	log         *slog.Logger // for goroutines that hold no lock
 	listener    net.Listener
 	placeholder int
 	loops       []*loop
@@ -347,6 +346,7 @@ type engine struct {
 	done        chan struct{} // closed when all has been given back
 
 	// With locks of their own.
+	reports     *reports
 	protocol    atomic.Pointer[protocol]
 	numbers     quarantine
 	connections atomic.Int64 // that have a socket
@@ -401,11 +401,9 @@ func (e *engine) start() (err error) {
 	return nil
 }
 
-// report logs on a goroutine of its own: the program's handler may block, or use the connection whose lock the caller holds.
+// report brings a record to the program's log. It may be called with any lock held, by loops that have not ended.
 func (e *engine) report(level slog.Level, text string, args ...any) {
-	if e.log.Enabled(context.Background(), level) {
-		go e.log.Log(context.Background(), level, text, args...)
-	}
+	e.reports.add(report{level, text, args})
 }
 
 // stop has the loops end all connections.
@@ -424,5 +422,6 @@ func (e *engine) loopDone() {
 	close(e.monitor.ended)
 	e.numbers.end()
 	closeDescriptor(e.placeholder)
+	e.reports.end()
 	close(e.done)
 }

@@ -1,0 +1,89 @@
+package websocket
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// maxReports is how many records may wait for the program's log. More are counted, not kept.
+	maxReports = 256
+
+	// lastReports is how long Stop waits for the log to take what is left.
+	lastReports = time.Second
+)
+
+// reports brings records to the program's log one after the other, on a goroutine that lives as long as there are any: the log may block, or
+// use the connection whose lock is held by whoever reports.
+type reports struct {
+	log  *slog.Logger
+	told chan struct{} // closed after end, when the last record has been told
+
+	mu      sync.Mutex
+	waiting []report
+	lost    int
+	telling bool
+	ended   bool
+}
+
+type report struct {
+	level slog.Level
+	text  string
+	args  []any
+}
+
+func newReports(log *slog.Logger) *reports { return &reports{log: log, told: make(chan struct{})} }
+
+// add adds a record.
+func (r *reports) add(next report) {
+	if !r.log.Enabled(context.Background(), next.level) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) >= maxReports {
+		r.lost++
+		return
+	}
+	r.waiting = append(r.waiting, next)
+	if !r.telling {
+		r.telling = true
+		go r.tell()
+	}
+}
+
+// tell brings the records that wait to the log.
+func (r *reports) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.waiting) > 0 {
+		next, lost := r.waiting[0], r.lost
+		r.waiting, r.lost = r.waiting[1:], 0
+		r.mu.Unlock()
+		if lost > 0 {
+			next.args = append(next.args, "records lost before", lost)
+		}
+		r.log.Log(context.Background(), next.level, next.text, next.args...)
+		r.mu.Lock()
+	}
+	r.waiting, r.telling = nil, false
+	if r.ended {
+		close(r.told)
+	}
+}
+
+// end waits until the log has taken all records, for some time. There are no more after it.
+func (r *reports) end() {
+	r.mu.Lock()
+	r.ended = true
+	if !r.telling {
+		close(r.told)
+	}
+	r.mu.Unlock()
+	select {
+	case <-r.told:
+	case <-time.After(lastReports):
+	}
+}
