@@ -217,8 +217,8 @@ func (pl *rfcPlan) runClient(s *rfcSubject, p *rfcPeer, way rfcWay, bubble bool)
 	}
 	select {
 	case <-s.quit:
-	case <-time.After(rfcDeadline):
-		return errors.New("HandleQuit is not called")
+	case <-rfcExpired():
+		return rfcInVain("HandleQuit is not called")
 	}
 	if bubble {
 		if synctest.Wait(); len(s.quit) > 0 {

@@ -10,14 +10,26 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // What rows about frames have in common where they run between two ends of a connection: how the input is cut, what goes out for it,
 // and a peer that holds every frame to the rules of whoever sends.
 
-// rfcDeadline is how long a peer waits for something that has to happen.
-const rfcDeadline = 20 * time.Second
+// rfcPatience is how long a peer waits for something that has to happen. Where it was in vain once the test has failed, and the rows
+// that follow do not wait for as long.
+var rfcPatience atomic.Int64
+
+func init() { rfcPatience.Store(int64(20 * time.Second)) }
+
+// rfcExpired tells when waiting is in vain.
+func rfcExpired() <-chan time.Time { return time.After(time.Duration(rfcPatience.Load())) }
+
+func rfcInVain(format string, args ...any) error {
+	rfcPatience.Store(int64(time.Second / 2))
+	return fmt.Errorf(format, args...)
+}
 
 // rfcSent is a frame that goes out.
 type rfcSent struct {
@@ -201,7 +213,7 @@ func rfcReadFrame(r io.Reader, masked bool) (f rfcSent, key [4]byte, err error) 
 
 // wait reads frames until the condition holds.
 func (p *rfcPeer) wait(done func() bool) error {
-	expired := time.After(rfcDeadline)
+	expired := rfcExpired()
 	for !done() {
 		select {
 		case f, ok := <-p.frames:
@@ -210,7 +222,7 @@ func (p *rfcPeer) wait(done func() bool) error {
 			}
 			p.got = append(p.got, f)
 		case <-expired:
-			return fmt.Errorf("nothing more comes behind %v", p.got)
+			return rfcInVain("nothing more comes behind %v", p.got)
 		}
 	}
 	return nil
@@ -230,7 +242,7 @@ var errTCPOpen = errors.New("TCP does not end")
 // toEnd reads what is left until the endpoint ends TCP, and ends it likewise.
 func (p *rfcPeer) toEnd() error {
 	defer p.conn.Close()
-	expired := time.After(rfcDeadline)
+	expired := rfcExpired()
 	for {
 		select {
 		case f, ok := <-p.frames:
@@ -239,7 +251,7 @@ func (p *rfcPeer) toEnd() error {
 			}
 			p.got = append(p.got, f)
 		case <-expired:
-			return fmt.Errorf("%w behind %v", errTCPOpen, p.got)
+			return rfcInVain("%w behind %v", errTCPOpen, p.got)
 		}
 	}
 }
