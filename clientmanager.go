@@ -2,8 +2,20 @@ package websocket
 
 import (
 	"context"
+	"math/bits"
 	"sync"
+	"sync/atomic"
 )
+
+// clientShards is in how many parts a ClientManager keeps its connections, so that those who come, go and are looked for at the
+// same time seldom wait for each other. Each is locked for some 20 ns at a time; more would cost memory, in half-filled tables.
+const (
+	clientShards = 1 << shardBits
+	shardBits    = 4
+)
+
+// someDevices is how many connections most users have at most.
+const someDevices = 8
 
 // ClientManager knows the open connections of a Server and the users that they belong to: a user may have any number of
 // connections, one for each device. The user of a connection is what HandleAuth stored under CtxKeyUID. A connection is in it
@@ -11,21 +23,33 @@ import (
 //
 // All methods may be called from any goroutine. The zero value is an empty one; a program uses that of its Server.
 type ClientManager struct {
-	mu    sync.RWMutex
-	conns []*conn          // in no order; guarded by mu
+	conns  atomic.Int64 // in all shards
+	users  atomic.Int64
+	filled atomic.Uint32 // a bit for each shard that has connections; set and cleared with its mu held
+	shards [clientShards]clientShard
+}
+
+// clientShard has all connections of some users, and some of those without a user.
+type clientShard struct {
+	mu    sync.Mutex
+	ids   []uint64         // of the connections, in no order; guarded by mu
 	users map[uint64]*conn // first connection of each user, the others behind it; guarded by mu
+
+	_ [64]byte // keeps the next shard off this one's cache lines
 }
 
 // All returns the open connections, in no order. The slice is a copy.
 func (cls *ClientManager) All() (conns []int) {
-	cls.mu.RLock()
-	defer cls.mu.RUnlock()
-	return numbersOf(cls.conns)
+	conns = make([]int, 0, cls.room())
+	cls.each(func(ids []uint64) { conns = appendNumbers(conns, ids) })
+	return conns
 }
 
 // Conns returns the open connections of a user, in no order: none where the user is not there or uid is 0. The slice is a copy.
 func (cls *ClientManager) Conns(uid uint64) (conns []int) {
-	return numbersOf(cls.ofUser(uid))
+	var buf [someDevices]uint64
+	ids := cls.appendUser(buf[:0], uid)
+	return appendNumbers(make([]int, 0, len(ids)), ids)
 }
 
 // Context returns the context that HandleAuth gave to a connection. ok is false where conn is not a connection of this server.
@@ -39,37 +63,32 @@ func (cls *ClientManager) Context(conn int) (ctx context.Context, ok bool) {
 }
 
 // Len returns the number of open connections.
-func (cls *ClientManager) Len() int {
-	cls.mu.RLock()
-	defer cls.mu.RUnlock()
-	return len(cls.conns)
-}
+func (cls *ClientManager) Len() int { return int(cls.conns.Load()) }
 
 // Users returns the number of users that have an open connection.
-func (cls *ClientManager) Users() int {
-	cls.mu.RLock()
-	defer cls.mu.RUnlock()
-	return len(cls.users)
-}
+func (cls *ClientManager) Users() int { return int(cls.users.Load()) }
 
 // SendAll sends one packet to every open connection, as TrySend does: it waits for no one. It returns how many took it, and
 // the errors of those that did not, by connection: nil where there are none.
 func (cls *ClientManager) SendAll(packet []byte) (sent int, failed map[int]error) {
-	cls.mu.RLock()
-	conns := append([]*conn(nil), cls.conns...)
-	cls.mu.RUnlock()
-	return sendEach(conns, packet)
+	all := make([]uint64, 0, cls.room())
+	cls.each(func(ids []uint64) { all = append(all, ids...) })
+	return sendEach(all, packet)
 }
 
 // SendUser sends one packet to every open connection of a user, likewise.
 func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed map[int]error) {
-	return sendEach(cls.ofUser(uid), packet)
+	var buf [someDevices]uint64
+	return sendEach(cls.appendUser(buf[:0], uid), packet)
 }
 
-func sendEach(conns []*conn, packet []byte) (sent int, failed map[int]error) {
+func sendEach(ids []uint64, packet []byte) (sent int, failed map[int]error) {
 	end, closes := closeFrameIn(packet)
-	for _, c := range conns {
-		err := c.transmit(outgoing{body: packet[:end], closes: closes}, false)
+	for _, id := range ids {
+		err := ErrConnClosed
+		if c := descriptors.byID(id); c != nil {
+			err = c.transmit(outgoing{body: packet[:end], closes: closes}, false)
+		}
 		if err == nil {
 			sent++
 			continue
@@ -77,65 +96,112 @@ func sendEach(conns []*conn, packet []byte) (sent int, failed map[int]error) {
 		if failed == nil {
 			failed = make(map[int]error)
 		}
-		failed[c.fd()] = err
+		failed[numberOf(id)] = err
 	}
 	return sent, failed
 }
 
-func (cls *ClientManager) ofUser(uid uint64) (conns []*conn) {
-	cls.mu.RLock()
-	defer cls.mu.RUnlock()
-	for c := cls.users[uid]; c != nil; c = c.userNext {
-		conns = append(conns, c)
+// room is how many connections All and SendAll reserve memory for: some more may come while they collect them.
+func (cls *ClientManager) room() int {
+	n := cls.Len()
+	return n + n/64
+}
+
+// each gives the ids of each shard to do, with the shard locked.
+func (cls *ClientManager) each(do func(ids []uint64)) {
+	for filled := cls.filled.Load(); filled != 0; filled &= filled - 1 {
+		s := &cls.shards[bits.TrailingZeros32(filled)]
+		s.mu.Lock()
+		do(s.ids)
+		s.mu.Unlock()
+	}
+}
+
+// appendUser appends the ids of a user's connections.
+func (cls *ClientManager) appendUser(ids []uint64, uid uint64) []uint64 {
+	s := &cls.shards[shardIndex(uid)]
+	s.mu.Lock()
+	for c := s.users[uid]; c != nil; c = c.userNext {
+		ids = append(ids, c.id)
+	}
+	s.mu.Unlock()
+	return ids
+}
+
+func appendNumbers(conns []int, ids []uint64) []int {
+	for _, id := range ids {
+		conns = append(conns, numberOf(id))
 	}
 	return conns
 }
 
-func numbersOf(conns []*conn) []int {
-	numbers := make([]int, len(conns))
-	for i, c := range conns {
-		numbers[i] = c.fd()
+// numberOf returns the descriptor of the connection with that id.
+func numberOf(id uint64) int { return int(id & (1<<fdBits - 1)) }
+
+// shardIndex returns the shard for a user, or for the id of a connection without one. Numbers with a pattern are spread too.
+func shardIndex(key uint64) int { return int(key * 0x9E3779B97F4A7C15 >> (64 - shardBits)) }
+
+// shardOf returns the shard of a connection and its bit in filled.
+func (cls *ClientManager) shardOf(c *conn) (s *clientShard, bit uint32) {
+	key := c.uid
+	if key == 0 {
+		key = c.id
 	}
-	return numbers
+	i := shardIndex(key)
+	return &cls.shards[i], 1 << i
 }
 
 // add enters an open connection.
 func (cls *ClientManager) add(c *conn) {
-	cls.mu.Lock()
-	defer cls.mu.Unlock()
-	c.member = len(cls.conns)
-	cls.conns = append(cls.conns, c)
-	if c.uid == 0 {
-		return
+	s, bit := cls.shardOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.member = len(s.ids); c.member == 0 {
+		cls.filled.Or(bit)
 	}
-	if cls.users == nil {
-		cls.users = make(map[uint64]*conn)
+	s.ids = append(s.ids, c.id)
+	cls.conns.Add(1)
+	if c.uid != 0 && s.addUserLocked(c) {
+		cls.users.Add(1)
 	}
-	if c.userNext = cls.users[c.uid]; c.userNext != nil {
+}
+
+// addUserLocked puts a connection in front of those of its user. It returns whether it is the first.
+func (s *clientShard) addUserLocked(c *conn) (first bool) {
+	if s.users == nil {
+		s.users = make(map[uint64]*conn)
+	}
+	if c.userNext = s.users[c.uid]; c.userNext != nil {
 		c.userNext.userPrev = c
 	}
-	cls.users[c.uid] = c
+	s.users[c.uid] = c
+	return c.userNext == nil
 }
 
 // remove takes a connection out, if it is in.
 func (cls *ClientManager) remove(c *conn) {
-	cls.mu.Lock()
-	defer cls.mu.Unlock()
-	last := len(cls.conns) - 1
-	if last < 0 || c.member > last || cls.conns[c.member] != c {
+	s, bit := cls.shardOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.ids) - 1
+	if c.member > last || s.ids[c.member] != c.id {
 		return
 	}
-	cls.conns[c.member] = cls.conns[last]
-	cls.conns[c.member].member = c.member
-	cls.conns[last] = nil
-	cls.conns = cls.conns[:last]
-	cls.removeUser(c)
+	if c.member < last {
+		s.ids[c.member] = s.ids[last]
+		descriptors.byID(s.ids[last]).member = c.member // what is here is in the table
+	}
+	if s.ids = s.ids[:last]; last == 0 {
+		cls.filled.And(^bit)
+	}
+	cls.conns.Add(-1)
+	if c.uid != 0 && s.removeUserLocked(c) {
+		cls.users.Add(-1)
+	}
 }
 
-func (cls *ClientManager) removeUser(c *conn) {
-	if c.uid == 0 {
-		return
-	}
+// removeUserLocked takes a connection out of those of its user. It returns whether it was the last.
+func (s *clientShard) removeUserLocked(c *conn) (last bool) {
 	if c.userNext != nil {
 		c.userNext.userPrev = c.userPrev
 	}
@@ -143,9 +209,11 @@ func (cls *ClientManager) removeUser(c *conn) {
 	case c.userPrev != nil:
 		c.userPrev.userNext = c.userNext
 	case c.userNext != nil:
-		cls.users[c.uid] = c.userNext
+		s.users[c.uid] = c.userNext
 	default:
-		delete(cls.users, c.uid)
+		delete(s.users, c.uid)
+		last = true
 	}
 	c.userNext, c.userPrev = nil, nil
+	return last
 }

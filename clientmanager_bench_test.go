@@ -17,7 +17,7 @@ type benchClients struct {
 // Numbers that no descriptor of this process has.
 const benchDescriptors = 1 << 20
 
-func newBenchClients(b *testing.B, n int) *benchClients {
+func newBenchClients(b testing.TB, n int) *benchClients {
 	const perUser, spare = 4, 1 << 10
 	cls := &benchClients{ClientManager: new(ClientManager), users: uint64(max(n/perUser, 1))}
 	loop := &loop{engine: &engine{clients: cls.ClientManager}}

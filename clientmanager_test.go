@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -252,4 +253,110 @@ func TestClientsChurn(t *testing.T) {
 	require.NotEmpty(t, added)
 	require.Zero(t, s.Clients.Users())
 	require.Empty(t, s.Clients.All())
+}
+
+// clientsModel is a ClientManager in the plainest way.
+type clientsModel map[*conn]bool
+
+// requireSame compares a manager of connections without sockets with the model.
+func (m clientsModel) requireSame(t *testing.T, cls *ClientManager, users uint64) {
+	t.Helper()
+	var all []int
+	ofUser := make(map[uint64][]int)
+	for c := range m {
+		all = append(all, c.fd())
+		if c.uid != 0 {
+			ofUser[c.uid] = append(ofUser[c.uid], c.fd())
+		}
+	}
+	require.ElementsMatch(t, all, cls.All())
+	require.Equal(t, len(all), cls.Len())
+	require.Equal(t, len(ofUser), cls.Users())
+	for uid := range users + 1 {
+		require.ElementsMatch(t, ofUser[uid], cls.Conns(uid))
+	}
+}
+
+func TestClientManager(t *testing.T) {
+	t.Run("what comes and goes in any order is there, once, and then not any more", func(t *testing.T) {
+		for _, size := range []int{1, 2, 10, 3 * clientShards, 1000} {
+			cls := newBenchClients(t, size)
+			in := make(clientsModel)
+			for i := range cls.conns {
+				in[&cls.conns[i]] = true
+			}
+			in.requireSame(t, cls.ClientManager, cls.users)
+			random := rand.New(rand.NewPCG(1, uint64(size)))
+			for step := range 4 * size {
+				c := &cls.conns[random.IntN(size)]
+				if in[c] {
+					cls.remove(c)
+					delete(in, c)
+				} else if step%2 == 0 {
+					cls.add(c)
+					in[c] = true
+				} else {
+					cls.remove(c) // that is not there
+				}
+				if step%(size/8+1) == 0 {
+					in.requireSame(t, cls.ClientManager, cls.users)
+				}
+			}
+			for i := range cls.conns {
+				cls.remove(&cls.conns[i])
+			}
+			clientsModel{}.requireSame(t, cls.ClientManager, cls.users)
+			require.Zero(t, cls.filled.Load())
+		}
+	})
+	t.Run("those without a user are spread too, and found by All only", func(t *testing.T) {
+		cls := newBenchClients(t, 0)
+		for i := range cls.spare {
+			cls.spare[i].uid = 0
+			cls.add(&cls.spare[i])
+		}
+		require.Len(t, cls.All(), len(cls.spare))
+		require.Zero(t, cls.Users())
+		require.Empty(t, cls.Conns(0))
+		for i := range cls.shards {
+			require.Less(t, len(cls.shards[i].ids), len(cls.spare)/4)
+		}
+	})
+	t.Run("users whose ids have a pattern are spread", func(t *testing.T) {
+		for _, step := range []uint64{1, 2, 10, 64, 1000, 1 << 20, 1 << 32, 1<<32 + 1} {
+			used := make(map[int]int)
+			for i := range uint64(64 * clientShards) {
+				used[shardIndex(i*step)]++
+			}
+			for index, users := range used {
+				require.Less(t, users, 64*clientShards/4, "shard %d of multiples of %d", index, step)
+			}
+		}
+	})
+	t.Run("who is there all the time is in every list while others come and go", func(t *testing.T) {
+		cls := newBenchClients(t, 200)
+		defer benchBeside(cls.change)()
+		for range 200 {
+			all := cls.All()
+			for i := range cls.conns {
+				c := &cls.conns[i]
+				require.Contains(t, cls.Conns(c.uid), c.fd())
+			}
+			require.GreaterOrEqual(t, len(all), len(cls.conns))
+			slices.Sort(all)
+			require.Equal(t, benchDescriptors, all[0])
+			require.Equal(t, benchDescriptors+len(cls.conns)-1, all[len(cls.conns)-1])
+			require.Equal(t, len(all), len(slices.Compact(all)), "none is there twice")
+			require.EqualValues(t, cls.users, cls.Users())
+		}
+	})
+	t.Run("sending to one that has gone meanwhile fails for it alone", func(t *testing.T) {
+		cls := newBenchClients(t, 3)
+		gone := &cls.conns[1]
+		descriptors.set(gone.fd(), tombstone)
+		sent, failed := cls.SendAll(nil)
+		require.Equal(t, 2, sent)
+		require.Equal(t, map[int]error{gone.fd(): ErrConnClosed}, failed)
+		descriptors.set(gone.fd(), gone)
+	})
 }
