@@ -99,12 +99,12 @@ func (s *headerScanner) scan(b []byte, maxSize, maxFields int) (n int, err error
 }
 
 // parseRequest reads a request head that ends with its empty line: the request line and the fields, as RFC 9112 has them.
-// The Handshake keeps nothing of b. What is WebSocket about it is for check.
+// The Handshake keeps nothing of b, but parts of one copy. What is WebSocket about it is for check.
 func parseRequest(b []byte) (req *Handshake, err error) {
-	b = bytes.TrimPrefix(b, []byte("\r\n")) // RFC 9112, section 2.2
-	line, fields, _ := bytes.Cut(b, []byte("\r\n"))
-	req = &Handshake{size: len(b), fields: len(fields)}
-	method, rest, ok := strings.Cut(string(line), " ")
+	head := string(bytes.TrimPrefix(b, []byte("\r\n"))) // RFC 9112, section 2.2
+	line, fields, _ := strings.Cut(head, "\r\n")
+	req = &Handshake{size: len(head), fields: len(fields)}
+	method, rest, ok := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(rest, " ")
 	switch {
 	case !ok || !ok2 || target == "" || !strings.HasPrefix(version, "HTTP/"):
@@ -142,23 +142,30 @@ func parseTarget(target string) (*url.URL, error) {
 }
 
 // parseFields reads header lines up to the empty one (RFC 9112, section 5).
-func parseFields(b []byte) (http.Header, error) {
-	header := make(http.Header)
+func parseFields(s string) (http.Header, error) {
+	lines := strings.Count(s, "\r\n") // as many as the scanner lets through
+	header := make(http.Header, max(lines-1, 0))
+	values := make([]string, lines) // of the fields that are there once
 	for {
-		line, rest, ok := bytes.Cut(b, []byte("\r\n"))
+		line, rest, ok := strings.Cut(s, "\r\n")
 		if !ok {
 			return nil, ErrInvalidHeaderFormat
 		}
-		if len(line) == 0 {
+		if line == "" {
 			return header, nil
 		}
-		name, value, ok := strings.Cut(string(line), ":")
+		name, value, ok := strings.Cut(line, ":")
 		if !ok || !isToken(name) || !isFieldValue(value) {
 			return nil, ErrInvalidHeaderFormat
 		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		header[name] = append(header[name], strings.Trim(value, " \t"))
-		b = rest
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		if there := header[name]; there != nil {
+			header[name] = append(there, value)
+		} else {
+			values[0] = value
+			header[name], values = values[:1:1], values[1:]
+		}
+		s = rest
 	}
 }
 
@@ -357,8 +364,9 @@ func isFieldValue(s string) bool {
 
 // acceptKey is the value of Sec-WebSocket-Accept for a key (RFC 6455, section 4.2.2).
 func acceptKey(key []byte) string {
-	sum := sha1.Sum(append(slices.Clip(key), acceptGUID...))
-	return base64.StdEncoding.EncodeToString(sum[:])
+	var buf [keyLength + len(acceptGUID)]byte
+	sum := sha1.Sum(append(append(buf[:0], key...), acceptGUID...))
+	return string(base64.StdEncoding.AppendEncode(buf[:0], sum[:]))
 }
 
 // checkFields returns an error for a header field that could not be sent as it is.
@@ -395,7 +403,8 @@ func appendFields(dst []byte, header http.Header, without ...string) []byte {
 
 // appendAccept appends the answer that opens the connection (RFC 6455, section 4.2.2).
 func appendAccept(dst []byte, req *Handshake) []byte {
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+	dst = append(slices.Grow(dst, len(head)+len("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), head...)
 	dst = append(append(dst, acceptKey(req.Key)...), "\r\n"...)
 	dst = appendFields(dst, req.ResponseHeader, "Upgrade", "Connection", "Sec-WebSocket-Accept", "Content-Length")
 	return append(dst, "\r\n"...)
@@ -471,7 +480,7 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
 		return nil, errors.New("websocket: answer is not HTTP/1.1")
 	}
-	header, err := parseFields(fields)
+	header, err := parseFields(string(fields))
 	if err != nil {
 		return nil, fmt.Errorf("websocket: malformed answer: %w", err)
 	}
