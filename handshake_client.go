@@ -1,0 +1,84 @@
+package websocket
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The fields that a client's request sets itself.
+var ownFields = []string{"Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"}
+
+// appendRequest appends the opening handshake of a client with a fresh key (RFC 6455, section 4.1).
+func appendRequest(dst []byte, target, host string, header http.Header) (request []byte, key string, err error) {
+	if err = checkFields(header); err != nil {
+		return nil, "", err
+	}
+	if !isFieldValue(target) || strings.Contains(target, " ") || !isFieldValue(host) || strings.Contains(host, " ") {
+		return nil, "", errors.New("websocket: control character in endpoint")
+	}
+	var raw [16]byte
+	rand.Read(raw[:]) // never fails
+	key = base64.StdEncoding.EncodeToString(raw[:])
+	dst = append(dst, "GET "+target+" HTTP/1.1\r\nHost: "+host+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: "+key+"\r\nSec-WebSocket-Version: 13\r\n"...)
+	dst = appendFields(dst, header, ownFields...)
+	return append(dst, "\r\n"...), key, nil
+}
+
+// checkAccept holds the head of a server's answer to the rules of RFC 6455, section 4.1. A refusal is an error with the
+// status and its reason.
+func checkAccept(head []byte, key string, offered http.Header) (http.Header, error) {
+	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
+	version, status, ok := strings.Cut(string(line), " ")
+	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
+		return nil, errors.New("websocket: malformed status line")
+	}
+	code, _, _ := strings.Cut(status, " ")
+	if code != strconv.Itoa(http.StatusSwitchingProtocols) {
+		return nil, fmt.Errorf("websocket: handshake refused: %s", status)
+	}
+	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
+		return nil, errors.New("websocket: answer is not HTTP/1.1")
+	}
+	header, err := parseFields(string(fields))
+	if err != nil {
+		return nil, fmt.Errorf("websocket: malformed answer: %w", err)
+	}
+	answer := &Handshake{Header: header, size: minRequest, fields: minHeader}
+	if err = answer.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade); err != nil {
+		return nil, fmt.Errorf("websocket: answer without Upgrade: %w", err)
+	}
+	if err = answer.token("Connection", "upgrade", ErrInvalidHeaderConn); err != nil {
+		return nil, fmt.Errorf("websocket: answer without Connection: %w", err)
+	}
+	if accept := header["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptKey([]byte(key)) {
+		return nil, errors.New("websocket: wrong Sec-WebSocket-Accept")
+	}
+	extensions := extensionNames(offered)
+	for _, chosen := range extensionNames(header) {
+		if !slices.Contains(extensions, chosen) {
+			return nil, errors.New("websocket: extension that was not offered")
+		}
+	}
+	protocols := slices.Collect(listElements(strings.Join(offered["Sec-Websocket-Protocol"], ",")))
+	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || chosen != nil && !slices.Contains(protocols, chosen[0]) {
+		return nil, errors.New("websocket: subprotocol that was not offered")
+	}
+	return header, nil
+}
+
+// extensionNames returns the extensions of a header without their parameters.
+func extensionNames(header http.Header) (names []string) {
+	for element := range listElements(strings.Join(header["Sec-Websocket-Extensions"], ",")) {
+		name, _, _ := strings.Cut(element, ";")
+		names = append(names, strings.Trim(name, " \t"))
+	}
+	return names
+}
