@@ -135,24 +135,15 @@ func parseTarget(target string) (*url.URL, error) {
 
 // check holds the request to the rules of RFC 6455, section 4.2.1, and sets the fields that stand for single headers.
 func (req *Handshake) check() error {
-	host, err := req.required("Host", ErrInvalidHeaderHost)
+	host, err := req.checkUpgrade()
 	if err != nil {
-		return err
-	}
-	if !isHost(host) {
-		return ErrInvalidHeaderHost
-	}
-	if err = req.token("Connection", "upgrade", ErrInvalidHeaderConn); err != nil {
-		return err
-	}
-	if err = req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade); err != nil {
 		return err
 	}
 	key, err := req.required("Sec-Websocket-Key", ErrInvalidHeaderWSKey)
 	if err != nil {
 		return err
 	}
-	if raw, err := base64.StdEncoding.Strict().DecodeString(key); err != nil || len(key) != keyLength || len(raw) != 16 {
+	if !isKey(key) {
 		return ErrInvalidHeaderWSKey
 	}
 	version, err := req.required("Sec-Websocket-Version", ErrInvalidHeaderWSVersion)
@@ -170,14 +161,39 @@ func (req *Handshake) check() error {
 	if err != nil {
 		return err
 	}
-	if length := req.Header["Content-Length"]; req.Header["Transfer-Encoding"] != nil ||
-		length != nil && !slices.Equal(length, []string{"0"}) {
+	if req.hasBody() {
 		return errBody
 	}
 	req.Host, req.Key = []byte(host), []byte(key)
 	req.Extensions, req.Protocol = []byte(extensions), []byte(protocols)
 	req.ResponseHeader = make(http.Header)
 	return nil
+}
+
+// checkUpgrade holds the fields of the HTTP upgrade to the rules, and returns the host.
+func (req *Handshake) checkUpgrade() (host string, err error) {
+	if host, err = req.required("Host", ErrInvalidHeaderHost); err != nil {
+		return "", err
+	}
+	if !isHost(host) {
+		return "", ErrInvalidHeaderHost
+	}
+	if err = req.token("Connection", "upgrade", ErrInvalidHeaderConn); err != nil {
+		return "", err
+	}
+	return host, req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade)
+}
+
+// isKey reports whether s is 16 bytes in base64.
+func isKey(s string) bool {
+	raw, err := base64.StdEncoding.Strict().DecodeString(s)
+	return err == nil && len(s) == keyLength && len(raw) == 16
+}
+
+// hasBody reports whether something follows the head, as the fields say (RFC 9112, section 6.3).
+func (req *Handshake) hasBody() bool {
+	length := req.Header["Content-Length"]
+	return req.Header["Transfer-Encoding"] != nil || length != nil && !slices.Equal(length, []string{"0"})
 }
 
 // required returns the value of a field that must be there once, and not empty.

@@ -32,20 +32,11 @@ func appendRequest(dst []byte, target, host string, header http.Header) (request
 	return append(dst, "\r\n"...), key, nil
 }
 
-// checkAccept holds the head of a server's answer to the rules of RFC 6455, section 4.1. A refusal is an error with the
-// status and its reason.
+// checkAccept holds the head of a server's answer to the rules of RFC 6455, section 4.1.
 func checkAccept(head []byte, key string, offered http.Header) (http.Header, error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
-	version, status, ok := strings.Cut(string(line), " ")
-	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
-		return nil, errors.New("websocket: malformed status line")
-	}
-	code, _, _ := strings.Cut(status, " ")
-	if code != strconv.Itoa(http.StatusSwitchingProtocols) {
-		return nil, fmt.Errorf("websocket: handshake refused: %s", status)
-	}
-	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
-		return nil, errors.New("websocket: answer is not HTTP/1.1")
+	if err := checkStatusLine(string(line)); err != nil {
+		return nil, err
 	}
 	header, err := parseFields(string(fields))
 	if err != nil {
@@ -61,17 +52,42 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	if accept := header["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptKey([]byte(key)) {
 		return nil, errors.New("websocket: wrong Sec-WebSocket-Accept")
 	}
+	if err = checkChosen(header, offered); err != nil {
+		return nil, err
+	}
+	return header, nil
+}
+
+// checkStatusLine holds the first line of an answer to what opens a connection. A refusal is an error with the status and its
+// reason.
+func checkStatusLine(line string) error {
+	version, status, ok := strings.Cut(line, " ")
+	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
+		return errors.New("websocket: malformed status line")
+	}
+	code, _, _ := strings.Cut(status, " ")
+	if code != strconv.Itoa(http.StatusSwitchingProtocols) {
+		return fmt.Errorf("websocket: handshake refused: %s", status)
+	}
+	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
+		return errors.New("websocket: answer is not HTTP/1.1")
+	}
+	return nil
+}
+
+// checkChosen returns an error where an answer has an extension or a subprotocol that was not offered.
+func checkChosen(header, offered http.Header) error {
 	extensions := extensionNames(offered)
 	for _, chosen := range extensionNames(header) {
 		if !slices.Contains(extensions, chosen) {
-			return nil, errors.New("websocket: extension that was not offered")
+			return errors.New("websocket: extension that was not offered")
 		}
 	}
 	protocols := slices.Collect(listElements(strings.Join(offered["Sec-Websocket-Protocol"], ",")))
 	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || chosen != nil && !slices.Contains(protocols, chosen[0]) {
-		return nil, errors.New("websocket: subprotocol that was not offered")
+		return errors.New("websocket: subprotocol that was not offered")
 	}
-	return header, nil
+	return nil
 }
 
 // extensionNames returns the extensions of a header without their parameters.

@@ -22,12 +22,34 @@ type route struct {
 }
 
 // add registers a handler.
-func (r *routes) add(method, target string, handler RouteHandler) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("RegisterTextHandler: %w", err)
+func (r *routes) add(method, target string, handler RouteHandler) error {
+	if err := checkRoute(method, target, handler); err != nil {
+		return fmt.Errorf("RegisterTextHandler: %w", err)
+	}
+	upper := strings.ToUpper(method)
+	node := r.byMethod[upper]
+	if node == nil {
+		node = new(route)
+		if r.byMethod == nil {
+			r.byMethod = make(map[string]*route)
 		}
-	}()
+		r.byMethod[upper] = node
+	}
+	for segment := range strings.SplitSeq(target, "/") {
+		if segment == "" {
+			continue
+		}
+		var err error
+		if node, err = node.child(segment); err != nil {
+			return fmt.Errorf("RegisterTextHandler: %s %s: %w", method, target, err)
+		}
+	}
+	node.handler = handler
+	return nil
+}
+
+// checkRoute returns an error for what cannot be registered, whatever else is.
+func checkRoute(method, target string, handler RouteHandler) error {
 	switch {
 	case method == "":
 		return errors.New("empty method")
@@ -36,8 +58,7 @@ func (r *routes) add(method, target string, handler RouteHandler) (err error) {
 	case handler == nil:
 		return errors.New("empty handler")
 	}
-	upper := strings.ToUpper(method)
-	switch upper {
+	switch strings.ToUpper(method) {
 	case http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut:
 	default:
 		return fmt.Errorf("%s %s: %w", method, target, ErrRouteInvMethod)
@@ -45,23 +66,6 @@ func (r *routes) add(method, target string, handler RouteHandler) (err error) {
 	if target[0] != '/' {
 		return fmt.Errorf("%s %s: %w", method, target, ErrRouteInvTarget)
 	}
-	if r.byMethod == nil {
-		r.byMethod = make(map[string]*route)
-	}
-	node := r.byMethod[upper]
-	if node == nil {
-		node = new(route)
-		r.byMethod[upper] = node
-	}
-	for segment := range strings.SplitSeq(target, "/") {
-		if segment == "" {
-			continue
-		}
-		if node, err = node.child(segment); err != nil {
-			return fmt.Errorf("%s %s: %w", method, target, err)
-		}
-	}
-	node.handler = handler
 	return nil
 }
 
