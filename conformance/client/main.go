@@ -3,58 +3,33 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
-	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/conformance/internal/program"
 )
 
-// The suite sends messages of 16 MiB and one of 65,536 fragments; we leave room for more.
-const (
-	maxMessageSize = 64 << 20
-	maxFragments   = 1 << 20
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { program.Main(run) }
 
 // run is the program: it goes through all cases of the suite, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	base := flags.String("url", "ws://127.0.0.1:9001", "connect to the fuzzingserver at `URL`")
 	agent := flags.String("agent", "wsloop", "`name` of this client in the reports")
-	debug := flags.Bool("debug", false, "log why connections end")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2 // the flag package has said what is wrong
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
-		return 2
-	}
-	level := slog.LevelInfo
-	if *debug {
-		level = slog.LevelDebug
+	logger, code := program.Parse(flags, args, stderr)
+	if logger == nil {
+		return code
 	}
 	s := suite{
 		base:   strings.TrimRight(*base, "/"),
 		agent:  url.QueryEscape(*agent),
-		logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		logger: logger,
 	}
 	if err := s.all(ctx, stdout); err != nil {
 		fmt.Fprintln(stderr, "conformance client:", err)
@@ -106,8 +81,8 @@ func (s *suite) visit(ctx context.Context, target string, handle websocket.Clien
 	ended := make(chan struct{})
 	client := &websocket.Client{
 		Endpoint:       s.base + target,
-		MaxMessageSize: maxMessageSize,
-		MaxFragments:   maxFragments,
+		MaxMessageSize: program.MaxMessageSize,
+		MaxFragments:   program.MaxFragments,
 		Logger:         s.logger,
 		HandleText:     handle,
 		HandleBin:      handle,

@@ -3,56 +3,30 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/wsloop/websocket"
-)
-
-// The suite sends messages of 16 MiB and one of 65,536 fragments; we leave room for more.
-const (
-	maxMessageSize = 64 << 20
-	maxFragments   = 1 << 20
+	"github.com/wsloop/websocket/conformance/internal/program"
 )
 
 // stopAgain is how long Stop is given to reach a server that is about to start.
 const stopAgain = 10 * time.Millisecond
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { program.Main(run) }
 
 // run is the program: it serves until ctx is done, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:9001", "listen on `host:port`")
-	debug := flags.Bool("debug", false, "log why connections end")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2 // the flag package has said what is wrong
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "unexpected argument %q\n", flags.Arg(0))
-		return 2
+	logger, code := program.Parse(flags, args, stderr)
+	if logger == nil {
+		return code
 	}
-	level := slog.LevelInfo
-	if *debug {
-		level = slog.LevelDebug
-	}
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	if err := serve(ctx, *addr, logger, stdout); err != nil {
 		fmt.Fprintln(stderr, "conformance server:", err)
 		return 1
@@ -67,8 +41,8 @@ func serve(ctx context.Context, addr string, logger *slog.Logger, stdout io.Writ
 		return err
 	}
 	server := websocket.NewServer(&websocket.ServerOptions{
-		MaxMessageSize: maxMessageSize,
-		MaxFragments:   maxFragments,
+		MaxMessageSize: program.MaxMessageSize,
+		MaxFragments:   program.MaxFragments,
 		Logger:         logger,
 		HandleText:     func(conn int, payload []byte) { echo(logger, conn, websocket.NewFrameText(false, payload)) },
 		HandleBin:      func(conn int, payload []byte) { echo(logger, conn, websocket.NewFrameBin(false, payload)) },

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/conformance/internal/program"
 )
 
 const deadline = 10 * time.Second
@@ -53,7 +54,7 @@ func TestServerEchoesTextAndBinary(t *testing.T) {
 		frames <- frame
 		return nil
 	}
-	client := &websocket.Client{Endpoint: start(t), HandleText: take, HandleBin: take, MaxMessageSize: maxMessageSize}
+	client := &websocket.Client{Endpoint: start(t), HandleText: take, HandleBin: take, MaxMessageSize: program.MaxMessageSize}
 	require.NoError(t, client.Connect())
 	defer client.Close()
 	for _, tc := range []struct {
