@@ -349,7 +349,7 @@ func FuzzRequest(f *testing.F) {
 				break
 			}
 		}
-		packet := res.appendPacket(nil)
+		packet := NewFrameText(false, res.appendJSON(nil))
 		marshalled, err := json.Marshal(res)
 		require.NoError(t, err)
 		require.Equal(t, NewFrameText(false, marshalled), packet)

@@ -90,8 +90,5 @@ var backlogs = sync.Pool{New: func() any { return new(backlog) }}
 // queues are the send queues of connections that have something to send.
 var queues = sync.Pool{New: func() any { return new(sendQueue) }}
 
-// packets are the buffers in which answers to requests are made.
-var packets = sync.Pool{New: func() any { return new([]byte) }}
-
 // requestReaders are the decoders of small requests.
 var requestReaders = sync.Pool{New: func() any { return newRequestReader() }}

@@ -45,7 +45,7 @@ func BenchmarkRouter(b *testing.B) {
 		var packet []byte
 		benchRun(b, c.name, len(c.request), func() {
 			res := r.answer(ctx, 1, c.request)
-			packet = res.appendPacket(packet[:0])
+			packet = res.appendJSON(packet[:0])
 		})
 	}
 }
@@ -70,6 +70,6 @@ func BenchmarkResponse(b *testing.B) {
 	for _, n := range benchSizes {
 		res := Response{ID: 1512459721269, Code: http.StatusOK, Body: string(corePayload(n))}
 		var packet []byte
-		benchRun(b, benchSize(n), n, func() { packet = res.appendPacket(packet[:0]) })
+		benchRun(b, benchSize(n), n, func() { packet = res.appendJSON(packet[:0]) })
 	}
 }

@@ -121,9 +121,9 @@ func TestAnswer(t *testing.T) {
 			assert.Equal(t, c.code, res.Code)
 			assert.Equal(t, c.id, res.ID)
 			assert.Contains(t, res.Message, c.message)
-			packet := res.appendPacket(nil)
+			payload := res.appendJSON(nil)
 			var back Response
-			require.NoError(t, json.Unmarshal(Unpack(packet).Payload(), &back))
+			require.NoError(t, json.Unmarshal(payload, &back))
 			assert.Equal(t, c.code, back.Code)
 			assert.Equal(t, c.id, back.ID)
 		})

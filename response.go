@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -20,16 +19,13 @@ type Response struct {
 // Code are 0. The packet may be sent to any number of connections, such as with ClientManager.SendAll.
 func NewBroadcast(message, body string) (packet []byte, err error) {
 	res := Response{Message: message, Body: body}
-	return res.appendPacket(nil), nil
+	return NewFrameText(false, res.appendJSON(nil)), nil
 }
 
-// appendPacket appends the response as a text frame of the server.
-func (res *Response) appendPacket(dst []byte) []byte {
-	const names = len(`{"message":"","body":"","id":18446744073709551615,"code":-2147483648}`)
-	start := len(dst)
-	dst = res.appendJSON(slices.Grow(dst, maxHeader+names+len(res.Message)+len(res.Body)))
-	var head [maxHeader]byte
-	return slices.Insert(dst, start, appendHeader(head[:0], finished(OpcodeText, len(dst)-start))...)
+// leastSize is how long the response is as JSON, with the longest numbers, where no character has to be escaped.
+func (res *Response) leastSize() int {
+	const rest = len(`{"message":"","body":"","id":18446744073709551615,"code":-2147483648}`)
+	return rest + len(res.Message) + len(res.Body)
 }
 
 // appendJSON appends what json.Marshal makes of the response.
