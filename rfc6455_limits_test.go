@@ -6,7 +6,7 @@ import "strings"
 //
 //	10.1  that peers are no browsers shows in every row that breaks a rule
 //	10.2  Origin: HandleAuth sees it and decides; see TestHandshakeHandleAuth
-//	10.3  masking keys: the last test of the client in rfc6455_wire_test.go looks at those of all its frames (section 5.3)
+//	10.3  masking keys: the last test of rfcRunClient looks at those of all frames of the clients (section 5.3)
 //	10.5  authentication of clients: HandleAuth, likewise
 //	10.6  TLS: the server offers none; for the client see TestClient_tls
 //	10.7  validation of data: each row with a breach; of the opening handshake: rfc6455_request_test.go, rfc6455_answer_test.go

@@ -22,7 +22,7 @@ import (
 //	rfc6455_limits_test.go   section 10
 //
 // Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends of a
-// connection: rfc6455_wire_test.go for what both sides have in common and for the client, rfc6455_server_test.go for the server.
+// connection: rfc6455_wire_test.go has what the sides have in common, rfc6455_client_test.go and rfc6455_server_test.go the rest.
 
 // rfcSide is the endpoint that receives.
 type rfcSide string
