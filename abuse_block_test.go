@@ -64,8 +64,9 @@ func abuseBlocked(a *abuse) {
 	require.True(a.t, eventually(func() bool { return a.Clients.Len() == 1 }))
 }
 
-// abuseBlockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the handshake
-// says so, HandleText where the message is not the well-behaved client's. Those of messages send them back after that.
+// abuseBlockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the
+// handshake says so, HandleText where the message is not the well-behaved client's. Those of messages send them back after
+// that.
 func abuseBlockAll(opts *ServerOptions, block func()) {
 	blockFor := func(ctx context.Context, handler string) {
 		if ctx.Value(CtxKeyInternalJWT) == handler {

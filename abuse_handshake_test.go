@@ -165,7 +165,8 @@ func TestAbuseHandshake(t *testing.T) {
 // abuseJoin is the longest that others may take to connect, beyond what a plain connection took at the same moment.
 const abuseJoin = 100 * time.Millisecond
 
-// abuseSlowHandshakes has half of its clients send a byte per second, the others nothing. Others connect until all of them are closed.
+// abuseSlowHandshakes has half of its clients send a byte per second, the others nothing. Others connect until all of them
+// are closed.
 func abuseSlowHandshakes(a *abuse) {
 	const peers = 500
 	timeout := abuseScale(defaultHandshakeTimeout)

@@ -58,8 +58,8 @@ func abuseDefaults(opts *ServerOptions) *ServerOptions {
 }
 
 const (
-	// abuseEcho is the longest that a well-behaved client may wait for its echo during an attack. Three times
-	// what a plain echo over TCP took meanwhile, without this package, is added: so long the machine was busy with something else.
+	// abuseEcho is the longest that a well-behaved client may wait for its echo during an attack. Three times what a plain
+	// echo over TCP took meanwhile, without this package, is added: so long the machine was busy with something else.
 	abuseEcho = time.Second
 
 	// abusePace is the time between two echoes of a well-behaved client.
@@ -188,8 +188,8 @@ func (a *abuse) watch(network, address string) {
 	a.t.Cleanup(func() { a.calm.end() })
 }
 
-// abuseCalmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved client among
-// them. It returns false where the message is one for the row.
+// abuseCalmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved
+// client among them. It returns false where the message is one for the row.
 func abuseCalmEcho(conn int, payload []byte) bool {
 	if !strings.HasPrefix(string(payload), abuseHello) {
 		return false

@@ -139,8 +139,8 @@ func (cl *Client) Response() http.Header {
 
 // Close sends a Close frame with StatusNormal, waits for the server's answer, for 10 seconds at most, and closes the
 // connection. Messages that have not been handled by then are dropped. It does not wait for a handler that runs. Where the
-// client is not connected, or Connect is at work, it does nothing and returns nil; where another Close is at work it waits for its end. An error says
-// that the server did not answer.
+// client is not connected, or Connect is at work, it does nothing and returns nil; where another Close is at work it waits
+// for its end. An error says that the server did not answer.
 func (cl *Client) Close() (err error) {
 	l := cl.current()
 	if l == nil {

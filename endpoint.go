@@ -274,8 +274,9 @@ func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
 	return ev, err
 }
 
-// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing (and an eighth for
-// roundSize). Memory grows with what has arrived: size is twice that, or four times where it saves copying a long message.
+// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing (and an
+// eighth for roundSize). Memory grows with what has arrived: size is twice that, or four times where it saves copying a long
+// message.
 func (part *partial) grow(size, left uint64) {
 	size = min(size, part.limit)
 	if part.frame.fin() {

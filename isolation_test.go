@@ -31,8 +31,8 @@ func spanOf(f func()) span {
 	return span{begin, time.Now()}
 }
 
-// rawTries repeats a comparison of times until it holds, which fails where the machine gave its processors to something else. What is
-// wrong fails every time.
+// rawTries repeats a comparison of times until it holds, which fails where the machine gave its processors to something else.
+// What is wrong fails every time.
 func rawTries(t *testing.T, n int, try func() (holds bool)) {
 	t.Helper()
 	for range n {
@@ -101,7 +101,8 @@ func TestLargePacketHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// echoesBesides has a message echoed and another connection send a Ping, in turn, until it is stopped. It returns when the echoes were.
+// echoesBesides has a message echoed and another connection send a Ping, in turn, until it is stopped. It returns when the
+// echoes were.
 func (c *rawConn) echoesBesides(other *rawConn, stop <-chan struct{}) (echoes []span, err error) {
 	for err == nil {
 		echoes = append(echoes, spanOf(func() {

@@ -23,12 +23,14 @@ type spareBuffers struct {
 	bytes  int
 }
 
-// spares has spareBuffers for each processor, mostly one, so that taking a buffer from it waits for nobody. The collector empties it, in time.
+// spares has spareBuffers for each processor, mostly one, so that taking a buffer from it waits for nobody. The collector
+// empties it, in time.
 var spares = sync.Pool{New: func() any { return new(spareBuffers) }}
 
 // PutBuffer gives a buffer back, for a later message or Recv to be read into: a packet that Recv returned, or a payload that
-// HandleText or HandleBin was given. Nobody may use it any more, nor anything that shares its memory: what is still used, or given back
-// twice, will hold another client's message. (What Unpack returns shares nothing with its packet, and Send keeps nothing.)
+// HandleText or HandleBin was given. Nobody may use it any more, nor anything that shares its memory: what is still used, or
+// given back twice, will hold another client's message. (What Unpack returns shares nothing with its packet, and Send keeps
+// nothing.)
 //
 // It need not be called: a buffer that is kept is ordinary memory. It spares a busy server the collection of garbage. It
 // may be called from any goroutine, and with any slice.
@@ -46,8 +48,8 @@ func PutBuffer(packet []byte) {
 	spares.Put(s)
 }
 
-// roundSize is the capacity of a buffer for size bytes: an eighth more at most, so that long messages of nearly one size use the same
-// buffers.
+// roundSize is the capacity of a buffer for size bytes: an eighth more at most, so that long messages of nearly one size use
+// the same buffers.
 func roundSize(size int) int {
 	if size < 1<<10 {
 		return size

@@ -10,11 +10,12 @@ const (
 	// corkSize is how many corked bytes are written without waiting for the rest of the batch.
 	corkSize = 32 << 10
 
-	// joinSize is the size from which on a payload is written from where it is, behind its header, in bytes. Shorter ones are copied.
+	// joinSize is the size from which on a payload is written from where it is, behind its header, in bytes. Shorter ones are
+	// copied.
 	joinSize = 4 << 10
 
-	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would hold up those
-	// who wait for the lock, the loop among them. It is as much as a socket may take at once.
+	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would
+	// hold up those who wait for the lock, the loop among them. It is as much as a socket may take at once.
 	largeSize = 4 << 20
 )
 
@@ -39,16 +40,18 @@ func (q *sendQueue) len() int { return len(q.buf) - q.sent }
 //
 // For a connection of a Server it writes what the socket takes, queues the rest and returns. At the limit of the queue
 // (ServerOptions.SendQueueSize, 1 MiB by default; an empty queue takes a packet of any size) it waits for room, for
-// ServerOptions.WriteTimeout (10 seconds by default) at most. Then a peer that has taken nothing for half of that time is
-// disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is ErrSendQueueFull. On a connection that was removed, that has been sent a
-// Close frame or whose peer is gone it is ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing
-// handshake (RFC 6455, section 7.1.2); frames behind it are not sent.
+// ServerOptions.WriteTimeout (10 seconds by default) at most. A packet of 4 MiB or more, or of more than the limit, waits for
+// an empty queue, which others that send all the time may keep from it. After the time-out, a peer that has taken nothing for
+// half of that time is disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is
+// ErrSendQueueFull. On a connection that was removed, that has been sent a Close frame or whose peer is gone it is
+// ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing handshake (RFC 6455, section 7.1.2);
+// frames behind it are not sent.
 //
 // The number of a closed connection is not used again for as long as a budget allows. See SendID for programs that keep
 // connections for longer.
 //
-// On any other connected stream socket, blocking or not, Send writes all of the packet. It gives up with ErrWriteTimeout where the
-// socket takes nothing for 10 seconds.
+// On any other connected stream socket, blocking or not, Send writes all of the packet. It gives up with ErrWriteTimeout
+// where the socket takes nothing for 10 seconds.
 func Send(fd int, packet []byte) (err error) {
 	if c := descriptors.get(fd); c != nil {
 		return c.send(packet, true)
@@ -56,8 +59,8 @@ func Send(fd int, packet []byte) (err error) {
 	return foreign.send(fd, packet)
 }
 
-// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Else it does what Send does with
-// a packet of NewFrameText.
+// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Else it does
+// what Send does with a packet of NewFrameText.
 func SendText(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeText, payload) }
 
 // SendBin sends a binary message likewise.

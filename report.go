@@ -15,8 +15,8 @@ const (
 	lastReports = time.Second
 )
 
-// reports brings records to the program's log one after the other, on a goroutine that lives as long as there are any: the log may block, or
-// use the connection whose lock is held by whoever reports.
+// reports brings records to the program's log one after the other, on a goroutine that lives as long as there are any: the
+// log may block, or use the connection whose lock is held by whoever reports.
 type reports struct {
 	log  *slog.Logger
 	told chan struct{} // closed after end, when the last record has been told

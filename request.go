@@ -115,8 +115,8 @@ func newRequestReader() *requestReader {
 	return r
 }
 
-// read reads a request. Where the payload is anything else than a single value, ok is false: the decoder must not be used again, and
-// json.Unmarshal has the better word for what is wrong.
+// read reads a request. Where the payload is anything else than a single value, ok is false: the decoder must not be used
+// again, and json.Unmarshal has the better word for what is wrong.
 func (r *requestReader) read(payload []byte) (ok bool, err error) {
 	r.payload.Reset(payload)
 	err = r.decoder.Decode(&r.in)

@@ -124,7 +124,8 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "10.4", name: "one field over the limit", in: rfcAnswerOf(rfcSwitching, rfcFields(slices.Repeat([]string{"X: y"}, rfcMaxFields-2)...)...), says: "too large"},
 }
 
-// rfcRunAnswers runs the rows of this file: over a pipe, where each piece is one read of the client, and the answers over TCP too.
+// rfcRunAnswers runs the rows of this file: over a pipe, where each piece is one read of the client, and the answers over TCP
+// too.
 func rfcRunAnswers(t *testing.T, count *rfcCount) {
 	checkGoroutines(t)
 	checkDescriptors(t)
@@ -184,8 +185,8 @@ func (row *rfcAsk) run(t *testing.T) {
 	}
 }
 
-// each calls f for the answer whole, byte by byte and cut everywhere, or after each so many bytes. Behind one that is accepted comes a
-// message.
+// each calls f for the answer whole, byte by byte and cut everywhere, or after each so many bytes. Behind one that is
+// accepted comes a message.
 func (row *rfcAnswer) each(count *rfcCount, step int, f func(how string, pieces [][]byte)) {
 	in := []byte(row.in)
 	if row.isGood() {

@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Rows about frames with a Client: over a pipe, where each piece is one read of the client and time is the test's own, and over TCP.
+// Rows about frames with a Client: over a pipe, where each piece is one read of the client and time is the test's own, and
+// over TCP.
 
 // rfcRunClient runs all rows for the client.
 func rfcRunClient(t *testing.T, count *rfcCount) {

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Section 4 at the server: requests, what they are answered with, to the byte, and whether TCP stays open. Clauses that no row shows:
+// Section 4 at the server: requests, what they are answered with, to the byte, and whether TCP stays open. Clauses that no
+// row shows:
 //
 //	4.2    proxies and TLS: the server offers neither
 //	4.2.2  401, 403 and redirects: HandleAuth refuses with 400 and a text of its own, see TestHandshakeHandleAuth; so are the

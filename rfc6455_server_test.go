@@ -30,7 +30,8 @@ func (pl *rfcPlan) echoOptions() *ServerOptions {
 	return opts
 }
 
-// rfcRunServer runs all rows for the server. Those with the same rules share one; those that begin with the program have their own.
+// rfcRunServer runs all rows for the server. Those with the same rules share one; those that begin with the program have
+// their own.
 func rfcRunServer(t *testing.T, count *rfcCount) {
 	type named struct {
 		*rfcPlan

@@ -21,8 +21,9 @@ import (
 //	rfc6455_closing_test.go  sections 5.5.1, 6 and 7
 //	rfc6455_limits_test.go   section 10
 //
-// Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends of a
-// connection: rfc6455_wire_test.go has what the sides have in common, rfc6455_client_test.go and rfc6455_server_test.go the rest.
+// Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends
+// of a connection: rfc6455_wire_test.go has what the sides have in common, rfc6455_client_test.go and rfc6455_server_test.go
+// the rest.
 
 // rfcSide is the endpoint that receives.
 type rfcSide string
@@ -142,8 +143,8 @@ const (
 	rfcCloses        // the endpoint under test closes at once
 )
 
-// rfcCase is a row: an input, and what the endpoint at that side does with it. What it has of the program is in handlers that send
-// back each message and each reserved control frame that they are given.
+// rfcCase is a row: an input, and what the endpoint at that side does with it. What it has of the program is in handlers that
+// send back each message and each reserved control frame that they are given.
 type rfcCase struct {
 	section string
 	name    string

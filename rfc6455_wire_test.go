@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// What rows about frames have in common where they run between two ends of a connection: how the input is cut, what goes out for it,
-// and a peer that holds every frame to the rules of whoever sends.
+// What rows about frames have in common where they run between two ends of a connection: how the input is cut, what goes out
+// for it, and a peer that holds every frame to the rules of whoever sends.
 
-// rfcPatience is how long a peer waits for something that has to happen. Where it was in vain once the test has failed, and the rows
-// that follow do not wait for as long.
+// rfcPatience is how long a peer waits for something that has to happen. Where it was in vain once the test has failed, and
+// the rows that follow do not wait for as long.
 var rfcPatience atomic.Int64
 
 func init() { rfcPatience.Store(int64(20 * time.Second)) }
@@ -43,8 +43,9 @@ func rfcSentClose(code CloseCode, reason string) rfcSent {
 	return rfcSent{OpcodeClose, string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason}
 }
 
-// rfcAnswers is what goes out for events, where the protocol leaves no choice: a Pong for each Ping (section 5.5.2), a Close with the
-// code and reason of the peer's (5.5.1), and a Close with the code of a breach (7.1.7), after what the handlers send back.
+// rfcAnswers is what goes out for events, where the protocol leaves no choice: a Pong for each Ping (section 5.5.2), a Close
+// with the code and reason of the peer's (5.5.1), and a Close with the code of a breach (7.1.7), after what the handlers send
+// back.
 func rfcAnswers(side rfcSide, events []rfcEvent, breach *protocolError) (out []rfcSent) {
 	inClose := false
 	for _, ev := range events {
@@ -171,8 +172,8 @@ func rfcNewPeer(conn net.Conn, r *bufio.Reader, side rfcSide, keys func([4]byte)
 	return p
 }
 
-// rfcReadFrame reads a frame and holds it to the rules of sections 5.1, 5.2 and 5.5 for who sends. Each has to be a whole message:
-// nothing here is sent in fragments.
+// rfcReadFrame reads a frame and holds it to the rules of sections 5.1, 5.2 and 5.5 for who sends. Each has to be a whole
+// message: nothing here is sent in fragments.
 func rfcReadFrame(r io.Reader, masked bool) (f rfcSent, key [4]byte, err error) {
 	var head [2]byte
 	if _, err = io.ReadFull(r, head[:]); err != nil {
@@ -259,8 +260,8 @@ func (p *rfcPeer) toEnd() error {
 // rfcProbe shows that a connection is open.
 var rfcProbe = rfcSent{OpcodePong, "still there?"}
 
-// say sends the input, what ends it, and a Ping that shows that the connection is still open where it should be, and waits for its
-// Pong.
+// say sends the input, what ends it, and a Ping that shows that the connection is still open where it should be, and waits
+// for its Pong.
 func (pl *rfcPlan) say(p *rfcPeer, way rfcWay) error {
 	had := len(p.got)
 	for i, piece := range way.pieces {
@@ -308,8 +309,8 @@ func (pl *rfcPlan) complete(got []rfcSent, way rfcWay) bool {
 	return len(data) >= len(wantData) && rfcWithin(wantPongs[len(wantPongs)-min(len(wantPongs), 1):], pongs, false)
 }
 
-// rfcSplit tells the frames of data and reserved control frames, Pongs and Close frames apart. Of the first two, each is in its own
-// order: Pongs may overtake what handlers send.
+// rfcSplit tells the frames of data and reserved control frames, Pongs and Close frames apart. Of the first two, each is in
+// its own order: Pongs may overtake what handlers send.
 func rfcSplit(frames []rfcSent) (data, pongs, closes []rfcSent) {
 	for _, f := range frames {
 		switch f.opcode {

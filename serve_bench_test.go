@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkServe is the way of a message through the engine: read, parsed, handled, answered, with the system's part of it. One goroutine does
-// it all, so that nothing but the work is measured.
+// BenchmarkServe is the way of a message through the engine: read, parsed, handled, answered, with the system's part of it.
+// One goroutine does it all, so that nothing but the work is measured.
 func BenchmarkServe(b *testing.B) {
 	for _, way := range []struct {
 		name string

@@ -267,7 +267,8 @@ func (serv *Server) Start() (err error) {
 }
 
 // Serve is Start with a listener of the caller, for TCP or a Unix socket, such as one that was handed over by socket
-// activation. It is closed when Serve returns; closing it earlier does not end Serve, which has a descriptor of its own. A listener that has no descriptor gives ErrUnsupported.
+// activation. It is closed when Serve returns; closing it earlier does not end Serve, which has a descriptor of its own. A
+// listener that has no descriptor gives ErrUnsupported.
 func (serv *Server) Serve(ln net.Listener) (err error) {
 	defer ln.Close()
 	e, err := serv.start(ln)

@@ -21,8 +21,8 @@
 // ServerOptions.RequestsAtOnce.
 //
 // A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
-// While one does, its connection's messages wait, up to 64 KiB or one message; then the socket is not read, and TCP makes the
-// client wait.
+// While one does, its connection's messages wait: 64 KiB of them or one, and what a last read of 64 KiB brought. Then the
+// socket is not read, and TCP makes the client wait.
 //
 // A handler that panics ends its connection with StatusInternalError; the panic is logged.
 //
