@@ -122,7 +122,8 @@ var rfcClosing = []rfcCase{
 	// Section 6.2: receiving.
 	{section: "6.2", name: "a message is told with its type and its data, without the frames that brought it", side: rfcBoth, in: []rfcPiece{rfcFrame(0x82, "\x00\xff"), rfcFrame(0x01, ""), rfcFrame(0x00, "Hel"), rfcFrame(0x80, "lo"), rfcFrame(0x81, "")}, want: []rfcEvent{rfcBin("\x00\xff"), rfcText("Hello"), rfcText("")}, out: []rfcSent{{OpcodeBin, "\x00\xff"}, {OpcodeText, "Hello"}, {OpcodeText, ""}}},
 
-	// Sections 7.1.1 and 7.1.2: who begins the closing handshake, and who ends TCP.
+	// Sections 7.1.1 and 7.1.2: who begins the closing handshake, and who ends TCP. A client whose program has begun it ends TCP with
+	// the answer, where it should rather wait for the server.
 	{section: "7.1.2", name: "a Close frame of the program that is answered ends TCP, and no second one is sent", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcClose(4000, "done")}, want: []rfcEvent{rfcClosed(4000, "done")}, out: []rfcSent{}, tcp: rfcCloses},
 	{section: "7.1.2", name: "the answer to a Close frame may have another code, or none", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcFrame(0x88, "")}, want: []rfcEvent{rfcClosed(0, "")}, out: []rfcSent{}, tcp: rfcCloses},
 	{section: "7.1.2", name: "a Close frame of the program that nobody has answered leaves TCP open", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcFrame(0x8A, "")}, want: []rfcEvent{rfcPong("")}, out: []rfcSent{}},
