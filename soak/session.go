@@ -217,7 +217,8 @@ func (s *session) finish(ctx context.Context) {
 	limit := time.After(graceTime)
 	for s.countWaiting() > 0 && s.await(limit) {
 	}
-	if ctx.Err() != nil {
+	over := ctx.Err() != nil // it may become so while the connection closes
+	if over {
 		<-s.d.quiet
 		for !s.hasAllPushes() && s.await(limit) {
 		}
@@ -233,7 +234,7 @@ func (s *session) finish(ctx context.Context) {
 		s.d.tally.lost.Add(int64(n))
 		s.d.problem("session %d: %d messages did not come back", s.id, n)
 	}
-	if ctx.Err() != nil {
+	if over {
 		for kind, end := range s.d.finals(s.user) {
 			if last := s.lastPushes[kind]; last.seen {
 				s.d.tally.missing.add(s.id, kind, last.seq+1, end+1)
