@@ -74,9 +74,9 @@ type conn struct {
 	mu         sync.Mutex
 	ctx        context.Context
 	uid        uint64
-	userNext   *conn // neighbours in the list of the user's connections; guarded by ClientManager.mu
+	userNext   *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev   *conn
-	member     int // place in the manager's list; guarded by ClientManager.mu
+	member     int // place in its clientShard; guarded by the mu of that
 	out        *sendQueue
 	backlog    *backlog
 	closing    *closing // why it ends, from phaseClosing on

@@ -29,7 +29,7 @@ var (
 //
 //	read     reads, parses, answers Close frames; ends when the connection does
 //	handle   calls the handlers, HandleQuit last
-//	control  sends Pings and Pongs, which must not hold up reading
+//	control  sends Pings and Pongs, which must not hold up reading; logs the end
 type link struct {
 	// Immutable.
 	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
@@ -51,15 +51,16 @@ type link struct {
 	writeMu   sync.Mutex // held for one write; guards closeSent
 	closeSent bool
 
-	mu      sync.Mutex
-	changed *sync.Cond // on mu: frames or closing have changed, or down was closed
-	frames  []*Frame   // that wait for their handlers; guarded by mu
-	waiting int        // their cost in bytes; guarded by mu
-	closing bool       // a Close frame was sent or received: data is discarded; guarded by mu
-	closeBy time.Time  // when the connection ends at the latest, if closing; guarded by mu
-	reason  error      // why the connection ends, if closing or ended; guarded by mu
-	cause   error      // what drop was given; guarded by mu
-	ended   bool       // down is closed; guarded by mu
+	mu       sync.Mutex
+	changed  *sync.Cond // on mu: frames or closing have changed, or down was closed
+	frames   []*Frame   // that wait for their handlers; guarded by mu
+	waiting  int        // their cost in bytes; guarded by mu
+	closing  bool       // a Close frame was sent or received: data is discarded; guarded by mu
+	answered bool       // the server has sent a Close frame; guarded by mu
+	closeBy  time.Time  // when the connection ends at the latest, if closing; guarded by mu
+	reason   error      // why the connection ends, if closing or ended; guarded by mu
+	cause    error      // what drop was given; guarded by mu
+	ended    bool       // down is closed; guarded by mu
 }
 
 func newLink(cl *Client) *link {
@@ -111,13 +112,6 @@ func (l *link) err() error {
 	if !l.ended || l.reason == ErrConnClosed {
 		return nil
 	}
-	return l.reason
-}
-
-// ending returns why the connection has ended.
-func (l *link) ending() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return l.reason
 }
 
@@ -254,6 +248,13 @@ func (l *link) read() {
 }
 
 func (l *link) readFailed(err error) {
+	l.mu.Lock()
+	answered := l.answered
+	l.mu.Unlock()
+	if answered { // it was time
+		l.drop(nil)
+		return
+	}
 	var netErr net.Error
 	if errors.As(err, &netErr) && netErr.Timeout() {
 		err = errSilent
@@ -294,10 +295,15 @@ func (l *link) answerPing(payload []byte) {
 	l.pong <- slices.Clone(payload) // has room: read alone puts in
 }
 
-// closed answers the server's Close frame; where it is itself the answer to ours, the connection has ended.
+// closed answers the server's Close frame, if it is not itself the answer to ours. Then the server ends TCP (RFC 6455,
+// section 7.1.1).
 func (l *link) closed(code CloseCode, reason string) {
-	if !l.beginClose(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxDrainTime) {
-		l.drop(nil)
+	l.beginClose(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxDrainTime)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answered = true
+	if by := time.Now().Add(maxDrainTime); by.Before(l.closeBy) {
+		l.closeBy = by
 	}
 }
 
@@ -365,7 +371,6 @@ func (l *link) call(f *Frame) (err error) {
 func (l *link) quit() {
 	l.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
 	<-l.down
-	l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", l.ending())
 	if l.handleQuit == nil {
 		return
 	}
@@ -384,6 +389,7 @@ func (l *link) logPanic(reason any) {
 // control sends Pongs, and Pings at their interval.
 func (l *link) control() {
 	ticker := time.NewTicker(l.pingInterval)
+	defer l.logEnd()
 	defer ticker.Stop()
 	for {
 		var packet []byte
@@ -399,4 +405,13 @@ func (l *link) control() {
 			return
 		}
 	}
+}
+
+// logEnd logs why the connection has ended.
+func (l *link) logEnd() {
+	<-l.down
+	l.mu.Lock()
+	reason := l.reason
+	l.mu.Unlock()
+	l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", reason)
 }

@@ -112,7 +112,7 @@ var rfcClosing = []rfcCase{
 	{section: "5.5.1", name: "a second close is not answered", side: rfcBoth, in: []rfcPiece{rfcClose(1000, ""), rfcClose(1000, "")}, want: []rfcEvent{rfcClosed(1000, "")}, out: []rfcSent{rfcSentClose(1000, "")}},
 	{section: "5.5.1", name: "nothing goes out behind a Close frame of the program", side: rfcServer, first: rfcSendsMore, in: []rfcPiece{rfcClose(4000, "done")}, want: []rfcEvent{rfcClosed(4000, "done")}, out: []rfcSent{}},
 	{section: "5.5.1", name: "a message and a ping behind a Close frame of the program are not answered", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcFrame(0x81, "late"), rfcFrame(0x89, "late"), rfcClose(4000, "")}, want: []rfcEvent{rfcText("late"), rfcPing("late"), rfcClosed(4000, "")}, out: []rfcSent{}},
-	{section: "5.5.1", name: "a message and a ping behind the Close frame of Close are not answered", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcFrame(0x81, "late"), rfcFrame(0x82, "late"), rfcFrame(0x89, "late"), rfcClose(1000, "")}, want: []rfcEvent{rfcText("late"), rfcBin("late"), rfcPing("late"), rfcClosed(1000, "")}, out: []rfcSent{}, tcp: rfcCloses},
+	{section: "5.5.1", name: "a message and a ping behind the Close frame of Close are not answered", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcFrame(0x81, "late"), rfcFrame(0x82, "late"), rfcFrame(0x89, "late"), rfcClose(1000, "")}, want: []rfcEvent{rfcText("late"), rfcBin("late"), rfcPing("late"), rfcClosed(1000, "")}, out: []rfcSent{}},
 
 	// Section 6.1: sending. That each frame is whole, and masked by a client alone, is checked wherever one goes out.
 	{section: "6.1", name: "each kind of frame has its opcode, its payload and its order", side: rfcBoth, first: rfcSendsAll, out: []rfcSent{}},
@@ -122,13 +122,12 @@ var rfcClosing = []rfcCase{
 	// Section 6.2: receiving.
 	{section: "6.2", name: "a message is told with its type and its data, without the frames that brought it", side: rfcBoth, in: []rfcPiece{rfcFrame(0x82, "\x00\xff"), rfcFrame(0x01, ""), rfcFrame(0x00, "Hel"), rfcFrame(0x80, "lo"), rfcFrame(0x81, "")}, want: []rfcEvent{rfcBin("\x00\xff"), rfcText("Hello"), rfcText("")}, out: []rfcSent{{OpcodeBin, "\x00\xff"}, {OpcodeText, "Hello"}, {OpcodeText, ""}}},
 
-	// Sections 7.1.1 and 7.1.2: who begins the closing handshake, and who ends TCP. A client whose program has begun it ends TCP with
-	// the answer, where it should rather wait for the server.
+	// Sections 7.1.1 and 7.1.2: who begins the closing handshake, and who ends TCP.
 	{section: "7.1.2", name: "a Close frame of the program that is answered ends TCP, and no second one is sent", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcClose(4000, "done")}, want: []rfcEvent{rfcClosed(4000, "done")}, out: []rfcSent{}, tcp: rfcCloses},
 	{section: "7.1.2", name: "the answer to a Close frame may have another code, or none", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcFrame(0x88, "")}, want: []rfcEvent{rfcClosed(0, "")}, out: []rfcSent{}, tcp: rfcCloses},
 	{section: "7.1.2", name: "a Close frame of the program that nobody has answered leaves TCP open", side: rfcServer, first: rfcSendsClose, in: []rfcPiece{rfcFrame(0x8A, "")}, want: []rfcEvent{rfcPong("")}, out: []rfcSent{}},
-	{section: "7.1.2", name: "Close that is answered ends TCP, and no second Close frame is sent", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcClose(1000, "")}, want: []rfcEvent{rfcClosed(1000, "")}, out: []rfcSent{}, tcp: rfcCloses},
-	{section: "7.1.2", name: "Close that is answered with another code ends TCP", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcClose(1001, "you too")}, want: []rfcEvent{rfcClosed(1001, "you too")}, out: []rfcSent{}, tcp: rfcCloses},
+	{section: "7.1.2", name: "Close that is answered ends TCP, and no second Close frame is sent", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcClose(1000, "")}, want: []rfcEvent{rfcClosed(1000, "")}, out: []rfcSent{}},
+	{section: "7.1.2", name: "Close that is answered with another code ends TCP", side: rfcClient, first: rfcClosesClient, in: []rfcPiece{rfcClose(1001, "you too")}, want: []rfcEvent{rfcClosed(1001, "you too")}, out: []rfcSent{}},
 	{section: "7.1.1", name: "ClientRemove sends 1000 and ends TCP without an answer", side: rfcServer, first: rfcRemoves, out: []rfcSent{}, tcp: rfcCloses},
 	{section: "7.1.1", name: "ClientRemove reads nothing more", side: rfcServer, first: rfcRemoves, in: []rfcPiece{rfcFrame(0x81, "late"), rfcFrame(0x89, "late"), rfcClose(1000, "")}, want: []rfcEvent{rfcText("late"), rfcPing("late"), rfcClosed(1000, "")}, out: []rfcSent{}, tcp: rfcCloses},
 
