@@ -415,7 +415,7 @@ func TestHandlerPanics(t *testing.T) {
 				added := make(chan int, 8)
 				opts := &ServerOptions{
 					HandleClientAdd: func(_ context.Context, conn int) {
-						added <- conn
+						defer func() { added <- conn }() // the one before has passed when the next is to fail
 						do("HandleClientAdd")
 					},
 					HandleText:       func(conn int, p []byte) { do("HandleText"); rawEcho(conn, p) },
