@@ -367,7 +367,7 @@ func TestHandlersMayCallAnything(t *testing.T) {
 				s = startServer(t, &ServerOptions{
 					Address:            "127.0.0.1:0",
 					HandleAuth:         func(*Handshake) (context.Context, error) { do("HandleAuth", -1); return nil, nil },
-					HandleClientAdd:    func(_ context.Context, conn int) { added <- conn; do("HandleClientAdd", conn) },
+					HandleClientAdd:    func(_ context.Context, conn int) { do("HandleClientAdd", conn); added <- conn },
 					HandleText:         func(conn int, _ []byte) { do("HandleText", conn) },
 					HandleBin:          func(conn int, _ []byte) { do("HandleBin", conn) },
 					HandleRsvControl:   func(conn int, _ *Frame) { do("HandleRsvControl", conn) },
