@@ -285,6 +285,9 @@ func (c *conn) handle(m *message) {
 	switch m.head.opcode() {
 	case OpcodeText:
 		opts.HandleText(c.fd(), m.payload)
+		if c.loop.textLane == laneRequests { // it is the router itself, which keeps nothing
+			PutBuffer(m.payload)
+		}
 	case OpcodeBin:
 		if opts.HandleBin != nil {
 			opts.HandleBin(c.fd(), m.payload)

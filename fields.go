@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// parseFields reads header lines up to the empty one (RFC 9112, section 5).
+// parseFields reads header lines up to the empty one (RFC 9112, section 5). Each value is memory of its own: a program may keep one for as
+// long as the connection, and not the whole head with it.
 func parseFields(s string) (http.Header, error) {
 	lines := strings.Count(s, "\r\n") // as many as the scanner lets through
 	header := make(http.Header, max(lines-1, 0))
@@ -27,7 +28,7 @@ func parseFields(s string) (http.Header, error) {
 		if !ok || !isToken(name) || !isFieldValue(value) {
 			return nil, ErrInvalidHeaderFormat
 		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Clone(strings.Trim(value, " \t"))
 		if there := header[name]; there != nil {
 			header[name] = append(there, value)
 		} else {

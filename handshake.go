@@ -91,7 +91,7 @@ func (s *headerScanner) scan(b []byte, maxSize, maxFields int) (n int, err error
 }
 
 // parseRequest reads a request head that ends with its empty line: the request line and the fields, as RFC 9112 has them.
-// The Handshake keeps nothing of b, but parts of one copy. What is WebSocket about it is for check.
+// The Handshake keeps nothing of b. What is WebSocket about it is for check.
 func parseRequest(b []byte) (req *Handshake, err error) {
 	head := string(bytes.TrimPrefix(b, []byte("\r\n"))) // RFC 9112, section 2.2
 	line, fields, _ := strings.Cut(head, "\r\n")
@@ -106,7 +106,7 @@ func parseRequest(b []byte) (req *Handshake, err error) {
 	case version != "HTTP/1.1": // section 4.1
 		return nil, ErrInvalidHTTPVersion
 	}
-	if req.URL, err = parseTarget(target); err != nil {
+	if req.URL, err = parseTarget(strings.Clone(target)); err != nil {
 		return nil, err
 	}
 	if req.Header, err = parseFields(fields); err != nil {

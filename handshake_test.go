@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -423,4 +424,28 @@ func TestAppendRequest(t *testing.T) {
 			assert.Nil(t, request)
 		})
 	}
+}
+
+func TestHandshakeMemory(t *testing.T) {
+	head := []byte("GET /room?name=x HTTP/1.1\r\nHost: h\r\nAuthorization: u1\r\nX-Other: " + strings.Repeat("o", 15<<10) + "\r\n\r\n")
+	const n = 300
+	kept := make([][3]string, n)
+	before := memoryInUse()
+	for i := range kept {
+		req, err := parseRequest(head)
+		require.NoError(t, err)
+		kept[i] = [3]string{req.Header.Get("Authorization"), req.URL.Path, req.URL.RawQuery}
+	}
+	used := memoryInUse() - before
+	assert.Less(t, used, int64(n<<10), "a program that keeps a value does not keep the whole request")
+	assert.Equal(t, [3]string{"u1", "/room", "name=x"}, kept[n-1])
+}
+
+// memoryInUse is the size of the heap without garbage.
+func memoryInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }

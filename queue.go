@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +14,7 @@ const (
 	joinSize = 4 << 10
 
 	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would
-	// hold up those who wait for the lock, the loop among them. It is as much as a socket may take at once.
+	// hold up those who wait for the lock, the loop among them. No more than this is written at once either.
 	largeSize = 4 << 20
 )
 
@@ -149,7 +148,8 @@ func (c *conn) transmit(out outgoing, wait bool) (err error) {
 		if err = c.refusal(out.len(), wait); err != nil {
 			return err
 		}
-		large = slices.Concat(out.head, out.body)
+		// A Close frame or a Pong may follow: they have room too, so that nobody copies it again.
+		large = append(append(make([]byte, 0, out.len()+2*(maxHeader+maxControl)), out.head...), out.body...)
 	}
 	c.mu.Lock()
 	if err = c.sendableLocked(); err == nil && !c.hasRoomLocked(out.len()) {
@@ -352,7 +352,9 @@ func (c *conn) flushLocked() error {
 		return nil
 	}
 	for {
-		n, err := c.writeSocketLocked(q.buf[q.sent:])
+		part := q.buf[q.sent:]
+		part = part[:min(len(part), largeSize)]
+		n, err := c.writeSocketLocked(part)
 		if err != nil {
 			return err
 		}
@@ -363,6 +365,9 @@ func (c *conn) flushLocked() error {
 		}
 		if q.len() > 0 {
 			c.stallLocked()
+			if n == len(part) { // there may be more room, but others wait for the lock
+				c.attendLocked()
+			}
 			return nil
 		}
 		q.buf, q.sent = q.buf[:0], 0

@@ -9,7 +9,7 @@ import (
 
 const (
 	// maxReports is how many records may wait for the program's log. More are counted, not kept.
-	maxReports = 256
+	maxReports = 1 << 14
 
 	// lastReports is how long Stop waits for the log to take what is left.
 	lastReports = time.Second
@@ -47,6 +47,9 @@ func (r *reports) add(next report) {
 		r.lost++
 		return
 	}
+	if r.lost > 0 {
+		next.args, r.lost = append(next.args, "records lost before", r.lost), 0
+	}
 	r.waiting = append(r.waiting, next)
 	if !r.telling {
 		r.telling = true
@@ -54,24 +57,37 @@ func (r *reports) add(next report) {
 	}
 }
 
-// tell brings the records that wait to the log.
+// tell brings the records that wait to the log. A log that ends the goroutine loses one record.
 func (r *reports) tell() {
+	returned := false
+	defer func() {
+		if !returned {
+			go r.tell()
+		}
+	}()
+	for next, ok := r.next(); ok; next, ok = r.next() {
+		r.log.Log(context.Background(), next.level, next.text, next.args...)
+	}
+	returned = true
+}
+
+// next returns the next record. Where there is none, tell has to end.
+func (r *reports) next() (next report, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.waiting) > 0 {
-		next, lost := r.waiting[0], r.lost
-		r.waiting, r.lost = r.waiting[1:], 0
-		r.mu.Unlock()
-		if lost > 0 {
-			next.args = append(next.args, "records lost before", lost)
-		}
-		r.log.Log(context.Background(), next.level, next.text, next.args...)
-		r.mu.Lock()
+	switch {
+	case len(r.waiting) > 0:
+		next, r.waiting = r.waiting[0], r.waiting[1:]
+		return next, true
+	case r.lost > 0:
+		next, r.lost = report{slog.LevelWarn, "websocket: records lost", []any{"records lost before", r.lost}}, 0
+		return next, true
 	}
 	r.waiting, r.telling = nil, false
 	if r.ended {
 		close(r.told)
 	}
+	return report{}, false
 }
 
 // end waits until the log has taken all records, for some time. There are no more after it.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -88,9 +90,10 @@ type request struct {
 // Of equal names encoding/json takes the last, other parsers the first: what a proxy has let through could be another request
 // than the one that is served (RFC 8259, section 4). So the members note that they were there.
 func readRequest(payload []byte) (*Request, error) {
-	if len(payload) > 0 && len(payload) <= maxSmallRequest {
+	small := bytes.TrimRight(payload, " \t\r\n") // many encoders end with a new line
+	if len(small) > 0 && len(small) <= maxSmallRequest {
 		r := requestReaders.Get().(*requestReader)
-		if ok, err := r.read(payload); ok {
+		if ok, err := r.read(small); ok {
 			req, err := r.in.result(err)
 			r.in = request{}
 			requestReaders.Put(r)
@@ -127,7 +130,15 @@ func (r *requestReader) read(payload []byte) (ok bool, err error) {
 
 // result returns the request that was read with the error err.
 func (in *request) result(err error) (*Request, error) {
-	if err == nil {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) { // who sends requests does not know the names of our types
+		if wrongType.Struct != "" {
+			wrongType.Struct = "Request"
+		}
+		if wrongType.Type == reflect.TypeFor[text]() {
+			wrongType.Type = reflect.TypeFor[string]()
+		}
+	} else if err == nil {
 		err = in.repeated()
 	}
 	return &Request{ID: in.ID.value, Method: in.Method.value, Target: in.Target.value, Body: in.Body.value}, err
@@ -151,7 +162,7 @@ func (in *request) repeated() error {
 	return fmt.Errorf("member %q is there twice", name)
 }
 
-// member notes how often a member was there. Null is as good as not there.
+// member notes whether a member was there, and whether it was again. Null is as good as not there.
 type member struct{ seen, again bool }
 
 func (m *member) isFirst() bool {

@@ -1,8 +1,10 @@
 package websocket
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"math"
 	"net/url"
 	"strconv"
@@ -128,6 +130,30 @@ func TestAnswer(t *testing.T) {
 			assert.Equal(t, c.id, back.ID)
 		})
 	}
+
+	t.Run("what is of the wrong type is named as the client knows it", func(t *testing.T) {
+		assert.Contains(t, r.answer(ctx, 1, []byte(`{"method":1}`)).Message, "Request.method of type string")
+		assert.Contains(t, r.answer(ctx, 1, []byte(`{"id":"1"}`)).Message, "of type uint64")
+		assert.NotContains(t, r.answer(ctx, 1, []byte(`{"id":"1"}`)).Message, "websocket")
+	})
+	t.Run("white space around a request does not matter", func(t *testing.T) {
+		for _, request := range []string{`{"id":7,"method":"x"}` + "\n", "\t" + `{"id":7,"method":"x"}` + " \r\n"} {
+			res := r.answer(ctx, 1, []byte(request))
+			assert.EqualValues(t, 404, res.Code)
+			assert.EqualValues(t, 7, res.ID)
+		}
+		assert.Contains(t, r.answer(ctx, 1, []byte(" \n")).Message, "unexpected end of JSON input")
+	})
+	t.Run("a program may call the default HandleText and go on using its payload", func(t *testing.T) {
+		serv := NewServer(&ServerOptions{Logger: slog.New(slog.DiscardHandler)})
+		payload := bytes.Repeat([]byte("x"), 3333)
+		serv.Options.HandleText(-1, payload)
+		for range 3 {
+			if b := spareBuffer(len(payload)); b != nil {
+				assert.NotSame(t, &payload[0], &b[:1][0])
+			}
+		}
+	})
 
 	t.Run("the message of a 404 is method and target, of a bad query the target, and nothing else", func(t *testing.T) {
 		assert.Equal(t, "get /x?y", r.answer(ctx, 1, []byte(`{"method":"get","target":"/x?y"}`)).Message)

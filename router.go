@@ -5,14 +5,13 @@ import (
 	"net"
 )
 
-// handleRequest is the default HandleText. It keeps nothing of the payload.
+// handleRequest is the default HandleText. It keeps nothing of the payload, which a program that calls it may go on using.
 func (serv *Server) handleRequest(conn int, payload []byte) {
 	ctx, ok := serv.Clients.Context(conn)
 	if !ok {
 		ctx = nil
 	}
 	res := serv.routes.Load().answer(ctx, conn, payload)
-	PutBuffer(payload)
 	answer := res.appendJSON(newBuffer(res.leastSize()))
 	err := SendText(conn, answer)
 	PutBuffer(answer)

@@ -42,8 +42,8 @@ type ServerOptions struct {
 	// HandleStatus answers requests for StatusPath. The default is "text/plain", "OK".
 	HandleStatus HandlerStatusFn
 
-	// Logger is told of panics, lack of descriptors and, at debug level, why connections end. The default is
-	// slog.Default().
+	// Logger is told of panics, lack of descriptors and, at debug level, why connections end. Its handler may block and use
+	// the connection, but Enabled must not: it may be asked while the connection is locked. The default is slog.Default().
 	Logger *slog.Logger
 
 	// Address is what Start listens on: "host:port" as net.Listen takes it, names, IPv6 and port 0 included. The default is
