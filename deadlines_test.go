@@ -1,0 +1,126 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestPings(t *testing.T) {
+	const interval = 30 * time.Millisecond
+	t.Run("an idle client is sent Pings, and one that answers is kept", func(t *testing.T) {
+		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: time.Hour, HandleText: rawEcho}
+		removed := rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		for range 5 {
+			op, payload, err := c.rawFrame()
+			require.NoError(t, err)
+			require.Equal(t, OpcodePing, op)
+			c.send(NewFramePong(true, payload))
+		}
+		require.Empty(t, removed)
+	})
+	t.Run("anything that a client sends is an answer", func(t *testing.T) {
+		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: time.Hour}
+		removed := rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		for range 5 {
+			c.expect(OpcodePing, "")
+			c.send(NewFrameBin(true, nil))
+		}
+		require.Empty(t, removed)
+	})
+	t.Run("a client that stays silent is removed after its Ping", func(t *testing.T) {
+		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: interval}
+		added, removed := rawAdded(opts), rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		conn := rawGet(t, added)
+		c.expect(OpcodePing, "")
+		c.expectEOF()
+		require.Equal(t, conn, rawGet(t, removed))
+		require.Zero(t, s.Clients.Len())
+	})
+	t.Run("a silent client whose handler blocks is answered no more, and removed once", func(t *testing.T) {
+		inside := make(chan struct{}, 1)
+		release := make(chan struct{})
+		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: interval, HandleText: func(int, []byte) {
+			inside <- struct{}{}
+			<-release
+		}}
+		removed := rawRemoved(opts)
+		s := startServer(t, opts)
+		now := rawRelease(t, release)
+		c := s.connect(t)
+		c.text("x")
+		rawGet(t, inside)
+		require.True(t, eventually(func() bool { return s.Clients.Len() == 0 }))
+		now()
+		rawGet(t, removed)
+		require.Empty(t, removed)
+	})
+	t.Run("a client that is busy with a long message is not silent", func(t *testing.T) {
+		const parts = 24
+		packet := NewFrameText(false, rawPattern(parts<<20, 0)) // it takes a while, in which nobody would answer Pings
+		got := make([]byte, len(packet))
+		opts := &ServerOptions{PingInterval: interval, SilenceTimeout: 500 * time.Millisecond}
+		added := rawAdded(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		conn := rawGet(t, added)
+		// Little room in the system: what a Ping has to wait for is in the queue.
+		require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(64<<10))
+		require.NoError(t, unix.SetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10))
+		require.NoError(t, Send(conn, packet))
+		for _, err := io.ReadFull(c.r, got[:2]); got[0] == 0x89; _, err = io.ReadFull(c.r, got[:2]) { // a Ping before it
+			require.NoError(t, err)
+		}
+		for part := range slices.Chunk(got[2:], 1<<20) {
+			<-time.After(50 * time.Millisecond)
+			_, err := io.ReadFull(c.r, part)
+			require.NoError(t, err)
+		}
+		require.True(t, bytes.Equal(packet, got))
+	})
+	t.Run("below zero, no Pings are sent and silent clients are kept", func(t *testing.T) {
+		opts := &ServerOptions{PingInterval: -1, SilenceTimeout: time.Millisecond, HandleText: rawEcho}
+		removed := rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		<-time.After(5 * interval)
+		c.text("x")
+		c.expectText("x") // no Ping before it
+		require.Empty(t, removed)
+	})
+	t.Run("clients that were opened together are not pinged together", func(t *testing.T) {
+		const peers, long = 32, time.Second
+		s := startServer(t, &ServerOptions{PingInterval: long})
+		conns := make([]*rawConn, peers)
+		for i := range conns {
+			conns[i] = s.connect(t)
+		}
+		first, last := time.Time{}, time.Time{}
+		var mu sync.Mutex
+		rawAll(t, peers, func(i int) error {
+			err := conns[i].rawExpect(OpcodePing, "")
+			mu.Lock()
+			defer mu.Unlock()
+			if last = time.Now(); first.IsZero() {
+				first = last
+			}
+			return err
+		})
+		require.Greater(t, last.Sub(first), long/4, "they are spread over three quarters of the interval")
+	})
+}

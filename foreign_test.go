@@ -1,0 +1,241 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// rawPair returns the two ends of a stream that no server owns, until the end of the test.
+type rawPair func(t *testing.T) (a, b int)
+
+func rawSocketpair(nonblock bool) rawPair {
+	return func(t *testing.T) (a, b int) {
+		t.Helper()
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		for _, fd := range pair {
+			require.NoError(t, unix.SetNonblock(fd, nonblock))
+		}
+		t.Cleanup(func() {
+			unix.Close(pair[0])
+			unix.Close(pair[1])
+		})
+		return pair[0], pair[1]
+	}
+}
+
+// rawTCPPair returns descriptors of the program's own for both ends of a TCP connection.
+func rawTCPPair(t *testing.T) (a, b int) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	server, err := ln.Accept()
+	require.NoError(t, err)
+	numbers := make([]int, 2)
+	for i, conn := range []net.Conn{client, server} {
+		file, err := conn.(*net.TCPConn).File()
+		require.NoError(t, err)
+		conn.Close()
+		numbers[i] = int(file.Fd())
+		t.Cleanup(func() { file.Close() })
+	}
+	return numbers[0], numbers[1]
+}
+
+var rawPairs = []struct {
+	name string
+	pair rawPair
+}{
+	{"a blocking socketpair", rawSocketpair(false)},
+	{"a socketpair that does not block", rawSocketpair(true)},
+	{"a TCP connection of the program", rawTCPPair},
+}
+
+// rawReadFrames reads whole frames with Recv until it has n of them.
+func rawReadFrames(fd, n int) ([]*Frame, error) {
+	var all []byte
+	for {
+		packet, err := Recv(fd)
+		if err != nil {
+			return nil, err
+		}
+		if len(packet) == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		all = append(all, packet...)
+		PutBuffer(packet)
+		var list []*Frame
+		for _, f := range Unpack(all).All() {
+			if f.IsComplete() {
+				list = append(list, f)
+			}
+		}
+		if len(list) == n {
+			return list, nil
+		}
+	}
+}
+
+func TestSendAndRecvOnForeignSocket(t *testing.T) {
+	for _, tc := range rawPairs {
+		t.Run("what is sent over "+tc.name+" is received", func(t *testing.T) {
+			checkGoroutines(t)
+			checkDescriptors(t)
+			a, b := tc.pair(t)
+			for _, size := range []int{0, 1, 125, 126, 127, recvSize - 4, recvSize, recvSize + 1, 65535, 65536} {
+				want := rawPattern(size, 0)
+				require.NoError(t, Send(a, NewFrameText(true, want)))
+				frames, err := rawReadFrames(b, 1)
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(want, frames[0].Payload()), "%d bytes", size)
+			}
+		})
+		t.Run("Recv waits for data on "+tc.name, func(t *testing.T) {
+			checkGoroutines(t)
+			a, b := tc.pair(t)
+			got := make(chan []byte, 1)
+			started := make(chan struct{})
+			go func() {
+				close(started)
+				packet, _ := Recv(b)
+				got <- packet
+			}()
+			rawDone(t, started)
+			require.NoError(t, Send(a, []byte("late")))
+			require.Equal(t, "late", string(rawGet(t, got)))
+		})
+		t.Run("Recv returns an empty packet and no error at the end of "+tc.name, func(t *testing.T) {
+			a, b := tc.pair(t)
+			require.NoError(t, Send(a, []byte("last")))
+			require.NoError(t, unix.Shutdown(a, unix.SHUT_WR))
+			packet, err := Recv(b)
+			require.NoError(t, err)
+			require.Equal(t, "last", string(packet))
+			for range 2 {
+				packet, err = Recv(b)
+				require.NoError(t, err)
+				require.Empty(t, packet)
+			}
+		})
+		t.Run("Send writes 8 MiB to a slow reader of "+tc.name, func(t *testing.T) {
+			checkGoroutines(t)
+			a, b := tc.pair(t)
+			want := rawPattern(8<<20, 1)
+			errs := make(chan error, 1)
+			go func() { errs <- Send(a, want) }()
+			got := make([]byte, 0, len(want))
+			small := make([]byte, 1<<12) // a reader of small pieces first
+			for len(got) < len(want) {
+				if len(got) > 2<<20 {
+					packet, err := Recv(b)
+					require.NoError(t, err)
+					require.NotEmpty(t, packet)
+					got = append(got, packet...)
+					PutBuffer(packet)
+					continue
+				}
+				n, err := unix.Read(b, small)
+				if errors.Is(err, unix.EAGAIN) {
+					require.NoError(t, waitSocket(b, false, rawWait))
+					continue
+				}
+				require.NoError(t, err)
+				got = append(got, small[:n]...)
+			}
+			require.NoError(t, rawGet(t, errs))
+			require.True(t, bytes.Equal(want, got))
+		})
+		t.Run("concurrent packets over "+tc.name+" are never mixed", func(t *testing.T) {
+			checkGoroutines(t)
+			a, b := tc.pair(t)
+			const senders, each, size = 8, 4, 256 << 10
+			errs := make(chan error, senders)
+			for i := range senders {
+				go func() {
+					var err error
+					packet := NewFrameBin(false, bytes.Repeat([]byte{byte(i)}, size+i))
+					for range each {
+						err = errors.Join(err, Send(a, packet))
+					}
+					errs <- err
+				}()
+			}
+			counts := make(map[byte]int)
+			rest := []byte{}
+			for n := 0; n < senders*each; {
+				packet, err := Recv(b)
+				require.NoError(t, err)
+				require.NotEmpty(t, packet)
+				rest = append(rest, packet...)
+				PutBuffer(packet)
+				for {
+					h, head := parseHeader(rest)
+					if head == 0 || h.length > uint64(len(rest)-head) {
+						break
+					}
+					body := rest[head : head+int(h.length)]
+					require.Equal(t, size+int(body[0]), len(body))
+					require.Equal(t, len(body), bytes.Count(body, body[:1]))
+					counts[body[0]]++
+					n++
+					rest = rest[head+len(body):]
+				}
+			}
+			require.Empty(t, rest)
+			require.Len(t, counts, senders)
+			for range senders {
+				require.NoError(t, rawGet(t, errs))
+			}
+		})
+		t.Run("Send on "+tc.name+" whose peer is gone is net.ErrClosed", func(t *testing.T) {
+			a, b := tc.pair(t)
+			require.NoError(t, unix.Shutdown(a, unix.SHUT_WR))
+			err := Send(a, []byte("x"))
+			require.ErrorIs(t, err, net.ErrClosed)
+			require.ErrorIs(t, err, ErrConnClosed)
+			require.ErrorIs(t, err, syscall.EPIPE)
+			_ = b
+		})
+		t.Run("TrySend does not know "+tc.name, func(t *testing.T) {
+			a, _ := tc.pair(t)
+			require.ErrorIs(t, TrySend(a, []byte("x")), ErrConnClosed)
+			require.Zero(t, ID(a))
+		})
+	}
+	t.Run("a socket that is not open gives errors", func(t *testing.T) {
+		for _, fd := range []int{-1, 1 << 21, 1 << fdBits, math.MaxInt32, math.MinInt32} {
+			require.Error(t, Send(fd, []byte("x")), fd)
+			require.ErrorIs(t, TrySend(fd, []byte("x")), ErrConnClosed, fd)
+			_, err := Recv(fd)
+			require.Error(t, err, fd)
+			require.Zero(t, ID(fd), fd)
+		}
+		for _, id := range []uint64{0, 1, math.MaxUint64} {
+			require.ErrorIs(t, SendID(id, []byte("x")), ErrConnClosed)
+			require.ErrorIs(t, TrySendID(id, []byte("x")), ErrConnClosed)
+		}
+	})
+	t.Run("any slice may be given to PutBuffer", func(t *testing.T) {
+		for _, b := range [][]byte{nil, {}, make([]byte, 3), make([]byte, 1<<20), make([]byte, 0, recvSize), make([]byte, recvSize)[5:]} {
+			PutBuffer(b)
+		}
+		a, b := rawSocketpair(false)(t)
+		require.NoError(t, Send(a, []byte("after")))
+		packet, err := Recv(b)
+		require.NoError(t, err)
+		require.Equal(t, "after", string(packet))
+	})
+}
