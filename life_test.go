@@ -3,9 +3,11 @@
 package websocket
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"runtime"
@@ -264,6 +266,27 @@ func TestClientRemove(t *testing.T) {
 		require.Empty(t, s.Clients.All())
 		c.expectText(string(want))
 		c.expectClose(StatusNormal)
+	})
+	t.Run("what is so long that it is written in several goes arrives, while it is read", func(t *testing.T) {
+		opts := &ServerOptions{WriteTimeout: time.Hour}
+		added := rawAdded(opts)
+		s := startServer(t, opts)
+		packet := NewFrameText(false, rawPattern(16*largeSize, 0))
+		for range 8 {
+			c := s.connect(t)
+			conn := rawGet(t, added)
+			got := make(chan []byte, 1)
+			go func() {
+				all, _ := io.ReadAll(c.r)
+				got <- all
+			}()
+			require.NoError(t, Send(conn, packet))
+			s.ClientRemove(conn)
+			all := rawGet(t, got)
+			require.True(t, bytes.HasPrefix(all, packet))
+			require.Equal(t, NewFrameClose(false, StatusNormal, nil), all[len(packet):])
+			c.Close()
+		}
 	})
 	t.Run("it does nothing on a number that is no open connection of this server", func(t *testing.T) {
 		opts := &ServerOptions{HandleText: rawEcho}

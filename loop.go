@@ -203,12 +203,10 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	}
 	c.mu.Lock()
 	l.applyLocked(c)
-	if c.writable {
-		c.writable = false
-		if c.out != nil && c.out.stalled {
-			c.flushLocked()
-		}
+	if c.out != nil && c.out.stalled && (c.writable || c.out.more) {
+		c.flushLocked()
 	}
+	c.writable = false
 	if c.tend {
 		c.tend = false
 		l.tendLocked(c)

@@ -25,6 +25,7 @@ type sendQueue struct {
 	sent int // bytes at the front of buf that the socket has taken
 
 	stalled bool  // the socket is full: it will be writable
+	more    bool  // or it was not, but others wait for the lock: the loop writes on
 	since   int64 // when the socket last took something, if stalled
 
 	pong    []byte // payload of the Pong that follows buf, if hasPong: the latest Ping's
@@ -365,7 +366,7 @@ func (c *conn) flushLocked() error {
 		}
 		if q.len() > 0 {
 			c.stallLocked()
-			if n == len(part) { // there may be more room, but others wait for the lock
+			if q.more = n == len(part); q.more {
 				c.attendLocked()
 			}
 			return nil
