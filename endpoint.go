@@ -244,19 +244,23 @@ func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
 const directRead = 16 << 10
 
 // maxDirect is how many bytes one such read may take, so that a long message does not hold up others.
-const maxDirect = 64 << 10
+const maxDirect = 256 << 10
 
-// room returns where the next bytes of the current frame's payload may be read to, for filled; nil where they are few, or of
-// another kind. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
-func (ep *endpoint) room(waiting func() int) []byte {
+// isLong reports whether the next bytes are to be read straight into the message.
+func (ep *endpoint) isLong() bool {
 	part := ep.partial
-	if part == nil || !part.inFrame || part.frame.opcode().isControl() {
+	return part != nil && part.inFrame && !part.frame.opcode().isControl() &&
+		part.frame.length-part.taken >= directRead && len(part.message) >= directRead
+}
+
+// room returns where the next bytes of the current frame's payload may be read to, for filled; nil where the message is not
+// long. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
+func (ep *endpoint) room(waiting func() int) []byte {
+	if !ep.isLong() {
 		return nil
 	}
+	part := ep.partial
 	left := part.frame.length - part.taken
-	if left < directRead || len(part.message) < directRead {
-		return nil
-	}
 	if cap(part.message)-len(part.message) < directRead {
 		part.grow(4*uint64(len(part.message)+waiting()), left)
 	}

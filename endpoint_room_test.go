@@ -33,7 +33,7 @@ func TestEndpointRoom(t *testing.T) {
 							}
 							r.frame(h)
 						}
-						assert.LessOrEqual(t, r.largest, 64<<10, "bytes of a message may be read in one turn")
+						assert.LessOrEqual(t, r.largest, maxDirect, "bytes of a message may be read in one turn")
 						assert.LessOrEqual(t, r.held, roundSize(limit), "bytes that the message holds, whose limit that is")
 						assert.Equal(t, fin, r.whole)
 						if read <= 64<<10 && limit >= 1<<20 {

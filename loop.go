@@ -12,6 +12,10 @@ import (
 // connections had theirs.
 const readSize = 64 << 10
 
+// readRound is how many bytes one round reads before it leaves long messages to the next one. Up to that a long message is
+// read on while it is in the processor's cache, rather than in turn with others, and those who wait for the round wait no longer.
+const readRound = 1 << 20
+
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
 // at a time owns it, as its turn says.
 type loop struct {
@@ -33,6 +37,8 @@ type loop struct {
 	todo      []*conn
 	served    int     // how many of todo have been served
 	ready     []*conn // to be served in the next round whatever happens: there is more to read, mostly
+	deferred  []*conn // likewise, and before those: long messages that this round was too short for
+	left      int     // bytes that this round may read before that
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
@@ -108,12 +114,13 @@ func (l *loop) next() *conn {
 // collect waits until there is something to do, and starts a round with it.
 func (l *loop) collect() {
 	clear(l.todo)
-	l.todo, l.served = append(l.todo[:0], l.ready...), 0
-	for _, c := range l.ready {
+	l.todo, l.served, l.left = append(append(l.todo[:0], l.deferred...), l.ready...), 0, readRound
+	for _, c := range l.todo {
 		c.inReady = false
 	}
+	clear(l.deferred)
 	clear(l.ready)
-	l.ready = l.ready[:0]
+	l.deferred, l.ready = l.deferred[:0], l.ready[:0]
 	l.takeAttention()
 	n, err := l.poll.wait(l.waitUntil())
 	l.asleep.Store(false)
@@ -198,8 +205,9 @@ func (l *loop) takeDue() {
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
-	if c.readable && c.reads != readNothing {
-		l.read(c)
+	if c.readable && c.reads != readNothing && !l.defers(c) {
+		for l.read(c) && c.readable && l.left > 0 {
+		}
 	}
 	c.mu.Lock()
 	l.applyLocked(c)
@@ -222,18 +230,23 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	}
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
-	if c.readable && c.reads != readNothing {
-		l.again(c)
+	if c.readable && c.reads != readNothing && !c.inReady {
+		c.inReady = true
+		l.ready = append(l.ready, c)
 	}
 	return !ok || c.work(t, j)
 }
 
-// again has a connection served again in the next round.
-func (l *loop) again(c *conn) {
+// defers leaves a long message to the next round where this one has read enough.
+func (l *loop) defers(c *conn) bool {
+	if l.left > 0 || c.reads != readMessages || !c.in.isLong() {
+		return false
+	}
 	if !c.inReady {
 		c.inReady = true
-		l.ready = append(l.ready, c)
+		l.deferred = append(l.deferred, c)
 	}
+	return true
 }
 
 // readsLocked returns what the loop may read from the connection.
@@ -249,9 +262,9 @@ func (c *conn) readsLocked() reads {
 	return readNothing
 }
 
-// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message.
-func (l *loop) read(c *conn) {
-	buf, direct := l.buf, false
+// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message, which it returns.
+func (l *loop) read(c *conn) (direct bool) {
+	buf := l.buf
 	if c.reads == readMessages {
 		if room := c.in.room(func() int { return waitingBytes(c.fd()) }); room != nil {
 			buf, direct = room, true
@@ -261,12 +274,12 @@ func (l *loop) read(c *conn) {
 	switch {
 	case err == errWouldBlock:
 		c.readable = false
-		return
+		return false
 	case err != nil:
 		c.readable = false
 		l.got.finish(closing{cause: err.Error()})
 		c.peerEnd = true
-		return
+		return false
 	case n == 0:
 		c.readable = false
 		c.peerEnd = true
@@ -274,12 +287,13 @@ func (l *loop) read(c *conn) {
 			l.refuseCutOff(c)
 		}
 		l.got.finish(closing{cause: "end of stream"})
-		return
+		return false
 	}
 	c.readable = n == len(buf) || c.hangup
 	c.heard, c.pinged = l.now, 0
 	switch {
 	case direct:
+		l.left -= n
 		ev, err := c.in.filled(n)
 		l.note(&ev, err)
 	case c.reads == readHandshake:
@@ -289,6 +303,7 @@ func (l *loop) read(c *conn) {
 	case c.reads == readRest:
 		c.drained += n
 	}
+	return direct
 }
 
 // parse feeds bytes to the connection's endpoint.
@@ -409,7 +424,7 @@ func (l *loop) finish() {
 	l.mu.Lock()
 	l.ended, l.attention = true, nil
 	l.mu.Unlock()
-	l.todo, l.ready, l.buf, l.got = nil, nil, nil, reading{} // the Server may be kept
+	l.todo, l.ready, l.deferred, l.buf, l.got = nil, nil, nil, nil, reading{} // the Server may be kept
 	l.poll.close()
 	l.loopDone()
 }
