@@ -91,6 +91,3 @@ var backlogs = sync.Pool{New: func() any { return new(backlog) }}
 
 // queues are the send queues of connections that have something to send.
 var queues = sync.Pool{New: func() any { return new(sendQueue) }}
-
-// requestReaders are the decoders of small requests.
-var requestReaders = sync.Pool{New: func() any { return newRequestReader() }}

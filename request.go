@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +12,6 @@ import (
 	"strings"
 	"unicode/utf8"
 )
-
-// maxSmallRequest is the size in bytes up to which requests are read by decoders that serve again. What encoding/json sets up for
-// each is much only for a small one, and a decoder keeps a buffer as large as the largest.
-const maxSmallRequest = 4 << 10
 
 // Request is a text message that a client sends for a function registered with Server.RegisterTextHandler, as JSON:
 //
@@ -90,42 +85,18 @@ type request struct {
 // Of equal names encoding/json takes the last, other parsers the first: what a proxy has let through could be another request
 // than the one that is served (RFC 8259, section 4). So the members note that they were there.
 func readRequest(payload []byte) (*Request, error) {
-	small := bytes.TrimRight(payload, " \t\r\n") // many encoders end with a new line
-	if len(small) > 0 && len(small) <= maxSmallRequest {
-		r := requestReaders.Get().(*requestReader)
-		if ok, err := r.read(small); ok {
-			req, err := r.in.result(err)
-			r.in = request{}
-			requestReaders.Put(r)
-			return req, err
-		}
-	}
 	var in request
-	return in.result(json.Unmarshal(payload, &in))
+	if in.readPlain(payload) {
+		return in.result(nil)
+	}
+	return unmarshalRequest(payload)
 }
 
-// requestReader reads requests with one json.Decoder, whose memory serves again.
-type requestReader struct {
-	in      request
-	payload bytes.Reader
-	decoder *json.Decoder
-	end     int64 // of all payloads so far, in the decoder's count
-}
-
-func newRequestReader() *requestReader {
-	r := new(requestReader)
-	r.decoder = json.NewDecoder(&r.payload)
-	return r
-}
-
-// read reads a request. Where the payload is anything else than a single value, ok is false: the decoder must not be used
-// again, and json.Unmarshal has the better word for what is wrong.
-func (r *requestReader) read(payload []byte) (ok bool, err error) {
-	r.payload.Reset(payload)
-	err = r.decoder.Decode(&r.in)
-	r.payload.Reset(nil)
-	r.end += int64(len(payload))
-	return r.decoder.InputOffset() == r.end, err
+// unmarshalRequest reads a request by reflection, which takes five times as long.
+func unmarshalRequest(payload []byte) (*Request, error) {
+	var in request
+	err := json.Unmarshal(payload, &in)
+	return in.result(err)
 }
 
 // result returns the request that was read with the error err.
