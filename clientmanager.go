@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -73,6 +74,7 @@ func (cls *ClientManager) Users() int { return int(cls.users.Load()) }
 func (cls *ClientManager) SendAll(packet []byte) (sent int, failed map[int]error) {
 	all := make([]uint64, 0, cls.room())
 	cls.each(func(ids []uint64) { all = append(all, ids...) })
+	slices.Sort(all) // as they were opened: what the system and this package keep of neighbours is in neighbouring memory
 	return sendEach(all, packet)
 }
 
