@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -115,13 +114,17 @@ func newConn(l *loop, fd int, at int64) *conn {
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
 func (l *loop) readHandshake(c *conn, b []byte) {
 	o := c.opening
-	o.buf = append(o.buf, b...)
-	n, err := o.scanner.scan(o.buf, l.opts.MaxHeaderSize, l.opts.MaxHeaderFields)
+	if len(o.buf) > 0 { // mostly it comes in one piece
+		o.buf = append(o.buf, b...)
+		b = o.buf
+	}
+	n, err := o.scanner.scan(b, l.opts.MaxHeaderSize, l.opts.MaxHeaderFields)
 	if err == nil && n == 0 {
+		o.buf = append(o.buf, b[len(o.buf):]...)
 		return
 	}
 	if err == nil {
-		err = l.judge(o, n)
+		err = l.judge(o, b[:n], b[n:])
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,13 +149,13 @@ func (l *loop) refuseCutOff(c *conn) {
 	}
 }
 
-// judge reads a complete request of n bytes. It returns an error where the handshake is to be refused. What the client sent
-// behind the request stays in the buffer.
-func (l *loop) judge(o *opening, n int) (err error) {
-	if o.request, err = parseRequest(o.buf[:n]); err != nil {
+// judge reads a complete request. It returns an error where the handshake is to be refused. The rest, which the client sent behind
+// the request, stays in the buffer.
+func (l *loop) judge(o *opening, request, rest []byte) (err error) {
+	if o.request, err = parseRequest(request); err != nil {
 		return err
 	}
-	o.buf = bytes.Clone(o.buf[n:])
+	o.buf = append([]byte(nil), rest...)
 	switch o.request.URL.Path {
 	case l.opts.StatusPath:
 		o.isStatus = true

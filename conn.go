@@ -203,7 +203,7 @@ func (c *conn) stalledOutLocked() {
 
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
-	if c.closeSent || c.peerGone || c.phase != phaseClosing || c.closing.code == 0 {
+	if c.closeSent || c.peerGone || c.phase != phaseClosing && c.phase != phaseFlushing || c.closing.code == 0 {
 		return
 	}
 	c.writeLocked(&outgoing{body: NewFrameClose(false, c.closing.code, []byte(c.closing.reason))})
@@ -248,9 +248,9 @@ func (l *loop) advanceLocked(c *conn) {
 		if c.busyLocked() && !c.closing.immediate && at < c.since+timeout {
 			return
 		}
+		c.phase, c.since = phaseFlushing, at
 		c.closeFrameLocked()
 		c.uncorkLocked()
-		c.phase, c.since = phaseFlushing, at
 		l.report(slog.LevelDebug, "websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
 	}
 	if c.phase == phaseFlushing {
@@ -276,6 +276,9 @@ func (l *loop) closeLocked(c *conn) {
 	l.poll.remove(c.fd())
 	c.in.end()
 	c.dropQueueLocked()
+	if !c.peerEnd { // else both ways have ended
+		shutSocket(c.fd())
+	}
 	if err := coverSocket(c.fd(), l.placeholder); err != nil {
 		l.report(slog.LevelError, "websocket: cannot cover a descriptor", "conn", c.fd(), "error", err)
 	}

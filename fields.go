@@ -28,7 +28,7 @@ func parseFields(s string) (http.Header, error) {
 		if !ok || !isToken(name) || !isFieldValue(value) {
 			return nil, ErrInvalidHeaderFormat
 		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Clone(strings.Trim(value, " \t"))
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Clone(textproto.TrimString(value))
 		if there := header[name]; there != nil {
 			header[name] = append(there, value)
 		} else {

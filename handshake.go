@@ -184,10 +184,16 @@ func (req *Handshake) checkUpgrade() (host string, err error) {
 	return host, req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade)
 }
 
+var strictBase64 = base64.StdEncoding.Strict()
+
 // isKey reports whether s is 16 bytes in base64.
 func isKey(s string) bool {
-	raw, err := base64.StdEncoding.Strict().DecodeString(s)
-	return err == nil && len(s) == keyLength && len(raw) == 16
+	if len(s) != keyLength {
+		return false
+	}
+	var raw [keyLength]byte
+	n, err := strictBase64.Decode(raw[:], []byte(s))
+	return err == nil && n == 16
 }
 
 // hasBody reports whether something follows the head, as the fields say (RFC 9112, section 6.3).

@@ -332,8 +332,12 @@ func (c *conn) stallLocked() {
 
 // writeSocketLocked writes as much as the socket takes. A failed connection is on its way to be removed when it returns.
 func (c *conn) writeSocketLocked(b []byte) (n int, err error) {
+	write := writeSocket
+	if c.phase == phaseFlushing {
+		write = writeLast
+	}
 	for n < len(b) {
-		m, err := writeSocket(c.fd(), b[n:])
+		m, err := write(c.fd(), b[n:])
 		if err == errWouldBlock {
 			break
 		}

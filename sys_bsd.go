@@ -28,6 +28,9 @@ func writeSocket(fd int, b []byte) (n int, err error) {
 	}
 }
 
+// writeLast is writeSocket for what only halfCloseSocket follows.
+func writeLast(fd int, b []byte) (n int, err error) { return writeSocket(fd, b) }
+
 // writeSocketParts is writeSocket for two parts, of which neither is empty.
 func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 	for {
@@ -86,9 +89,8 @@ func newPlaceholder() (fd int, err error) {
 	return fd, unix.SetNonblock(fd, true)
 }
 
-// coverSocket shuts a socket down and puts the placeholder over its number, in one step for every other thread.
+// coverSocket puts the placeholder over the number of a socket, in one step for every other thread.
 func coverSocket(fd, placeholder int) error {
-	unix.Shutdown(fd, unix.SHUT_RDWR)
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	for {

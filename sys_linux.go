@@ -21,6 +21,11 @@ func writeSocket(fd int, b []byte) (n int, err error) {
 	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
+// writeLast is writeSocket for what only halfCloseSocket follows, which has the end of the stream go out with it.
+func writeLast(fd int, b []byte) (n int, err error) {
+	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL|unix.MSG_MORE)
+}
+
 // writeSocketParts is writeSocket for two parts, of which neither is empty.
 func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 	parts := [2]unix.Iovec{{Base: &head[0]}, {Base: &body[0]}}
@@ -108,9 +113,8 @@ func newPlaceholder() (fd int, err error) {
 	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 }
 
-// coverSocket shuts a socket down and puts the placeholder over its number, in one step for every other thread.
+// coverSocket puts the placeholder over the number of a socket, in one step for every other thread.
 func coverSocket(fd, placeholder int) error {
-	unix.Shutdown(fd, unix.SHUT_RDWR)
 	for {
 		if err := unix.Dup3(placeholder, fd, unix.O_CLOEXEC); err != unix.EINTR && err != unix.EBUSY {
 			return err

@@ -9,6 +9,7 @@ import (
 
 func readSocket(int, []byte) (int, error)               { return 0, ErrUnsupported }
 func writeSocket(int, []byte) (int, error)              { return 0, ErrUnsupported }
+func writeLast(int, []byte) (int, error)                { return 0, ErrUnsupported }
 func writeSocketParts(int, []byte, []byte) (int, error) { return 0, ErrUnsupported }
 func waitingBytes(int) int                              { return 0 }
 func acceptSocket(int) (int, error)                     { return -1, ErrUnsupported }
@@ -18,5 +19,6 @@ func waitSocket(int, bool, time.Duration) error         { return ErrUnsupported 
 func newPlaceholder() (int, error)                      { return -1, ErrUnsupported }
 func coverSocket(int, int) error                        { return ErrUnsupported }
 func halfCloseSocket(int)                               {}
+func shutSocket(int)                                    {}
 func closeDescriptor(int)                               {}
 func maxDescriptors() int                               { return 0 }

@@ -67,6 +67,9 @@ func waitSocket(fd int, write bool, limit time.Duration) error {
 // halfCloseSocket tells the peer that nothing follows.
 func halfCloseSocket(fd int) { unix.Shutdown(fd, unix.SHUT_WR) }
 
+// shutSocket ends a socket, for whoever uses it.
+func shutSocket(fd int) { unix.Shutdown(fd, unix.SHUT_RDWR) }
+
 func closeDescriptor(fd int) { unix.Close(fd) }
 
 // maxDescriptors is how many descriptors the process may have.
