@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"runtime/debug"
-	"time"
 )
 
 // Handlers are called by the loop's own goroutine, with no hand-over, as long as they are fast. The monitor (monitor.go)
@@ -208,14 +207,17 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 		t.enter(c)
 	}
 	for ok := true; ok; {
+		start := int64(0)
 		if t == nil {
-			start := now()
-			c.run(&j)
-			l.pace.note(time.Duration(now() - start))
-		} else {
-			c.run(&j)
+			start = now()
 		}
+		c.run(&j)
 		c.mu.Lock()
+		if t == nil {
+			isFast := now()-start < int64(slowHandler)
+			l.pace.note(isFast)
+			c.noteLocked(isFast)
+		}
 		c.doneLocked(j)
 		if j, ok = c.takeLocked(); !ok {
 			c.uncorkLocked()
@@ -226,6 +228,16 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 	}
 	returned = true
 	return t != nil && t.leave()
+}
+
+// noteLocked is told of each job that a worker has run for the connection.
+func (c *conn) noteLocked(isFast bool) {
+	switch {
+	case !isFast:
+		c.wary = fastRow
+	case c.wary > 0:
+		c.wary--
+	}
 }
 
 // kickLocked starts workers for all that can run now.
@@ -244,7 +256,22 @@ func (c *conn) startLocked(j job) {
 	if c.corked {
 		c.loop.monitor.watchCork(c)
 	}
-	go c.work(nil, j)
+	go c.worker(j)
+}
+
+// worker runs a job on a goroutine of its own. The stack grows first, while there is nothing on it: later, in the depth of a
+// handler that sends, that takes longer than all the rest of starting a goroutine.
+func (c *conn) worker(j job) {
+	growStack(0)
+	c.work(nil, j)
+}
+
+// growStack has a frame of half of what a handler and its Send take, so that the stack is doubled for it.
+//
+//go:noinline
+func growStack(i int) byte {
+	var frame [2 << 10]byte
+	return frame[i]
 }
 
 // run calls the handlers of a job. A panic ends the connection, not the process.

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ type loop struct {
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
+	yields    bool // workers were started in this round
 	buf       []byte
 	got       reading
 }
@@ -121,6 +123,10 @@ func (l *loop) collect() {
 	clear(l.deferred)
 	clear(l.ready)
 	l.deferred, l.ready = l.deferred[:0], l.ready[:0]
+	if l.yields { // workers would wait until nothing is left to read, where this is the only processor
+		l.yields = false
+		runtime.Gosched()
+	}
 	l.takeAttention()
 	n, err := l.poll.wait(l.waitUntil())
 	l.asleep.Store(false)
@@ -220,9 +226,10 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 		l.tendLocked(c)
 	}
 	j, ok := c.takeLocked()
-	if ok && l.pace.workers.Load() {
+	if ok && (c.wary > 0 || l.pace.workers.Load()) {
 		c.startLocked(j)
 		c.kickLocked()
+		l.yields = true
 		ok = false
 	}
 	if c.backlog != nil && c.backlog.bytes >= maxBacklog {

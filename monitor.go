@@ -14,7 +14,7 @@ const (
 	idleTicks = 8
 
 	// slowHandler is how long a job may take to count as fast, and fastRow how many must be fast in a row before a loop
-	// calls handlers itself again.
+	// calls handlers itself again: those of a connection that had a slow one, and those of all where several were slow.
 	slowHandler = monitorTick / 2
 	fastRow     = 256
 )
@@ -68,10 +68,10 @@ func (p *pace) stuck(steps uint64) {
 	p.fast.Store(0)
 }
 
-// note is told how long a worker's job took.
-func (p *pace) note(took time.Duration) {
+// note is told of each job that a worker has run.
+func (p *pace) note(isFast bool) {
 	switch {
-	case took > slowHandler:
+	case !isFast:
 		p.fast.Store(0)
 	case p.fast.Add(1) == fastRow:
 		p.workers.Store(false)
@@ -152,7 +152,9 @@ func (m *monitor) look(seen []uint64) (active bool) {
 	m.mu.Unlock()
 	active = active || len(late) > 0
 	for _, c := range late {
-		c.letGo()
+		c.mu.Lock()
+		c.letGoLocked()
+		c.mu.Unlock()
 	}
 	return active
 }
@@ -174,14 +176,15 @@ func (t *turn) takeOver() {
 	l, c := t.loop, t.conn
 	l.pace.stuck(t.step)
 	go l.run(newTurn(l))
-	c.letGo()
-}
-
-// letGo sees to it that nothing waits for a handler of the connection that is stuck: answers of the same batch are written, other
-// requests handled.
-func (c *conn) letGo() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wary = fastRow
+	c.letGoLocked()
+}
+
+// letGoLocked sees to it that nothing waits for a handler of the connection that is stuck: answers of the same batch are written,
+// other requests handled.
+func (c *conn) letGoLocked() {
 	c.uncorkLocked()
 	c.kickLocked()
 }

@@ -1,0 +1,59 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// onWorker reports whether it is called by a worker, rather than by a loop.
+func onWorker() bool {
+	stack := make([]byte, 64<<10)
+	return strings.Contains(string(stack[:runtime.Stack(stack, false)]), "websocket.(*conn).worker(")
+}
+
+// TestSlowConnection has a handler block whose connection shares its loop with another one.
+func TestSlowConnection(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
+	release, blocked := make(chan struct{}), make(chan struct{})
+	byWorker := make(chan bool, 1)
+	s := startServer(t, &ServerOptions{
+		HandleText: rawEcho,
+		HandleBin: func(_ int, payload []byte) {
+			if string(payload) == "block" {
+				blocked <- struct{}{}
+				<-release
+				return
+			}
+			byWorker <- onWorker()
+		},
+	})
+	release1 := rawRelease(t, release)
+	slow, other := s.connect(t), s.connect(t)
+	for range 2 * fastRow { // that one among so many is slow is forgiven the others
+		other.text("x")
+		other.expectText("x")
+	}
+	slow.send(NewFrameBin(true, []byte("block")))
+	rawGet(t, blocked)
+	other.text("x") // the loop has to be taken over for it
+	other.expectText("x")
+	release1()
+
+	next := NewFrameBin(true, []byte("fast"))
+	slow.send(next)
+	if !rawGet(t, byWorker) {
+		t.Error("the loop itself has called a handler of a connection that held it up")
+	}
+	n := 1
+	for slow.send(next); rawGet(t, byWorker); slow.send(next) { // a starved machine may make any of them slow
+		if n++; n > 100*fastRow {
+			t.Fatalf("%d fast messages were handled by workers", n)
+		}
+	}
+	if n < fastRow {
+		t.Errorf("the loop has called handlers again after %d fast ones, before %d", n, fastRow)
+	}
+}
