@@ -234,7 +234,7 @@ func (ch *abuseChurner) audit(numbers *quarantine) error {
 		if err := Send(held.fd, emptyPing); !errors.Is(err, ErrConnClosed) {
 			return fmt.Errorf("a number that is held back takes a packet: %w", err)
 		}
-		if _, err := writeSocket(held.fd, emptyPing); err == nil {
+		if _, err := writeSocket(held.fd, emptyPing, false); err == nil {
 			return errors.New("a number that is held back has a socket that takes data")
 		}
 		if _, err := readSocket(held.fd, make([]byte, 1)); err == nil || err == errWouldBlock {

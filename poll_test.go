@@ -70,7 +70,7 @@ func quiet(t *testing.T, p *poller, fd int) bool {
 func fillSocket(t *testing.T, fd int) {
 	t.Helper()
 	for {
-		if _, err := writeSocket(fd, make([]byte, 64<<10)); err == errWouldBlock {
+		if _, err := writeSocket(fd, make([]byte, 64<<10), false); err == errWouldBlock {
 			return
 		} else {
 			require.NoError(t, err)
@@ -86,13 +86,13 @@ func TestPollerReportsEachChangeOnce(t *testing.T) {
 	p := startPoller(t)
 	a, b := socketPair(t)
 	require.NoError(t, p.add(a, 7))
-	_, err := writeSocket(b, []byte("one"))
+	_, err := writeSocket(b, []byte("one"), false)
 	require.NoError(t, err)
 	ev := waitFor(t, p, a, readable)
 	assert.Contains(t, []uint32{7, anyGeneration}, ev.gen)
 	assert.False(t, ev.hangup)
 	assert.True(t, quiet(t, p, a), "an event came twice for one change")
-	_, err = writeSocket(b, []byte("two"))
+	_, err = writeSocket(b, []byte("two"), false)
 	require.NoError(t, err)
 	waitFor(t, p, a, readable)
 }
@@ -161,7 +161,7 @@ func TestPollerForgetsARemovedSocket(t *testing.T) {
 	a, b := socketPair(t)
 	require.NoError(t, p.add(a, 1))
 	p.remove(a)
-	_, err := writeSocket(b, []byte("x"))
+	_, err := writeSocket(b, []byte("x"), false)
 	require.NoError(t, err)
 	assert.True(t, quiet(t, p, a))
 }
@@ -175,7 +175,7 @@ func TestSocketCalls(t *testing.T) {
 	t.Run("writing to a peer that is gone is an error, not a signal", func(t *testing.T) {
 		a, b := socketPair(t)
 		unix.Shutdown(b, unix.SHUT_RDWR)
-		_, err := writeSocket(a, []byte("x"))
+		_, err := writeSocket(a, []byte("x"), false)
 		assert.Equal(t, unix.EPIPE, err)
 	})
 	t.Run("waiting for room ends with the limit", func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestCoveredSocketKeepsItsNumberAndTakesNothing(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { unix.Close(pair[1]) })
-	_, err = writeSocket(pair[0], []byte("last words"))
+	_, err = writeSocket(pair[0], []byte("last words"), false)
 	require.NoError(t, err)
 	require.NoError(t, coverSocket(pair[0], placeholder))
 
@@ -208,7 +208,7 @@ func TestCoveredSocketKeepsItsNumberAndTakesNothing(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Zero(t, n, "the peer sees the end")
 
-	_, err = writeSocket(pair[0], []byte("x"))
+	_, err = writeSocket(pair[0], []byte("x"), false)
 	assert.Equal(t, unix.ENOTCONN, err)
 	flags, err := unix.FcntlInt(uintptr(pair[0]), unix.F_GETFD, 0)
 	require.NoError(t, err, "the number is taken")

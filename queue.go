@@ -332,12 +332,8 @@ func (c *conn) stallLocked() {
 
 // writeSocketLocked writes as much as the socket takes. A failed connection is on its way to be removed when it returns.
 func (c *conn) writeSocketLocked(b []byte) (n int, err error) {
-	write := writeSocket
-	if c.phase == phaseFlushing {
-		write = writeLast
-	}
 	for n < len(b) {
-		m, err := write(c.fd(), b[n:])
+		m, err := writeSocket(c.fd(), b[n:], c.phase == phaseFlushing)
 		if err == errWouldBlock {
 			break
 		}
@@ -473,7 +469,7 @@ func (s *foreignSockets) send(fd int, packet []byte) error {
 		}
 	}()
 	for len(packet) > 0 {
-		n, err := writeSocket(fd, packet)
+		n, err := writeSocket(fd, packet, false)
 		packet = packet[n:]
 		switch err {
 		case nil:

@@ -5,6 +5,7 @@ package websocket
 import (
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,11 +19,8 @@ func BenchmarkServe(b *testing.B) {
 		name string
 		echo HandlerPayloadFn
 	}{
-		{"a packet for each", func(conn int, payload []byte) { Send(conn, NewFrameBin(false, payload)) }},
-		{"buffers given back", func(conn int, payload []byte) {
-			SendBin(conn, payload)
-			PutBuffer(payload)
-		}},
+		{"a packet for each", servePacket},
+		{"buffers given back", serveGivenBack},
 	} {
 		for _, size := range []int{128, 16 << 10} {
 			for _, messages := range []int{1, 64} {
@@ -37,44 +35,83 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
+func servePacket(conn int, payload []byte) { Send(conn, NewFrameBin(false, payload)) }
+
+func serveGivenBack(conn int, payload []byte) {
+	SendBin(conn, payload)
+	PutBuffer(payload)
+}
+
 func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
+	round := serveRound(b, echo, size, messages)
+	b.SetBytes(int64(size * messages))
+	b.ReportAllocs()
+	for b.Loop() {
+		round()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
+}
+
+// serveRound returns what sends messages over a socket, in one piece, has a loop serve them and reads the answers.
+func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round func()) {
 	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
 	e.opts.HandleBin = echo
 	e.opts.fill()
 	e.atOnce = [laneCount]int{1, 1, 1}
 	e.protocol.Store(&protocol{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
 	l, err := newLoop(e)
-	require.NoError(b, err)
-	defer l.poll.close()
+	require.NoError(tb, err)
+	tb.Cleanup(l.poll.close)
 	e.loops = []*loop{l}
 	e.monitor = &monitor{loops: e.loops, bell: make(chan struct{}, 1)}
 	t := l.turn.Load()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	require.NoError(b, err)
+	require.NoError(tb, err)
 	ours, theirs := pair[0], pair[1]
-	defer unix.Close(ours)
-	defer unix.Close(theirs)
 	c := &conn{id: nextID(ours), loop: l, place: -1, phase: phaseOpen, reads: readMessages}
 	descriptors.set(ours, c)
-	defer descriptors.set(ours, nil)
-
+	tb.Cleanup(func() {
+		descriptors.set(ours, nil)
+		unix.Close(ours)
+		unix.Close(theirs)
+	})
 	var in []byte
 	for range messages {
 		in = append(in, NewFrame(OpcodeBin, true, make([]byte, size))...)
 	}
 	out := make([]byte, messages*len(NewFrame(OpcodeBin, false, make([]byte, size))))
-	b.SetBytes(int64(size * messages))
-	b.ReportAllocs()
-	for b.Loop() {
-		if n, err := writeSocket(theirs, in); n < len(in) {
-			b.Fatal(n, err)
+	return func() {
+		if n, err := writeSocket(theirs, in, false); n < len(in) {
+			tb.Fatal(n, err)
 		}
 		for c.readable = true; c.readable; {
 			l.serve(t, c)
 		}
 		if n, err := readSocket(theirs, out); n < len(out) {
-			b.Fatal(n, err)
+			tb.Fatal(n, err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
+}
+
+func TestAllocationsOfEcho(t *testing.T) {
+	if abuseRaced() {
+		t.Skip("the race detector has pools forget")
+	}
+	for _, row := range []struct {
+		name  string
+		echo  HandlerPayloadFn
+		limit float64 // per message
+	}{
+		{"the payload and the packet", servePacket, 2},
+		{"nothing, where buffers are given back", serveGivenBack, 0},
+	} {
+		for _, messages := range []int{1, 64} {
+			t.Run(fmt.Sprintf("%s, %d in one read", row.name, messages), func(t *testing.T) {
+				defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector empties pools
+				round := serveRound(t, row.echo, 128, messages)
+				perRound := testing.AllocsPerRun(1000, round)
+				require.LessOrEqual(t, perRound, row.limit*float64(messages))
+			})
+		}
+	}
 }

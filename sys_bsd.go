@@ -19,7 +19,7 @@ func readSocket(fd int, b []byte) (n int, err error) {
 }
 
 // writeSocket writes to a socket without waiting. It may write a part. (The Go runtime ignores SIGPIPE on sockets.)
-func writeSocket(fd int, b []byte) (n int, err error) {
+func writeSocket(fd int, b []byte, _ bool) (n int, err error) {
 	for {
 		n, err = unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT)
 		if err != unix.EINTR {
@@ -27,9 +27,6 @@ func writeSocket(fd int, b []byte) (n int, err error) {
 		}
 	}
 }
-
-// writeLast is writeSocket for what only halfCloseSocket follows.
-func writeLast(fd int, b []byte) (n int, err error) { return writeSocket(fd, b) }
 
 // writeSocketParts is writeSocket for two parts, of which neither is empty.
 func writeSocketParts(fd int, head, body []byte) (n int, err error) {

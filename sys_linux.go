@@ -16,14 +16,14 @@ func readSocket(fd int, b []byte) (n int, err error) {
 	return transfer(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
 }
 
-// writeSocket writes to a socket without waiting, and without a signal where the peer is gone. It may write a part.
-func writeSocket(fd int, b []byte) (n int, err error) {
-	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-}
-
-// writeLast is writeSocket for what only halfCloseSocket follows, which has the end of the stream go out with it.
-func writeLast(fd int, b []byte) (n int, err error) {
-	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL|unix.MSG_MORE)
+// writeSocket writes to a socket without waiting, and without a signal where the peer is gone. It may write a part. What is the
+// last, so that only halfCloseSocket follows, goes out with the end of the stream.
+func writeSocket(fd int, b []byte, last bool) (n int, err error) {
+	flags := uintptr(unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL)
+	if last {
+		flags |= unix.MSG_MORE
+	}
+	return transfer(unix.SYS_SENDTO, fd, b, flags)
 }
 
 // writeSocketParts is writeSocket for two parts, of which neither is empty.

@@ -8,8 +8,7 @@ import (
 )
 
 func readSocket(int, []byte) (int, error)               { return 0, ErrUnsupported }
-func writeSocket(int, []byte) (int, error)              { return 0, ErrUnsupported }
-func writeLast(int, []byte) (int, error)                { return 0, ErrUnsupported }
+func writeSocket(int, []byte, bool) (int, error)        { return 0, ErrUnsupported }
 func writeSocketParts(int, []byte, []byte) (int, error) { return 0, ErrUnsupported }
 func waitingBytes(int) int                              { return 0 }
 func acceptSocket(int) (int, error)                     { return -1, ErrUnsupported }
