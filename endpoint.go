@@ -243,8 +243,8 @@ func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
 // straight into the message.
 const directRead = 16 << 10
 
-// maxDirect is how many bytes one such read may take, so that a long message does not hold up others.
-const maxDirect = 256 << 10
+// maxDirect is how many bytes one such read takes: as many as are read without telling the scheduler.
+const maxDirect = 64 << 10
 
 // isLong reports whether the next bytes are to be read straight into the message.
 func (ep *endpoint) isLong() bool {

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCall is how many bytes one call moves. Calls are made raw, without telling the scheduler: none of them waits, and what
-// takes longer would hold up the garbage collector.
-const maxCall = 256 << 10
+// Calls up to this many bytes are made raw, without telling the scheduler: they are short. Longer ones would hold up the
+// garbage collector.
+const maxRawCall = 64 << 10
 
 // readSocket reads from a socket without waiting. It returns 0 and nil at the end of the stream.
 func readSocket(fd int, b []byte) (n int, err error) {
@@ -30,23 +30,29 @@ func writeSocket(fd int, b []byte, last bool) (n int, err error) {
 func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 	parts := [2]unix.Iovec{{Base: &head[0]}, {Base: &body[0]}}
 	parts[0].SetLen(len(head))
-	parts[1].SetLen(min(len(body), maxCall))
+	parts[1].SetLen(len(body))
 	msg := unix.Msghdr{Iov: &parts[0]}
 	msg.SetIovlen(len(parts))
-	return system(unix.SYS_SENDMSG, fd, unsafe.Pointer(&msg), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0)
+	return system(unix.SYS_SENDMSG, fd, unsafe.Pointer(&msg), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, len(head)+len(body))
 }
 
 func transfer(call uintptr, fd int, b []byte, flags uintptr) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	return system(call, fd, unsafe.Pointer(&b[0]), uintptr(min(len(b), maxCall)), flags)
+	return system(call, fd, unsafe.Pointer(&b[0]), uintptr(len(b)), flags, len(b))
 }
 
-// system makes a call that returns how many bytes it moved.
-func system(call uintptr, fd int, data unsafe.Pointer, third, fourth uintptr) (int, error) {
+// system makes a call that transfers up to size bytes.
+func system(call uintptr, fd int, data unsafe.Pointer, third, fourth uintptr, size int) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(data), third, fourth, 0, 0)
+		var n uintptr
+		var errno syscall.Errno
+		if size <= maxRawCall {
+			n, _, errno = unix.RawSyscall6(call, uintptr(fd), uintptr(data), third, fourth, 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(call, uintptr(fd), uintptr(data), third, fourth, 0, 0)
+		}
 		switch errno {
 		case 0:
 			return int(n), nil
