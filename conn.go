@@ -204,10 +204,11 @@ func (c *conn) stalledOutLocked() {
 
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
-	if c.closeSent || c.peerGone || c.phase != phaseClosing && c.phase != phaseFlushing || c.closing.code == 0 {
+	why := c.closing
+	if why == nil || why.code == 0 || c.phase > phaseFlushing || c.closeSent || c.peerGone {
 		return
 	}
-	c.writeLocked(&outgoing{body: NewFrameClose(false, c.closing.code, []byte(c.closing.reason))})
+	c.writeLocked(&outgoing{body: NewFrameClose(false, why.code, []byte(why.reason))})
 	c.closeSent = true
 	if c.out != nil {
 		c.out.releaseWaiters()

@@ -7,8 +7,9 @@ import (
 )
 
 // Handlers are called by the loop's own goroutine, with no hand-over, as long as they are fast. The monitor (monitor.go)
-// takes the loop away from a goroutine that is stuck in a handler; a loop whose handlers prove slow calls each on a goroutine
-// of its own until they prove fast again. Whoever calls handlers does so in work, and decides there what comes next.
+// takes the loop away from a goroutine that is stuck in a handler. From then on the handlers of that connection, and of all of
+// the loop's where several were slow, are called by workers, each on a goroutine of its own, until they prove fast again. Whoever
+// calls handlers does so in work, and decides there what comes next.
 
 // maxBacklog is how many bytes of messages may wait for their handler before the connection is not read any more. Each
 // message counts messageCost in addition to its payload; one of any size may wait.
@@ -214,9 +215,7 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 		c.run(&j)
 		c.mu.Lock()
 		if t == nil {
-			isFast := now()-start < int64(slowHandler)
-			l.pace.note(isFast)
-			c.noteLocked(isFast)
+			c.noteLocked(now()-start < int64(slowHandler))
 		}
 		c.doneLocked(j)
 		if j, ok = c.takeLocked(); !ok {
@@ -230,8 +229,12 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 	return t != nil && t.leave()
 }
 
-// noteLocked is told of each job that a worker has run for the connection.
+// noteLocked is told of each job that a worker has run for the connection. That a connection known to be slow has another slow one
+// is not held against the others.
 func (c *conn) noteLocked(isFast bool) {
+	if isFast || c.wary == 0 {
+		c.loop.pace.note(isFast)
+	}
 	switch {
 	case !isFast:
 		c.wary = fastRow

@@ -10,11 +10,12 @@ import (
 )
 
 // readSize is the read buffer of a loop in bytes. A read that fills it is followed by another one after the other
-// connections had theirs.
+// connections had theirs; for long messages see readRound.
 const readSize = 64 << 10
 
-// readRound is how many bytes one round reads before it leaves long messages to the next one. Up to that a long message is
-// read on while it is in the processor's cache, rather than in turn with others, and those who wait for the round wait no longer.
+// readRound is how many bytes of long messages one round reads, give or take a read. Within that a long message is read on, while
+// it is in the processor's cache, and not in turn with others; what is beyond it waits for the next round, so that others wait
+// for no more.
 const readRound = 1 << 20
 
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
@@ -39,7 +40,7 @@ type loop struct {
 	served    int     // how many of todo have been served
 	ready     []*conn // to be served in the next round whatever happens: there is more to read, mostly
 	deferred  []*conn // likewise, and before those: long messages that this round was too short for
-	left      int     // bytes that this round may read before that
+	left      int     // bytes of long messages that this round may still read
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
@@ -278,22 +279,8 @@ func (l *loop) read(c *conn) (direct bool) {
 		}
 	}
 	n, err := readSocket(c.fd(), buf)
-	switch {
-	case err == errWouldBlock:
-		c.readable = false
-		return false
-	case err != nil:
-		c.readable = false
-		l.got.finish(closing{cause: err.Error()})
-		c.peerEnd = true
-		return false
-	case n == 0:
-		c.readable = false
-		c.peerEnd = true
-		if c.reads == readHandshake {
-			l.refuseCutOff(c)
-		}
-		l.got.finish(closing{cause: "end of stream"})
+	if err != nil || n == 0 {
+		l.noteEnd(c, err)
 		return false
 	}
 	c.readable = n == len(buf) || c.hangup
@@ -311,6 +298,23 @@ func (l *loop) read(c *conn) (direct bool) {
 		c.drained += n
 	}
 	return direct
+}
+
+// noteEnd notes that there is nothing to read: for now, or at the end of the stream, where there is no error.
+func (l *loop) noteEnd(c *conn, err error) {
+	c.readable = false
+	if err == errWouldBlock {
+		return
+	}
+	c.peerEnd = true
+	if err != nil {
+		l.got.finish(closing{cause: err.Error()})
+		return
+	}
+	if c.reads == readHandshake {
+		l.refuseCutOff(c)
+	}
+	l.got.finish(closing{cause: "end of stream"})
 }
 
 // parse feeds bytes to the connection's endpoint.

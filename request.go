@@ -92,7 +92,7 @@ func readRequest(payload []byte) (*Request, error) {
 	return unmarshalRequest(payload)
 }
 
-// unmarshalRequest reads a request by reflection, which takes five times as long.
+// unmarshalRequest reads a request by reflection, which takes longer.
 func unmarshalRequest(payload []byte) (*Request, error) {
 	var in request
 	err := json.Unmarshal(payload, &in)

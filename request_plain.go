@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// readPlain reads a request as most programs write it: an object of the four members, each a string or, for the id, digits. It
-// returns false for everything else, right or wrong; encoding/json has the word on that. What it takes it reads as encoding/json
-// would.
+// readPlain reads a request as most programs write it: an object of the four members, each a string or, for the id, digits, and
+// there once. It returns false for everything else, right or wrong; encoding/json has the word on that. What it takes it reads
+// as encoding/json would.
 func (in *request) readPlain(b []byte) (ok bool) {
 	if b, ok = plainToken(b, '{'); !ok {
 		return false
@@ -36,7 +36,7 @@ func (in *request) plainMember(quoted, b []byte) (rest []byte, ok bool) {
 	switch string(quoted) {
 	case `"id"`:
 		digits, rest := plainDigits(b)
-		return rest, len(digits) > 0 && in.ID.UnmarshalJSON(digits) == nil
+		return rest, len(digits) > 0 && !in.ID.seen && in.ID.UnmarshalJSON(digits) == nil
 	case `"method"`:
 		into = &in.Method
 	case `"target"`:
@@ -47,7 +47,7 @@ func (in *request) plainMember(quoted, b []byte) (rest []byte, ok bool) {
 		return nil, false
 	}
 	value, rest, ok := plainQuoted(b)
-	if ok {
+	if ok = ok && !into.seen; ok {
 		value, ok = unquote(value)
 	}
 	return rest, ok && into.UnmarshalText(value) == nil
@@ -113,6 +113,9 @@ func isUnescaped(b []byte) bool {
 	return ascii || utf8.Valid(b)
 }
 
+// maxDigits is how many digits the largest id has.
+const maxDigits = len("18446744073709551615")
+
 // plainDigits returns a number without sign, fraction and exponent, and what follows it; nothing where there is none.
 func plainDigits(b []byte) (digits, rest []byte) {
 	b = plainSpace(b)
@@ -120,7 +123,7 @@ func plainDigits(b []byte) (digits, rest []byte) {
 	for n < len(b) && '0' <= b[n] && b[n] <= '9' {
 		n++
 	}
-	if n > 1 && b[0] == '0' { // JSON has no such number
+	if n > 1 && b[0] == '0' || n > maxDigits { // the former is not JSON
 		n = 0
 	}
 	return b[:n], b[n:]

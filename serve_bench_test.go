@@ -52,10 +52,10 @@ func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
 }
 
-// serveRound returns what sends messages over a socket, in one piece, has a loop serve them and reads the answers.
-func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round func()) {
+// serveLoop returns a loop that nobody runs, and its turn.
+func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *turn) {
 	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
-	e.opts.HandleBin = echo
+	e.opts.HandleBin = handle
 	e.opts.fill()
 	e.atOnce = [laneCount]int{1, 1, 1}
 	e.protocol.Store(&protocol{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
@@ -64,30 +64,40 @@ func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round
 	tb.Cleanup(l.poll.close)
 	e.loops = []*loop{l}
 	e.monitor = &monitor{loops: e.loops, bell: make(chan struct{}, 1)}
-	t := l.turn.Load()
+	return l, l.turn.Load()
+}
+
+// serveConn returns an open connection of the loop, and the other end of its socket.
+func serveConn(tb testing.TB, l *loop) (c *conn, peer int) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(tb, err)
-	ours, theirs := pair[0], pair[1]
-	c := &conn{id: nextID(ours), loop: l, place: -1, phase: phaseOpen, reads: readMessages}
-	descriptors.set(ours, c)
+	c = &conn{id: nextID(pair[0]), loop: l, place: -1, phase: phaseOpen, reads: readMessages}
+	descriptors.set(pair[0], c)
 	tb.Cleanup(func() {
-		descriptors.set(ours, nil)
-		unix.Close(ours)
-		unix.Close(theirs)
+		descriptors.set(pair[0], nil)
+		unix.Close(pair[0])
+		unix.Close(pair[1])
 	})
+	return c, pair[1]
+}
+
+// serveRound returns what sends messages over a socket, in one piece, has a loop serve them and reads the answers.
+func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round func()) {
+	l, t := serveLoop(tb, echo)
+	c, peer := serveConn(tb, l)
 	var in []byte
 	for range messages {
 		in = append(in, NewFrame(OpcodeBin, true, make([]byte, size))...)
 	}
 	out := make([]byte, messages*len(NewFrame(OpcodeBin, false, make([]byte, size))))
 	return func() {
-		if n, err := writeSocket(theirs, in, false); n < len(in) {
+		if n, err := writeSocket(peer, in, false); n < len(in) {
 			tb.Fatal(n, err)
 		}
 		for c.readable = true; c.readable; {
 			l.serve(t, c)
 		}
-		if n, err := readSocket(theirs, out); n < len(out) {
+		if n, err := readSocket(peer, out); n < len(out) {
 			tb.Fatal(n, err)
 		}
 	}

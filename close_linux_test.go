@@ -1,0 +1,54 @@
+package websocket
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// segmentsIn is how many segments of TCP a socket has received.
+func segmentsIn(t *testing.T, conn net.Conn) (n uint32) {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		info, infoErr := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err = infoErr; err == nil {
+			n = info.Segs_in
+		}
+	}))
+	require.NoError(t, err)
+	return n
+}
+
+func TestCloseFrameAndEndAreOneSegment(t *testing.T) {
+	s := startServer(t, &ServerOptions{})
+	rawTries(t, 20, func() bool { // the system may acknowledge the client's Close frame with a segment of its own
+		c := s.connect(t)
+		before := segmentsIn(t, c.Conn)
+		c.send(NewFrameClose(true, StatusNormal, nil))
+		c.expect(OpcodeClose, "\x03\xe8")
+		_, err := c.r.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		return segmentsIn(t, c.Conn) == before+1
+	})
+}
+
+func TestRemovedSocketEndsForWhoeverHasIt(t *testing.T) {
+	opts := new(ServerOptions)
+	added := rawAdded(opts)
+	s := startServer(t, opts)
+	s.connect(t) // sends no end of its own
+	conn := rawGet(t, added)
+	dup, err := unix.Dup(conn)
+	require.NoError(t, err)
+	defer unix.Close(dup)
+	s.ClientRemove(conn)
+	require.NoError(t, waitSocket(dup, false, leakDeadline))
+	n, err := readSocket(dup, make([]byte, 1))
+	require.NoError(t, err)
+	require.Zero(t, n)
+}

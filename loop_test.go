@@ -1,0 +1,85 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestRound drives a loop by hand, with connections in the middle of a message of 1 MiB.
+func TestRound(t *testing.T) {
+	const begun, read = 64 << 10, maxDirect
+	var l *loop
+	var turn *turn
+	long := func(t *testing.T, waiting int) (c *conn, taken func() int) {
+		t.Helper()
+		c, peer := serveConn(t, l)
+		head := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: 1 << 20})
+		l.parse(c, append(head, make([]byte, begun)...))
+		require.True(t, c.in.isLong())
+		for waiting > 0 {
+			n, err := writeSocket(peer, make([]byte, min(waiting, 16<<10)), false)
+			require.NoError(t, err)
+			waiting -= n
+		}
+		c.readable = true
+		return c, func() int { return len(c.in.partial.message) - begun }
+	}
+	start := func(t *testing.T) {
+		l, turn = serveLoop(t, func(int, []byte) {})
+		l.left = readRound
+	}
+	t.Run("a long message is read on until its socket is empty", func(t *testing.T) {
+		start(t)
+		c, taken := long(t, read+1000)
+		l.serve(turn, c)
+		assert.Equal(t, read+1000, taken())
+		assert.Equal(t, readRound-read-1000, l.left)
+		assert.False(t, c.readable)
+		assert.Empty(t, l.ready)
+	})
+	t.Run("or until the round has read enough, and again in the next", func(t *testing.T) {
+		start(t)
+		l.left = 1
+		c, taken := long(t, read+1000)
+		l.serve(turn, c)
+		assert.Equal(t, read, taken())
+		require.Equal(t, []*conn{c}, l.ready)
+		l.collect()
+		assert.Equal(t, c, l.next())
+		assert.Equal(t, readRound, l.left)
+		l.serve(turn, c)
+		assert.Equal(t, read+1000, taken())
+	})
+	t.Run("others that are long wait for the next round, where they come first", func(t *testing.T) {
+		start(t)
+		l.left = 1
+		first, _ := long(t, read+1000)
+		second, taken := long(t, 1000)
+		third, _ := long(t, 1000)
+		for _, c := range []*conn{first, second, third, second} {
+			l.serve(turn, c)
+		}
+		require.Zero(t, taken())
+		require.Len(t, l.deferred, 2)
+		l.collect()
+		assert.Equal(t, []*conn{second, third, first}, l.todo)
+		l.serve(turn, second)
+		assert.Equal(t, 1000, taken())
+	})
+	t.Run("short messages do not wait for it", func(t *testing.T) {
+		start(t)
+		handled := 0
+		l.opts.HandleBin = func(int, []byte) { handled++ }
+		l.left = 0
+		c, peer := serveConn(t, l)
+		_, err := writeSocket(peer, NewFrameBin(true, make([]byte, 100)), false)
+		require.NoError(t, err)
+		c.readable = true
+		l.serve(turn, c)
+		assert.Equal(t, 1, handled)
+	})
+}
