@@ -9,7 +9,8 @@ import (
 )
 
 // clientShards is in how many parts a ClientManager keeps its connections, so that those who come, go and are looked for at the
-// same time seldom wait for each other. Each is locked for some 20 ns, or for the copy that All and SendAll make; more would cost memory, in half-filled tables.
+// same time seldom wait for each other. Each is locked for some 20 ns, or for the copy that All and SendAll make; more would cost
+// memory, in half-filled tables.
 const (
 	clientShards = 1 << shardBits
 	shardBits    = 4

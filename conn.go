@@ -83,7 +83,7 @@ type conn struct {
 	since      int64    // when the phase began, HandleClientAdd started or a Close frame was sent
 	phase      phase
 	running    [laneCount]uint16 // handlers that run now
-	wary       uint16            // how many jobs workers are to run, and fast, since one was slow
+	wary       uint16            // how many jobs workers are to run, and fast, since a message took long
 	addDue     bool              // HandleClientAdd is to be called
 	addRuns    bool              // HandleClientAdd runs
 	adding     bool              // and messages wait for it

@@ -215,7 +215,7 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 		c.run(&j)
 		c.mu.Lock()
 		if t == nil {
-			c.noteLocked(now()-start < int64(slowHandler))
+			c.noteLocked(j.kind, now()-start < int64(slowHandler))
 		}
 		c.doneLocked(j)
 		if j, ok = c.takeLocked(); !ok {
@@ -230,12 +230,13 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 }
 
 // noteLocked is told of each job that a worker has run for the connection. That a connection known to be slow has another slow one
-// is not held against the others.
-func (c *conn) noteLocked(isFast bool) {
+// is not held against the others; that HandleAuth is slow says nothing of the messages.
+func (c *conn) noteLocked(kind jobKind, isFast bool) {
 	if isFast || c.wary == 0 {
 		c.loop.pace.note(isFast)
 	}
 	switch {
+	case kind != jobMessages:
 	case !isFast:
 		c.wary = fastRow
 	case c.wary > 0:

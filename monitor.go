@@ -178,7 +178,9 @@ func (t *turn) takeOver() {
 	go l.run(newTurn(l))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wary = fastRow
+	if c.running[laneOrdered]+c.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
+		c.wary = fastRow
+	}
 	c.letGoLocked()
 }
 

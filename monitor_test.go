@@ -3,9 +3,12 @@
 package websocket
 
 import (
+	"context"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // onWorker reports whether it is called by a worker, rather than by a loop.
@@ -14,16 +17,22 @@ func onWorker() bool {
 	return strings.Contains(string(stack[:runtime.Stack(stack, false)]), "websocket.(*conn).worker(")
 }
 
+func isWary(c *conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wary > 0
+}
+
 // TestSlowConnection has a handler block whose connection shares its loop with another one.
 func TestSlowConnection(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
-	release, blocked := make(chan struct{}), make(chan struct{})
+	release, blocked := make(chan struct{}), make(chan *conn)
 	byWorker := make(chan bool, 1)
 	s := startServer(t, &ServerOptions{
 		HandleText: rawEcho,
-		HandleBin: func(_ int, payload []byte) {
+		HandleBin: func(conn int, payload []byte) {
 			if string(payload) == "block" {
-				blocked <- struct{}{}
+				blocked <- descriptors.get(conn)
 				<-release
 				return
 			}
@@ -37,9 +46,10 @@ func TestSlowConnection(t *testing.T) {
 		other.expectText("x")
 	}
 	slow.send(NewFrameBin(true, []byte("block")))
-	rawGet(t, blocked)
+	c := rawGet(t, blocked)
 	other.text("x") // the loop has to be taken over for it
 	other.expectText("x")
+	require.True(t, eventually(func() bool { return isWary(c) }))
 	release1()
 
 	next := NewFrameBin(true, []byte("fast"))
@@ -56,4 +66,31 @@ func TestSlowConnection(t *testing.T) {
 	if n < fastRow {
 		t.Errorf("the loop has called handlers again after %d fast ones, before %d", n, fastRow)
 	}
+}
+
+func TestSlowAuth(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
+	release, blocked := make(chan struct{}), make(chan struct{})
+	opts := &ServerOptions{
+		HandleText: rawEcho,
+		HandleAuth: func(req *Handshake) (context.Context, error) {
+			if req.URL.RawQuery == "block" {
+				close(blocked)
+				<-release
+			}
+			return context.Background(), nil
+		},
+	}
+	added := rawAdded(opts)
+	s := startServer(t, opts)
+	let := rawRelease(t, release)
+	other, slow := s.connect(t), s.dial(t)
+	rawGet(t, added)
+	slow.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1)))
+	rawGet(t, blocked)
+	other.text("x") // the loop has to be taken over for it
+	other.expectText("x")
+	let()
+	c := descriptors.get(rawGet(t, added))
+	require.False(t, isWary(c), "messages are held to be slow because HandleAuth was")
 }
