@@ -246,11 +246,15 @@ const directRead = 16 << 10
 // maxDirect is how many bytes one such read takes: as many as are read without telling the scheduler.
 const maxDirect = 64 << 10
 
+// isInData reports whether the next bytes are payload of a data frame.
+func (ep *endpoint) isInData() bool {
+	return ep.partial != nil && ep.partial.inFrame && !ep.partial.frame.opcode().isControl()
+}
+
 // isLong reports whether the next bytes are to be read straight into the message.
 func (ep *endpoint) isLong() bool {
 	part := ep.partial
-	return part != nil && part.inFrame && !part.frame.opcode().isControl() &&
-		part.frame.length-part.taken >= directRead && len(part.message) >= directRead
+	return ep.isInData() && part.frame.length-part.taken >= directRead && len(part.message) >= directRead
 }
 
 // room returns where the next bytes of the current frame's payload may be read to, for filled; nil where the message is not

@@ -13,9 +13,9 @@ import (
 // connections had theirs; for long messages see readRound.
 const readSize = 64 << 10
 
-// readRound is how many bytes of long messages one round reads, give or take a read. Within that a long message is read on, while
-// it is in the processor's cache, and not in turn with others; what is beyond it waits for the next round, so that others wait
-// for no more.
+// readRound is how many bytes one round reads beyond the first read of each connection. Within that a message that has begun is
+// read on, while it is in the processor's cache, and not in turn with others; long ones wait for the next round beyond it, so
+// that others wait for no more.
 const readRound = 1 << 20
 
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
@@ -40,7 +40,7 @@ type loop struct {
 	served    int     // how many of todo have been served
 	ready     []*conn // to be served in the next round whatever happens: there is more to read, mostly
 	deferred  []*conn // likewise, and before those: long messages that this round was too short for
-	left      int     // bytes of long messages that this round may still read
+	left      int     // how much of readRound is left
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
@@ -213,7 +213,9 @@ func (l *loop) takeDue() {
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	if c.readable && c.reads != readNothing && !l.defers(c) {
-		for l.read(c) && c.readable && l.left > 0 {
+		l.read(c)
+		for c.readable && l.left > 0 && c.in.isInData() && l.got.isEmpty() {
+			l.left -= l.read(c)
 		}
 	}
 	c.mu.Lock()
@@ -270,9 +272,10 @@ func (c *conn) readsLocked() reads {
 	return readNothing
 }
 
-// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message, which it returns.
-func (l *loop) read(c *conn) (direct bool) {
-	buf := l.buf
+// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message. n is how many bytes it
+// were.
+func (l *loop) read(c *conn) (n int) {
+	buf, direct := l.buf, false
 	if c.reads == readMessages {
 		if room := c.in.room(func() int { return waitingBytes(c.fd()) }); room != nil {
 			buf, direct = room, true
@@ -281,13 +284,12 @@ func (l *loop) read(c *conn) (direct bool) {
 	n, err := readSocket(c.fd(), buf)
 	if err != nil || n == 0 {
 		l.noteEnd(c, err)
-		return false
+		return 0
 	}
 	c.readable = n == len(buf) || c.hangup
 	c.heard, c.pinged = l.now, 0
 	switch {
 	case direct:
-		l.left -= n
 		ev, err := c.in.filled(n)
 		l.note(&ev, err)
 	case c.reads == readHandshake:
@@ -297,7 +299,7 @@ func (l *loop) read(c *conn) (direct bool) {
 	case c.reads == readRest:
 		c.drained += n
 	}
-	return direct
+	return n
 }
 
 // noteEnd notes that there is nothing to read: for now, or at the end of the stream, where there is no error.
@@ -358,6 +360,8 @@ func (l *loop) note(ev *event, err *protocolError) {
 		got.finish(closing{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
 	}
 }
+
+func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
 
 func (got *reading) finish(why closing) {
 	if !got.ends {

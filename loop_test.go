@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -37,27 +38,50 @@ func TestRound(t *testing.T) {
 		c, taken := long(t, read+1000)
 		l.serve(turn, c)
 		assert.Equal(t, read+1000, taken())
-		assert.Equal(t, readRound-read-1000, l.left)
+		assert.Equal(t, readRound-1000, l.left, "the first read does not count")
 		assert.False(t, c.readable)
 		assert.Empty(t, l.ready)
 	})
 	t.Run("or until the round has read enough, and again in the next", func(t *testing.T) {
 		start(t)
 		l.left = 1
-		c, taken := long(t, read+1000)
+		c, taken := long(t, 2*read+1000)
 		l.serve(turn, c)
-		assert.Equal(t, read, taken())
+		assert.Equal(t, 2*read, taken())
 		require.Equal(t, []*conn{c}, l.ready)
 		l.collect()
 		assert.Equal(t, c, l.next())
 		assert.Equal(t, readRound, l.left)
 		l.serve(turn, c)
-		assert.Equal(t, read+1000, taken())
+		assert.Equal(t, 2*read+1000, taken())
+	})
+	t.Run("a message whose end is missing is read on, too", func(t *testing.T) {
+		start(t)
+		handled := 0
+		l.opts.HandleBin = func(int, []byte) { handled++ }
+		c, peer := serveConn(t, l)
+		_, err := writeSocket(peer, NewFrameBin(true, make([]byte, readSize)), false)
+		require.NoError(t, err)
+		c.readable = true
+		l.serve(turn, c)
+		assert.Equal(t, 1, handled)
+	})
+	t.Run("but not behind messages that are complete, of which one read has enough", func(t *testing.T) {
+		start(t)
+		c, peer := serveConn(t, l)
+		short := NewFrameBin(true, make([]byte, 16<<10))
+		_, err := writeSocket(peer, bytes.Repeat(short, 5), false)
+		require.NoError(t, err)
+		c.readable = true
+		l.serve(turn, c)
+		assert.True(t, c.in.isInData())
+		assert.Equal(t, []*conn{c}, l.ready)
+		assert.Equal(t, readRound, l.left)
 	})
 	t.Run("others that are long wait for the next round, where they come first", func(t *testing.T) {
 		start(t)
 		l.left = 1
-		first, _ := long(t, read+1000)
+		first, _ := long(t, 2*read+1000)
 		second, taken := long(t, 1000)
 		third, _ := long(t, 1000)
 		for _, c := range []*conn{first, second, third, second} {
