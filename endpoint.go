@@ -251,6 +251,11 @@ func (ep *endpoint) isInData() bool {
 	return ep.partial != nil && ep.partial.inFrame && !ep.partial.frame.opcode().isControl()
 }
 
+// isWithin reports whether the last n bytes were all of one data frame, which goes on.
+func (ep *endpoint) isWithin(n int) bool {
+	return ep.isInData() && ep.partial.taken+maxHeader >= uint64(n)
+}
+
 // isLong reports whether the next bytes are to be read straight into the message.
 func (ep *endpoint) isLong() bool {
 	part := ep.partial

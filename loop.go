@@ -213,9 +213,10 @@ func (l *loop) takeDue() {
 // returns whether the goroutine still owns the loop.
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	if c.readable && c.reads != readNothing && !l.defers(c) {
-		l.read(c)
-		for c.readable && l.left > 0 && c.in.isInData() && l.got.isEmpty() {
-			l.left -= l.read(c)
+		n := l.read(c)
+		for c.readable && l.left > 0 && l.got.isEmpty() && c.in.isWithin(n) {
+			n = l.read(c)
+			l.left -= n
 		}
 	}
 	c.mu.Lock()

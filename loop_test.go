@@ -66,6 +66,23 @@ func TestRound(t *testing.T) {
 		l.serve(turn, c)
 		assert.Equal(t, 1, handled)
 	})
+	t.Run("but not where there is no end to its fragments", func(t *testing.T) {
+		start(t)
+		l.protocol.Store(&protocol{maxMessage: 1 << 20, maxFragments: 1 << 20, fromClient: true})
+		c, peer := serveConn(t, l)
+		in := append(appendHeader(nil, header{first: byte(OpcodeBin), masked: true, length: 3}), "abc"...)
+		more := append(appendHeader(nil, header{masked: true, length: 2}), "de"...)
+		for in = append(in, bytes.Repeat(more, 2*readSize/len(more))...); len(in) > 0; { // each read ends before an e
+			n, err := writeSocket(peer, in[:min(len(in), 16<<10)], false)
+			require.NoError(t, err)
+			in = in[n:]
+		}
+		c.readable = true
+		l.serve(turn, c)
+		assert.True(t, c.in.isInData())
+		assert.Equal(t, []*conn{c}, l.ready)
+		assert.Equal(t, readRound, l.left)
+	})
 	t.Run("but not behind messages that are complete, of which one read has enough", func(t *testing.T) {
 		start(t)
 		c, peer := serveConn(t, l)
