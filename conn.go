@@ -65,7 +65,7 @@ type conn struct {
 	writable bool     // the socket may have room
 	hangup   bool     // the end of the stream is to be read
 	tend     bool     // its phase or its clocks are to be looked at
-	inReady  bool     // in the loop's list of sockets to read on
+	inReady  bool     // in one of the loop's lists of connections to serve again
 	peerEnd  bool     // the peer has closed its side
 
 	discards atomic.Bool // messages are not handled any more; set with mu held
@@ -250,7 +250,7 @@ func (l *loop) advanceLocked(c *conn) {
 		if c.busyLocked() && !c.closing.immediate && at < c.since+timeout {
 			return
 		}
-		c.phase, c.since = phaseFlushing, at
+		c.phase, c.since = phaseFlushing, at // first, so that what is written now goes out with the end of the stream
 		c.closeFrameLocked()
 		c.uncorkLocked()
 		l.report(slog.LevelDebug, "websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)

@@ -10,7 +10,7 @@ import (
 )
 
 // readSize is the read buffer of a loop in bytes. A read that fills it is followed by another one after the other
-// connections had theirs; for long messages see readRound.
+// connections had theirs, but see readRound.
 const readSize = 64 << 10
 
 // readRound is how many bytes one round reads beyond the first read of each connection. Within that a message that has begun is
@@ -241,9 +241,8 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	}
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
-	if c.readable && c.reads != readNothing && !c.inReady {
-		c.inReady = true
-		l.ready = append(l.ready, c)
+	if c.readable && c.reads != readNothing {
+		c.again(&l.ready)
 	}
 	return !ok || c.work(t, j)
 }
@@ -253,11 +252,16 @@ func (l *loop) defers(c *conn) bool {
 	if l.left > 0 || c.reads != readMessages || !c.in.isLong() {
 		return false
 	}
+	c.again(&l.deferred)
+	return true
+}
+
+// again has a connection served in the next round, by one of the loop's two lists for that.
+func (c *conn) again(list *[]*conn) {
 	if !c.inReady {
 		c.inReady = true
-		l.deferred = append(l.deferred, c)
+		*list = append(*list, c)
 	}
-	return true
 }
 
 // readsLocked returns what the loop may read from the connection.

@@ -18,7 +18,8 @@ func readSocket(fd int, b []byte) (n int, err error) {
 	}
 }
 
-// writeSocket writes to a socket without waiting. It may write a part. (The Go runtime ignores SIGPIPE on sockets.)
+// writeSocket writes to a socket without waiting. It may write a part. That
+// it is the last makes no difference here. (The Go runtime ignores SIGPIPE on sockets.)
 func writeSocket(fd int, b []byte, _ bool) (n int, err error) {
 	for {
 		n, err = unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT)
