@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,48 +171,4 @@ func TestSendersHoldUpNobody(t *testing.T) {
 		t.Logf("a message of the connection took %v, an echo of another %v, a plain echo %v", own/rounds, others/rounds, control/rounds)
 		return own < 4*control && others < 4*control
 	})
-}
-
-// TestLongMessagesHoldUpNobody has clients send long messages one after another, so that there is always more to read of each
-// than one round of their loop reads.
-func TestLongMessagesHoldUpNobody(t *testing.T) {
-	const senders, messages, echoes = 6, 4, 20
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
-	var received [senders]atomic.Int32
-	stop := make(chan struct{})
-	all := make(chan struct{}, senders)
-	s := startServer(t, &ServerOptions{
-		HandleText: rawEcho,
-		HandleBin: func(_ int, payload []byte) {
-			if received[payload[0]].Add(1) == messages {
-				all <- struct{}{}
-			}
-		},
-	})
-	var sending sync.WaitGroup
-	defer sending.Wait()
-	defer close(stop)
-	for i := range senders {
-		c := s.connect(t)
-		sending.Go(func() {
-			message := make([]byte, 3*readRound)
-			message[0] = byte(i)
-			for packet := NewFrameBin(true, message); ; {
-				select {
-				case <-stop:
-					return
-				default:
-					c.Write(packet)
-				}
-			}
-		})
-	}
-	other := s.connect(t)
-	for range echoes {
-		other.text("x")
-		other.expectText("x")
-	}
-	for range senders {
-		rawGet(t, all)
-	}
 }
