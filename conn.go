@@ -57,7 +57,6 @@ type conn struct {
 	opening  *opening // nil once the connection is open
 	heard    int64    // when bytes last arrived
 	pinged   int64    // when a Ping was sent that nothing has answered; 0: none
-	due      int64    // when the loop looks at the connection again; it may be early
 	place    int      // in the loop's deadlines
 	drained  int      // bytes read since the half-close
 	reads    reads    // what may be read, as of the last time it was served

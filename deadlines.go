@@ -5,11 +5,18 @@ import "container/heap"
 // stallLooks is how often a full socket is tried within the write time-out.
 const stallLooks = 8
 
-// pingSteps is in how many steps of an interval Pings are sent.
+// pingSteps is in how many steps of an interval Pings are sent: a Ping may be a step late, and so may be the end of a silent client.
 const pingSteps = 64
 
 // deadlines is a heap of all connections of a loop, the one to be looked at first in front.
-type deadlines []*conn
+type deadlines []deadline
+
+// deadline is when the loop looks at a connection again; it may be early. It is here, and not in the connection, because the
+// memory of an idle connection is slow to get.
+type deadline struct {
+	due int64
+	c   *conn
+}
 
 func (d deadlines) first() int64 {
 	if len(d) == 0 {
@@ -20,12 +27,11 @@ func (d deadlines) first() int64 {
 
 // set puts a connection where its deadline belongs.
 func (d *deadlines) set(c *conn, due int64) {
-	switch {
-	case c.place < 0:
-		c.due = due
+	if c.place < 0 {
 		heap.Push(d, c)
-	case c.due != due:
-		c.due = due
+	}
+	if at := &(*d)[c.place]; at.due != due {
+		at.due = due
 		heap.Fix(d, c.place)
 	}
 }
@@ -41,19 +47,20 @@ func (d deadlines) Less(i, j int) bool { return d[i].due < d[j].due }
 
 func (d deadlines) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].place, d[j].place = i, j
+	d[i].c.place, d[j].c.place = i, j
 }
 
+// Push adds a connection behind all others, without a deadline as yet.
 func (d *deadlines) Push(x any) {
 	c := x.(*conn)
 	c.place = len(*d)
-	*d = append(*d, c)
+	*d = append(*d, deadline{never, c})
 }
 
 func (d *deadlines) Pop() any {
 	last := len(*d) - 1
-	c := (*d)[last]
-	(*d)[last] = nil
+	c := (*d)[last].c
+	(*d)[last] = deadline{}
 	*d = (*d)[:last]
 	c.place = -1
 	return c
@@ -97,16 +104,24 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.peerGoneLocked()
 		return never
 	}
-	// Pings that are due at nearly the same time share one wake-up, and their answers may too.
-	step := max(int64(l.opts.PingInterval)/pingSteps, 1)
-	if due = (c.heard + int64(l.opts.PingInterval) + step - 1) / step * step; due > l.now {
+	if due = l.pingStep(c.heard); due > l.now {
 		return due
 	}
 	if c.sendableLocked() == nil {
 		c.writeLocked(&outgoing{body: emptyPing})
 	}
 	c.pinged = l.now
-	return l.now + int64(min(l.opts.SilenceTimeout, l.opts.PingInterval))
+	if l.opts.SilenceTimeout < l.opts.PingInterval {
+		return l.now + int64(l.opts.SilenceTimeout)
+	}
+	return l.pingStep(l.now)
+}
+
+// pingStep returns the first step that is a PingInterval after a moment. Pings that are due at nearly the same time share one
+// wake-up, and their answers may too.
+func (l *loop) pingStep(from int64) int64 {
+	step := max(int64(l.opts.PingInterval)/pingSteps, 1)
+	return (from + int64(l.opts.PingInterval) + step - 1) / step * step
 }
 
 // limitsLocked ends an open connection that takes nothing or does not answer a Close frame, and lets messages go when

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -199,14 +200,17 @@ func (l *loop) follow(ev readiness) {
 	l.todo = append(l.todo, c)
 }
 
-// takeDue adds the connections whose deadline has come.
+// takeDue adds the connections whose deadline has come, in the order in which they were opened, which is mostly the one in which
+// they lie in memory.
 func (l *loop) takeDue() {
+	n := len(l.todo)
 	for l.deadlines.first() <= l.now {
-		c := l.deadlines[0]
+		c := l.deadlines[0].c
 		l.deadlines.set(c, never) // until it has been served
 		c.tend = true
 		l.todo = append(l.todo, c)
 	}
+	slices.SortFunc(l.todo[n:], func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
 }
 
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
@@ -429,8 +433,8 @@ func (l *loop) endAll() {
 	if l.acceptor != nil {
 		l.acceptor.close(l)
 	}
-	for _, c := range slices.Clone(l.deadlines) {
-		c.end(goingAway)
+	for _, d := range slices.Clone(l.deadlines) {
+		d.c.end(goingAway)
 	}
 }
 
