@@ -57,8 +57,8 @@ type conn struct {
 	opening  *opening // nil once the connection is open
 	heard    int64    // when bytes last arrived
 	pinged   int64    // when a Ping was sent that nothing has answered; 0: none
-	place    int      // in the loop's deadlines
-	drained  int      // bytes read since the half-close
+	place    int32    // in the loop's deadlines
+	drained  int32    // bytes read since the half-close
 	reads    reads    // what may be read, as of the last time it was served
 	readable bool     // the socket may have something to read
 	writable bool     // the socket may have room

@@ -32,13 +32,13 @@ func (d *deadlines) set(c *conn, due int64) {
 	}
 	if at := &(*d)[c.place]; at.due != due {
 		at.due = due
-		heap.Fix(d, c.place)
+		heap.Fix(d, int(c.place))
 	}
 }
 
 func (d *deadlines) remove(c *conn) {
 	if c.place >= 0 {
-		heap.Remove(d, c.place)
+		heap.Remove(d, int(c.place))
 	}
 }
 
@@ -47,13 +47,13 @@ func (d deadlines) Less(i, j int) bool { return d[i].due < d[j].due }
 
 func (d deadlines) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].c.place, d[j].c.place = i, j
+	d[i].c.place, d[j].c.place = int32(i), int32(j)
 }
 
 // Push adds a connection behind all others, without a deadline as yet.
 func (d *deadlines) Push(x any) {
 	c := x.(*conn)
-	c.place = len(*d)
+	c.place = int32(len(*d))
 	*d = append(*d, deadline{never, c})
 }
 

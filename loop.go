@@ -306,7 +306,7 @@ func (l *loop) read(c *conn) (n int) {
 	case c.reads == readMessages:
 		l.parse(c, buf[:n])
 	case c.reads == readRest:
-		c.drained += n
+		c.drained += int32(n)
 	}
 	return n
 }
