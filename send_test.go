@@ -335,6 +335,48 @@ func TestSendToSlowPeer(t *testing.T) {
 	})
 }
 
+// TestSendThatWaitedTooLong has a queue in front of a socket that has taken nothing for a while.
+func TestSendThatWaitedTooLong(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		taken time.Duration // before now
+		err   error
+		phase phase
+	}{
+		{"a peer that took something is kept", defaultWriteTimeout / 4, ErrSendQueueFull, phaseOpen},
+		{"one that has taken nothing for half of the time is not", defaultWriteTimeout / 2, ErrWriteTimeout, phaseClosing},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, _ := serveConn(t, l)
+			for err := error(nil); err == nil; {
+				_, err = writeSocket(c.fd(), make([]byte, readSize), false)
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.queueLocked(&outgoing{body: []byte("x")})
+			c.stallLocked()
+			c.out.since = now() - int64(row.taken)
+			require.Equal(t, row.err, c.tooSlowLocked())
+			require.Equal(t, row.phase, c.phase)
+		})
+	}
+}
+
+func TestQueueDoesNotGrowWithWhatPasses(t *testing.T) {
+	l, _ := serveLoop(t, nil)
+	c, _ := serveConn(t, l)
+	piece := rawPattern(1000, 0)
+	for range 1000 {
+		c.queueLocked(&outgoing{body: piece})
+		if c.out.len() == 2*len(piece) {
+			require.Equal(t, piece, c.out.buf[c.out.sent:][:len(piece)])
+			c.out.sent += len(piece) // as if the socket had taken it
+		}
+	}
+	require.LessOrEqual(t, cap(c.out.buf), 8*len(piece))
+}
+
 func TestSendID(t *testing.T) {
 	t.Run("an id finds its connection and never another one", func(t *testing.T) {
 		opts := &ServerOptions{HandleText: rawEcho}
