@@ -64,7 +64,7 @@ type conn struct {
 	writable bool     // the socket may have room
 	hangup   bool     // the end of the stream is to be read
 	tend     bool     // its phase or its clocks are to be looked at
-	inReady  bool     // in one of the loop's lists of connections to serve again
+	again    bool     // in one of the loop's lists of connections to serve again
 	peerEnd  bool     // the peer has closed its side
 
 	discards atomic.Bool // messages are not handled any more; set with mu held

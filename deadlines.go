@@ -1,12 +1,19 @@
 package websocket
 
-import "container/heap"
+import (
+	"container/heap"
+	"time"
+)
 
 // stallLooks is how often a full socket is tried within the write time-out.
 const stallLooks = 8
 
-// pingSteps is in how many steps of an interval Pings are sent: a Ping may be a step late, and so may be the end of a silent client.
-const pingSteps = 64
+// pingSteps is in how many steps of an interval Pings are sent, and minPingStep is the shortest step. A Ping may be a step late;
+// so may be the end of a silent client, where the silence may last for an interval or longer.
+const (
+	pingSteps   = 64
+	minPingStep = time.Millisecond
+)
 
 // deadlines is a heap of all connections of a loop, the one to be looked at first in front.
 type deadlines []deadline
@@ -98,7 +105,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
 		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
-			return min(due, l.now+int64(l.opts.PingInterval)) // it may have answered by then
+			return min(due, l.pingStep(l.now)) // it may have answered by then
 		}
 		c.endLocked(closing{cause: "silent after a ping"})
 		c.peerGoneLocked()
@@ -120,7 +127,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 // pingStep returns the first step that is a PingInterval after a moment. Pings that are due at nearly the same time share one
 // wake-up, and their answers may too.
 func (l *loop) pingStep(from int64) int64 {
-	step := max(int64(l.opts.PingInterval)/pingSteps, 1)
+	step := int64(max(l.opts.PingInterval/pingSteps, minPingStep))
 	return (from + int64(l.opts.PingInterval) + step - 1) / step * step
 }
 

@@ -251,7 +251,8 @@ func (ep *endpoint) isInData() bool {
 	return ep.partial != nil && ep.partial.inFrame && !ep.partial.frame.opcode().isControl()
 }
 
-// isWithin reports whether the last n bytes were all of one data frame, which goes on.
+// isWithin reports whether the last n bytes were all of one data frame, which goes on. Its header, and as little in front of it,
+// may be among them.
 func (ep *endpoint) isWithin(n int) bool {
 	return ep.isInData() && ep.partial.taken+maxHeader >= uint64(n)
 }

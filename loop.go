@@ -14,9 +14,9 @@ import (
 // connections had theirs, but see readRound.
 const readSize = 64 << 10
 
-// readRound is how many bytes one round reads beyond the first read of each connection. Within that a message that has begun is
-// read on, while it is in the processor's cache, and not in turn with others; long ones wait for the next round beyond it, so
-// that others wait for no more.
+// readRound is how many bytes of long messages one round reads, and of their last read what is beyond it. Within that a message
+// that has begun is read on, while it is in the processor's cache, and not in turn with others; beyond it long ones wait for the
+// next round, so that others wait for no more.
 const readRound = 1 << 20
 
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
@@ -120,7 +120,7 @@ func (l *loop) collect() {
 	clear(l.todo)
 	l.todo, l.served, l.left = append(append(l.todo[:0], l.deferred...), l.ready...), 0, readRound
 	for _, c := range l.todo {
-		c.inReady = false
+		c.again = false
 	}
 	clear(l.deferred)
 	clear(l.ready)
@@ -208,6 +208,8 @@ func (l *loop) takeDue() {
 		c := l.deadlines[0].c
 		l.deadlines.set(c, never) // until it has been served
 		c.tend = true
+		// Where the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may be there.
+		c.readable = c.readable || c.pinged != 0 || c.reads == readHandshake
 		l.todo = append(l.todo, c)
 	}
 	slices.SortFunc(l.todo[n:], func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
@@ -218,9 +220,8 @@ func (l *loop) takeDue() {
 func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	if c.readable && c.reads != readNothing && !l.defers(c) {
 		n := l.read(c)
-		for c.readable && l.left > 0 && l.got.isEmpty() && c.in.isWithin(n) {
+		for c.readable && c.reads == readMessages && l.left > 0 && l.got.isEmpty() && c.in.isWithin(n) {
 			n = l.read(c)
-			l.left -= n
 		}
 	}
 	c.mu.Lock()
@@ -246,24 +247,24 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
 	if c.readable && c.reads != readNothing {
-		c.again(&l.ready)
+		l.serveAgain(c, &l.ready)
 	}
 	return !ok || c.work(t, j)
 }
 
-// defers leaves a long message to the next round where this one has read enough.
+// defers leaves a long message to the next round where this one has read enough, but for one that may be thought silent.
 func (l *loop) defers(c *conn) bool {
-	if l.left > 0 || c.reads != readMessages || !c.in.isLong() {
+	if l.left > 0 || c.pinged != 0 || c.reads != readMessages || !c.in.isLong() {
 		return false
 	}
-	c.again(&l.deferred)
+	l.serveAgain(c, &l.deferred)
 	return true
 }
 
-// again has a connection served in the next round, by one of the loop's two lists for that.
-func (c *conn) again(list *[]*conn) {
-	if !c.inReady {
-		c.inReady = true
+// serveAgain has a connection served in the next round, by one of the loop's two lists for that.
+func (l *loop) serveAgain(c *conn, list *[]*conn) {
+	if !c.again {
+		c.again = true
 		*list = append(*list, c)
 	}
 }
@@ -295,10 +296,11 @@ func (l *loop) read(c *conn) (n int) {
 		l.noteEnd(c, err)
 		return 0
 	}
-	c.readable = n == len(buf) || c.hangup
+	c.readable = n == len(buf) || c.hangup // a short read may also end at urgent data, which is no client's business to send
 	c.heard, c.pinged = l.now, 0
 	switch {
 	case direct:
+		l.left -= n
 		ev, err := c.in.filled(n)
 		l.note(&ev, err)
 	case c.reads == readHandshake:

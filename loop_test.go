@@ -38,7 +38,7 @@ func TestRound(t *testing.T) {
 		c, taken := long(t, read+1000)
 		l.serve(turn, c)
 		assert.Equal(t, read+1000, taken())
-		assert.Equal(t, readRound-1000, l.left, "the first read does not count")
+		assert.Equal(t, readRound-read-1000, l.left)
 		assert.False(t, c.readable)
 		assert.Empty(t, l.ready)
 	})
@@ -47,13 +47,39 @@ func TestRound(t *testing.T) {
 		l.left = 1
 		c, taken := long(t, 2*read+1000)
 		l.serve(turn, c)
-		assert.Equal(t, 2*read, taken())
+		assert.Equal(t, read, taken())
 		require.Equal(t, []*conn{c}, l.ready)
 		l.collect()
 		assert.Equal(t, c, l.next())
 		assert.Equal(t, readRound, l.left)
 		l.serve(turn, c)
 		assert.Equal(t, 2*read+1000, taken())
+	})
+	t.Run("however many there are, and however little of each has arrived", func(t *testing.T) {
+		start(t)
+		const waiting = 60 << 10
+		total := 0
+		for range 2 * readRound / waiting {
+			c, taken := long(t, waiting)
+			l.serve(turn, c)
+			total += taken()
+		}
+		assert.LessOrEqual(t, total, readRound+waiting)
+		assert.NotEmpty(t, l.deferred)
+	})
+	t.Run("but not once the connection ends", func(t *testing.T) {
+		start(t)
+		c, taken := long(t, 2*read)
+		l.deadlines.set(c, never)
+		c.end(closing{discard: true})
+		c.readable, c.tend = false, true
+		l.serve(turn, c)
+		require.Equal(t, phaseDraining, c.phase)
+		c.readable = true
+		l.serve(turn, c)
+		assert.EqualValues(t, readSize, c.drained)
+		assert.Zero(t, taken())
+		assert.Equal(t, readRound, l.left)
 	})
 	t.Run("a message whose end is missing is read on, too", func(t *testing.T) {
 		start(t)
@@ -122,5 +148,60 @@ func TestRound(t *testing.T) {
 		c.readable = true
 		l.serve(turn, c)
 		assert.Equal(t, 1, handled)
+	})
+}
+
+// TestLateLoop has what a client sent in time wait in its socket when its deadline has passed.
+func TestLateLoop(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		in   []byte
+		kept bool
+	}{
+		{"a Pong", NewFramePong(true, nil), true},
+		{"a part of a frame", NewFramePong(true, nil)[:1], true},
+		{"nothing", nil, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, left := range []int{readRound, 0} {
+				l, turn := serveLoop(t, nil)
+				l.now, l.left = now(), left
+				c, peer := serveConn(t, l)
+				c.pinged = l.now - int64(l.opts.SilenceTimeout)
+				l.deadlines.set(c, l.now)
+				_, err := writeSocket(peer, row.in, false)
+				require.NoError(t, err)
+				l.takeDue()
+				require.Equal(t, c, l.next())
+				l.serve(turn, c)
+				assert.Equal(t, row.kept, c.phase == phaseOpen)
+			}
+		})
+	}
+	t.Run("a piece of a long message, where the round has read enough", func(t *testing.T) {
+		l, turn := serveLoop(t, nil)
+		l.now = now()
+		c, peer := serveConn(t, l)
+		head := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: 1 << 20})
+		l.parse(c, append(head, make([]byte, 64<<10)...))
+		c.pinged = l.now - int64(l.opts.SilenceTimeout)
+		l.deadlines.set(c, l.now)
+		_, err := writeSocket(peer, make([]byte, 1), false)
+		require.NoError(t, err)
+		l.takeDue()
+		l.serve(turn, l.next())
+		assert.Equal(t, phaseOpen, c.phase)
+	})
+	t.Run("a request", func(t *testing.T) {
+		l, turn := serveLoop(t, nil)
+		l.now = now()
+		c, peer := serveConn(t, l)
+		c.phase, c.reads, c.opening = phaseOpening, readHandshake, &opening{since: l.now - int64(l.opts.HandshakeTimeout)}
+		l.deadlines.set(c, l.now)
+		_, err := writeSocket(peer, []byte(rawRequest), false)
+		require.NoError(t, err)
+		l.takeDue()
+		l.serve(turn, l.next())
+		assert.Equal(t, phaseOpen, c.phase)
 	})
 }

@@ -55,6 +55,7 @@ func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
 // serveLoop returns a loop that nobody runs, and its turn.
 func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *turn) {
 	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
+	e.reports = newReports(e.log)
 	e.opts.HandleBin = handle
 	e.opts.fill()
 	e.atOnce = [laneCount]int{1, 1, 1}

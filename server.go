@@ -93,8 +93,8 @@ type ServerOptions struct {
 	// The default is 10 seconds.
 	WriteTimeout time.Duration
 
-	// PingInterval is how long a client may be idle before it is sent a Ping. The default is 16 seconds; below zero, no
-	// Pings are sent and silent clients are kept.
+	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. The
+	// default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
 	PingInterval time.Duration
 
 	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected. The default is 16 seconds.
