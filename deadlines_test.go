@@ -133,21 +133,23 @@ func TestPingClock(t *testing.T) {
 		name          string
 		silence       time.Duration
 		heard, pinged int64
+		paused        bool
 		pings         bool
 		due           int64
 	}{
-		{"a client that was heard is pinged at the first step an interval later", time.Minute, at, 0, false, start + interval + step},
-		{"a Ping's answer is waited for until the next Ping is due", 16 * time.Second, at - interval - step, 0, true, start + interval + step},
-		{"or for the silence, where that is shorter", time.Second, at - interval - step, 0, true, at + int64(time.Second)},
-		{"a client that still may answer is looked at when the next Ping is due if it has", time.Hour, at - 2*interval, at - interval/2, false,
+		{"a client that was heard is pinged at the first step an interval later", time.Minute, at, 0, false, false, start + interval + step},
+		{"a Ping's answer is waited for until the next Ping is due", 16 * time.Second, at - interval - step, 0, false, true, start + interval + step},
+		{"or for the silence, where that is shorter", time.Second, at - interval - step, 0, false, true, at + int64(time.Second)},
+		{"a client that still may answer is looked at when the next Ping is due if it has", time.Hour, at - 2*interval, at - interval/2, false, false,
 			start + interval + step},
-		{"or when the silence is over, where that is sooner", 16 * time.Second, at - 2*interval, at - interval/2, false, at + interval/2},
+		{"or when the silence is over, where that is sooner", 16 * time.Second, at - 2*interval, at - interval/2, false, false, at + interval/2},
+		{"the clock stands still while nothing is read", 16 * time.Second, at - 2*interval, at - interval, true, false, start + interval + step},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			l.opts.SilenceTimeout, l.now = row.silence, at
 			c, peer := serveConn(t, l)
-			c.heard, c.pinged = row.heard, row.pinged
+			c.heard, c.pinged, c.paused = row.heard, row.pinged, row.paused
 			require.Equal(t, row.due, l.silenceLocked(c))
 			n, err := readSocket(peer, make([]byte, 10))
 			if row.pings {

@@ -4,6 +4,7 @@ package websocket
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -204,4 +205,37 @@ func TestLateLoop(t *testing.T) {
 		l.serve(turn, l.next())
 		assert.Equal(t, phaseOpen, c.phase)
 	})
+}
+
+func TestEvents(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		gen     uint32 // beyond the connection's
+		drained int32
+		follows bool
+		ends    bool
+	}{
+		{"one of the connection is followed", 0, 0, true, false},
+		{"one of an earlier connection with the same number is not", 1, 0, false, false},
+		{"nobody reads up to the end of the stream behind too much", 0, maxDrainSize + 1, true, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, _ := serveConn(t, l)
+			c.drained = row.drained
+			l.follow(readiness{fd: c.fd(), gen: c.gen() + row.gen, hangup: true})
+			assert.Equal(t, row.follows, slices.Contains(l.todo, c))
+			assert.Equal(t, row.follows, c.hangup)
+			assert.Equal(t, row.ends, c.peerEnd && c.tend)
+		})
+	}
+}
+
+func TestConnectionThatComesAfterTheEnd(t *testing.T) {
+	l, turn := serveLoop(t, nil)
+	l.now, l.ending = now(), true
+	c, _ := serveConn(t, l)
+	c.tend = true
+	l.serve(turn, c)
+	assert.Equal(t, phaseDraining, c.phase)
 }
