@@ -68,6 +68,31 @@ func TestHandleClientAdd(t *testing.T) {
 		rawDone(t, ended)
 		rawGet(t, removed)
 	})
+	t.Run("a client's Close ends it, where it writes until it cannot", func(t *testing.T) {
+		ended := make(chan error, 1)
+		opts := &ServerOptions{AddTimeout: 10 * time.Millisecond, WriteTimeout: time.Hour, HandleText: rawEcho}
+		opts.HandleClientAdd = func(_ context.Context, conn int) {
+			for {
+				if err := Send(conn, emptyPing); err != nil {
+					ended <- err
+					return
+				}
+				<-time.After(time.Millisecond)
+			}
+		}
+		removed := rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.connect(t)
+		c.text("message")
+		for op := OpcodePing; op == OpcodePing; {
+			var err error
+			op, _, err = c.rawFrame()
+			require.NoError(t, err)
+		}
+		c.send(NewFrameClose(true, StatusNormal, nil))
+		require.ErrorIs(t, rawGet(t, ended), ErrConnClosed)
+		rawGet(t, removed)
+	})
 }
 
 func TestAddAndRemove(t *testing.T) {
