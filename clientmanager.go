@@ -159,7 +159,7 @@ func (cls *ClientManager) add(c *conn) {
 	s, bit := cls.shardOf(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.member = len(s.ids); c.member == 0 {
+	if c.member = int32(len(s.ids)); c.member == 0 {
 		cls.filled.Or(bit)
 	}
 	s.ids = append(s.ids, c.id)
@@ -186,7 +186,7 @@ func (cls *ClientManager) remove(c *conn) {
 	s, bit := cls.shardOf(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := len(s.ids) - 1
+	last := int32(len(s.ids) - 1)
 	if c.member > last || s.ids[c.member] != c.id {
 		return
 	}

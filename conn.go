@@ -56,7 +56,9 @@ type conn struct {
 	in       endpoint
 	opening  *opening // nil once the connection is open
 	heard    int64    // when bytes last arrived
-	pinged   int64    // when a Ping was sent that nothing has answered; 0: none
+	pinged   int64    // when a Ping was sent, or the system last had some of what is in front of it acknowledged; 0: the peer was heard since
+	unproven int32    // bytes in front of the last Ping that no Pong has answered for: the peer may not have got them yet
+	held     int32    // bytes up to that Ping that the system had not got acknowledged when it was last asked; 0 if it was not
 	place    int32    // in the loop's deadlines
 	drained  int32    // bytes read since the half-close
 	reads    reads    // what may be read, as of the last time it was served
@@ -75,24 +77,26 @@ type conn struct {
 	uid        uint64
 	userNext   *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev   *conn
-	member     int // place in its clientShard; guarded by the mu of that
+	sent       int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
 	out        *sendQueue
 	backlog    *backlog
-	closing    *closing // why it ends, from phaseClosing on
-	since      int64    // when the phase began, HandleClientAdd started or a Close frame was sent
-	phase      phase
+	closing    *closing          // why it ends, from phaseClosing on
+	since      int64             // when the phase began, HandleClientAdd started or a Close frame was sent
+	member     int32             // place in its clientShard; guarded by the mu of that
 	running    [laneCount]uint16 // handlers that run now
 	wary       uint16            // how many jobs workers are to run, and fast, since a message took long
-	addDue     bool              // HandleClientAdd is to be called
-	addRuns    bool              // HandleClientAdd runs
-	adding     bool              // and messages wait for it
-	removeDue  bool              // HandleClientRemove is to be called
-	corked     bool              // packets are collected until the handlers of a batch are done
-	closeSent  bool              // a Close frame is written or queued
-	peerGone   bool              // writing is pointless
-	stalledOut bool              // the peer took nothing for the write time-out
-	paused     bool              // the backlog is full: nothing is read
-	attended   bool              // in the loop's list of connections to look at; guarded by loop.mu
+	phase      phase
+	addDue     bool // HandleClientAdd is to be called
+	addRuns    bool // HandleClientAdd runs
+	adding     bool // and messages wait for it
+	removeDue  bool // HandleClientRemove is to be called
+	corked     bool // packets are collected until the handlers of a batch are done
+	closeSent  bool // a Close frame is written or queued
+	peerGone   bool // writing is pointless
+	stalledOut bool // the peer took nothing for the write time-out
+	awaited    bool // Done has made a channel
+	paused     bool // the backlog is full: nothing is read
+	attended   bool // in the loop's list of connections to look at; guarded by loop.mu
 }
 
 // opening is what a connection keeps while it reads its opening handshake.

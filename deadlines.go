@@ -95,8 +95,8 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 	return never // in phaseAuth: HandleAuth may take its time
 }
 
-// silenceLocked pings a client that is idle, and ends one that has not answered. The clock stands still while nothing is read,
-// and while the queue waits for the socket, which has a clock of its own.
+// silenceLocked pings a client that is idle, or was sent much, and ends one that had the chance to answer and did not. The clock stands
+// still while nothing is read, and while the queue waits for the socket, which has a clock of its own.
 func (l *loop) silenceLocked(c *conn) (due int64) {
 	switch {
 	case l.opts.PingInterval < 0:
@@ -104,24 +104,53 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 	case c.paused, c.out != nil && c.out.stalled: // its answer may wait to be read, or for it to have read what comes first
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
-		if due = c.pinged + int64(l.opts.SilenceTimeout); due > l.now {
+		if due = l.silentAt(c); due <= l.now && l.movedLocked(c) {
+			due = l.silentAt(c)
+		}
+		if due > l.now {
 			return min(due, l.pingStep(l.now)) // it may have answered by then
 		}
-		c.endLocked(closing{cause: "silent after a ping"})
-		c.peerGoneLocked()
+		c.endLocked(closing{code: StatusForbidden, reason: silentReason, cause: silentReason})
 		return never
 	}
-	if due = l.pingStep(c.heard); due > l.now {
+	if due = l.pingStep(c.heard); due > l.now && earnedTime(int(c.sent), l.opts.MinRate) <= int64(l.opts.PingInterval) {
 		return due
 	}
+	l.pingLocked(c)
+	if l.opts.SilenceTimeout < l.opts.PingInterval {
+		return min(l.silentAt(c), l.pingStep(l.now))
+	}
+	return l.pingStep(l.now)
+}
+
+// silentReason is told to a client that is given up, and to the log.
+const silentReason = "silent after a ping"
+
+// silentAt returns when a client that was pinged will have been silent for too long.
+func (l *loop) silentAt(c *conn) int64 {
+	return c.pinged + int64(l.opts.SilenceTimeout) + earnedTime(int(c.unproven), l.opts.MinRate)
+}
+
+// pingLocked sends a Ping. A client that is not idle gets one too, if much was sent to it: its Pong proves that it has got that.
+func (l *loop) pingLocked(c *conn) {
+	c.pinged, c.unproven, c.held = l.now, int32(inTransit(int(c.unproven), int(c.sent))), 0
 	if c.sendableLocked() == nil {
 		c.writeLocked(&outgoing{body: emptyPing})
 	}
-	c.pinged = l.now
-	if l.opts.SilenceTimeout < l.opts.PingInterval {
-		return l.now + int64(l.opts.SilenceTimeout)
+	if c.sent = 0; c.unproven > 0 {
+		c.held = int32(min(unackedBytes(c.fd()), maxInTransit))
 	}
-	return l.pingStep(l.now)
+}
+
+// movedLocked reports whether some of what is in front of a Ping, or the Ping itself, was acknowledged since the last look: then
+// the client is slower than MinRate, but no Ping has waited for it yet. Its time begins again, with what is still in front.
+func (l *loop) movedLocked(c *conn) bool {
+	held := max(min(int32(unackedBytes(c.fd())), maxInTransit)-c.sent, 0)
+	if held >= c.held {
+		return false
+	}
+	c.pinged, c.held, c.unproven = l.now, held, held
+	return true
 }
 
 // pingStep returns the first step that is a PingInterval after a moment. Pings that are due at nearly the same time share one
@@ -141,10 +170,11 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 		timeout := int64(l.opts.WriteTimeout)
 		switch {
 		case c.out == nil || !c.out.stalled:
-		case q.since+timeout <= l.now:
-			c.stalledOutLocked()
-			return never
 		default:
+			if q.moves(unackedBytes(c.fd()), l.now); q.since+timeout <= l.now {
+				c.stalledOutLocked()
+				return never
+			}
 			due = min(q.since+timeout, l.now+timeout/stallLooks)
 		}
 	}

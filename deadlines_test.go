@@ -48,7 +48,7 @@ func TestPings(t *testing.T) {
 		c := s.connect(t)
 		conn := rawGet(t, added)
 		c.expect(OpcodePing, "")
-		c.expectEOF()
+		c.expectClose(StatusForbidden)
 		require.Equal(t, conn, rawGet(t, removed))
 		require.Zero(t, s.Clients.Len())
 	})

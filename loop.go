@@ -55,6 +55,7 @@ type reading struct {
 	inbox    *backlog
 	pongs    []byte // a Pong for each Ping
 	lastPong []byte // the payload of the last one, a part of pongs
+	ponged   bool   // a Pong came
 	end      closing
 	ends     bool
 }
@@ -364,6 +365,8 @@ func (l *loop) note(ev *event, err *protocolError) {
 	case eventPing:
 		got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
 		got.lastPong = got.pongs[len(got.pongs)-len(ev.payload):]
+	case eventPong:
+		got.ponged = true
 	case eventClose:
 		if ev.code == 0 {
 			ev.code = StatusNormal
@@ -383,6 +386,10 @@ func (got *reading) finish(why closing) {
 // applyLocked gives the connection what was read: messages first, then the end.
 func (l *loop) applyLocked(c *conn) {
 	got := &l.got
+	if got.ponged { // it has got what was in front of the Ping
+		got.ponged = false
+		c.unproven, c.held = 0, 0
+	}
 	if len(got.pongs) > 0 {
 		c.pongLocked(got.pongs, got.lastPong)
 		got.pongs = got.pongs[:0]

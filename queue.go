@@ -26,7 +26,8 @@ type sendQueue struct {
 
 	stalled bool  // the socket is full: it will be writable
 	more    bool  // or it was not, but others wait for the lock: the loop writes on
-	since   int64 // when the socket last took something, if stalled
+	since   int64 // when the socket last took something, or had it acknowledged, if stalled
+	held    int   // bytes that were not acknowledged when the system was last asked, if stalled; 0 if it was not
 
 	pong    []byte // payload of the Pong that follows buf, if hasPong: the latest Ping's
 	hasPong bool
@@ -289,6 +290,7 @@ func (c *conn) writeOutLocked(out *outgoing) error {
 			c.peerGoneLocked()
 			return closedBy(err)
 		}
+		c.sent = int32(inTransit(int(c.sent), n))
 		taken := min(n, len(out.head))
 		out.head, out.body = out.head[taken:], out.body[n-taken:]
 		if err != nil || len(out.head) > 0 {
@@ -343,6 +345,7 @@ func (c *conn) writeSocketLocked(b []byte) (n int, err error) {
 		}
 		n += m
 	}
+	c.sent = int32(inTransit(int(c.sent), n))
 	return n, nil
 }
 
@@ -361,7 +364,7 @@ func (c *conn) flushLocked() error {
 		}
 		q.sent += n
 		if n > 0 && q.stalled {
-			q.since = now()
+			q.since, q.held = now(), 0
 			q.releaseWaiters()
 		}
 		if q.len() > 0 {
@@ -384,6 +387,15 @@ func (c *conn) flushLocked() error {
 		c.attendLocked() // the loop waits for the queue to be empty
 	}
 	return nil
+}
+
+// moves is told how many bytes the system still holds for a peer whose socket is full. If some of them were acknowledged since the
+// last time, the peer takes data, however slowly: there may be no room for more until it has taken a lot.
+func (q *sendQueue) moves(held int, at int64) {
+	if held < q.held {
+		q.since = at
+	}
+	q.held = held
 }
 
 // releaseWaiters wakes those who wait for room.

@@ -93,14 +93,23 @@ type ServerOptions struct {
 	// The default is 10 seconds.
 	WriteTimeout time.Duration
 
-	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. The
-	// default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
+	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. One
+	// that is not idle is sent a Ping too, once in an interval at most, if it was sent more than MinRate allows for. The default is
+	// 16 seconds; below zero, no Pings are sent and silent clients are kept.
 	PingInterval time.Duration
 
-	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected. The default is 16 seconds.
+	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected, with a Close frame of
+	// StatusForbidden. The time begins when the Ping has left: while some of what is in front of it is still being acknowledged, or
+	// waits in the send queue, the client had no chance to answer. What was sent in front of it and may wait in a proxy earns the
+	// client more time, see MinRate. The default is 16 seconds.
 	SilenceTimeout time.Duration
 
 	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
+	// MinRate is the slowest rate, in bytes a second, at which an honest client takes what is sent to it: what it has not yet
+	// answered for with a Pong, up to 16 MiB, earns it that much time after a Ping. The default is 16 KiB a second, so that a
+	// message of 1 MiB makes a minute.
+	MinRate int
+
 	AddTimeout time.Duration
 }
 
@@ -121,6 +130,7 @@ func (opts *ServerOptions) fill() {
 	setDefault(&opts.WriteTimeout, defaultWriteTimeout)
 	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)
 	setDefault(&opts.AddTimeout, defaultAddTimeout)
+	setDefault(&opts.MinRate, defaultMinRate)
 	if opts.PingInterval == 0 {
 		opts.PingInterval = defaultPingInterval
 	}

@@ -5,8 +5,8 @@ import "errors"
 // The engine calls the system through two files for each kind of system. They offer the same, and nothing else in the
 // package knows which one it is:
 //
-//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, acceptSocket, newPlaceholder,
-//	                            coverSocket
+//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
+//	                            newPlaceholder, coverSocket
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
 //	                            closeDescriptor, maxDescriptors
 //	poll_linux.go, poll_bsd.go  poller

@@ -42,6 +42,10 @@ func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 // waitingBytes is how many bytes of a socket wait to be read, 0 where that is not known: x/sys does not name the request.
 func waitingBytes(int) int { return 0 }
 
+// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 where that is not known: x/sys does
+// not name the request on most of these systems.
+func unackedBytes(int) int { return 0 }
+
 func transferError(err error) error {
 	if err == unix.EAGAIN || err == unix.ENOBUFS {
 		return errWouldBlock

@@ -74,6 +74,15 @@ func waitingBytes(fd int) int {
 	return n
 }
 
+// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 where that is not known.
+func unackedBytes(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // pollNow returns the events of an epoll descriptor that are there already.
 func pollNow(fd int, events []unix.EpollEvent) (n int, err error) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)

@@ -1,0 +1,212 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package websocket
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEarnedTime(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		bytes, rate int
+		want        time.Duration
+	}{
+		{"nothing earns nothing", 0, defaultMinRate, 0},
+		{"a byte earns its time", 1, 1000, time.Millisecond},
+		{"1 MiB earns a minute at the default rate", 1 << 20, defaultMinRate, 64 * time.Second},
+		{"what may be on the way earns all of its time", maxInTransit, defaultMinRate, 1024 * time.Second},
+		{"more earns no more", maxInTransit + 1, defaultMinRate, 1024 * time.Second},
+		{"the slowest rate does not overflow", maxInTransit, 1, maxInTransit * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.EqualValues(t, row.want, earnedTime(row.bytes, row.rate))
+		})
+	}
+	assert.Equal(t, maxInTransit, inTransit(maxInTransit-1, 1))
+	assert.Equal(t, maxInTransit, inTransit(maxInTransit, 1<<40))
+}
+
+// TestSilence sets the clock of a loop by hand, with a client that was pinged at a moment.
+func TestSilence(t *testing.T) {
+	const start = 1000 * int64(time.Hour)
+	const mib = 1 << 20
+	for _, row := range []struct {
+		name       string
+		front      int // bytes sent in front of the Ping
+		behind     int // bytes sent behind it
+		pongs      bool
+		heard      bool // something else
+		earned     time.Duration
+		silentOnly bool // it is not pinged again
+	}{
+		{name: "a client that was sent nothing has the silence time-out"},
+		{name: "what was sent in front of the Ping earns it time", front: 3 * mib, earned: 192 * time.Second},
+		{name: "up to a limit", front: 1 << 30, earned: 1024 * time.Second},
+		{name: "what was sent behind it does not", behind: 3 * mib},
+		{name: "a Pong proves that it has got all in front of the Ping", front: 3 * mib, pongs: true},
+		{name: "and nothing of what came behind", front: 3 * mib, behind: mib, pongs: true, earned: 64 * time.Second},
+		{name: "a word from the client proves nothing of what may be in a proxy", front: 3 * mib, heard: true, earned: 192 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, turn := serveLoop(t, nil)
+			c, peer := serveConn(t, l)
+			l.opts.MaxConnections = 1
+			l.now, c.heard = start, start-2*int64(l.opts.PingInterval)
+			c.sent = int32(inTransit(0, row.front))
+			l.silenceLocked(c)
+			require.Equal(t, start, c.pinged)
+			c.sent = int32(inTransit(0, row.behind))
+			if row.pongs || row.heard {
+				in := NewFramePong(true, nil)
+				if row.heard {
+					in = NewFrameBin(true, nil)
+				}
+				_, err := writeSocket(peer, in, false)
+				require.NoError(t, err)
+				c.readable = true
+				l.serve(turn, c)
+				require.Zero(t, c.pinged)
+				l.now += 2 * int64(l.opts.PingInterval)
+				l.silenceLocked(c)
+				require.Equal(t, l.now, c.pinged)
+			}
+			end := l.now + int64(l.opts.SilenceTimeout+row.earned)
+			l.now = end - 1
+			l.silenceLocked(c)
+			require.Equal(t, phaseOpen, c.phase)
+			l.now = end
+			l.silenceLocked(c)
+			require.Equal(t, phaseClosing, c.phase)
+			require.Equal(t, StatusForbidden, int(c.closing.code))
+		})
+	}
+}
+
+func TestPingsOfBusyClients(t *testing.T) {
+	const enough = int32(defaultMinRate * defaultPingInterval / time.Second)
+	for _, row := range []struct {
+		name  string
+		sent  int32
+		pings bool
+	}{
+		{"a client that is heard is not pinged", 0, false},
+		{"nor where it was sent what a slow one takes in an interval", enough, false},
+		{"but where it was sent more, which its Pong answers for", enough + 1, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, peer := serveConn(t, l)
+			l.now = 1000 * int64(time.Hour)
+			c.heard, c.sent = l.now, row.sent
+			l.silenceLocked(c)
+			n, _ := readSocket(peer, make([]byte, 10))
+			assert.Equal(t, row.pings, n == len(emptyPing))
+			assert.Equal(t, row.pings, c.pinged == l.now && c.sent == 0 && c.unproven == row.sent)
+		})
+	}
+}
+
+// TestSilenceOfSlowSystem has the system hold what is in front of a Ping, for longer than MinRate allows for.
+func TestSilenceOfSlowSystem(t *testing.T) {
+	if unackedBytes(-1) != 0 || !knowsUnacked(t) {
+		t.Skip("the system does not tell")
+	}
+	const size = 32 << 10
+	l, _ := serveLoop(t, nil)
+	c, peer := serveConn(t, l)
+	l.now = 1000 * int64(time.Hour)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range 3 {
+		require.NoError(t, c.writeLocked(&outgoing{body: make([]byte, size)}))
+	}
+	require.EqualValues(t, 3*size, c.sent)
+	c.heard = l.now - 2*int64(l.opts.PingInterval)
+	l.silenceLocked(c)
+	require.EqualValues(t, 3*size, c.unproven)
+	take := func(n int) {
+		t.Helper()
+		for n > 0 {
+			m, err := readSocket(peer, make([]byte, n))
+			require.NoError(t, err)
+			n -= m
+		}
+	}
+	for _, n := range []int{size, size, size + len(emptyPing)} { // each time it takes a part just before it is thought silent
+		l.now = l.silentAt(c)
+		take(n)
+		l.silenceLocked(c)
+		require.Equal(t, phaseOpen, c.phase)
+		require.Equal(t, l.now, c.pinged, "its time begins again")
+	}
+	require.Zero(t, c.held, "the Ping has left")
+	l.now = l.silentAt(c)
+	l.silenceLocked(c)
+	require.Equal(t, phaseClosing, c.phase)
+}
+
+// knowsUnacked reports whether unackedBytes can tell.
+func knowsUnacked(t *testing.T) bool {
+	l, _ := serveLoop(t, nil)
+	c, _ := serveConn(t, l)
+	_, err := writeSocket(c.fd(), make([]byte, 100), false)
+	require.NoError(t, err)
+	return unackedBytes(c.fd()) > 0
+}
+
+func TestStalledQueue(t *testing.T) {
+	q := &sendQueue{stalled: true, since: 1}
+	for _, row := range []struct {
+		name      string
+		held      int
+		at, since int64
+	}{
+		{"the first look says nothing", 100, 2, 1},
+		{"nor does one that finds as much", 100, 3, 1},
+		{"less is a sign of life", 99, 4, 4},
+		{"as much as then is none", 99, 5, 4},
+	} {
+		q.moves(row.held, row.at)
+		require.Equal(t, row.since, q.since, row.name)
+	}
+}
+
+func TestSlowReader(t *testing.T) {
+	t.Run("a client that reads a message slowly is kept, where the system takes all of the message", func(t *testing.T) {
+		opts := &ServerOptions{PingInterval: 50 * time.Millisecond, SilenceTimeout: 50 * time.Millisecond}
+		added, removed := rawAdded(opts), rawRemoved(opts)
+		s := startServer(t, opts)
+		c := s.dial(t)
+		require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(4<<20))
+		require.NoError(t, c.rawShake())
+		packet := NewFrameBin(false, rawPattern(1<<20, 0))
+		require.NoError(t, SendID(ID(rawGet(t, added)), packet))
+		got := make([]byte, len(packet))
+		for _, err := io.ReadFull(c.r, got[:2]); got[0] == bitFin|byte(OpcodePing); _, err = io.ReadFull(c.r, got[:2]) { // Pings before it
+			require.NoError(t, err)
+		}
+		for part := range slices.Chunk(got[2:], 64<<10) { // in half a second
+			<-time.After(30 * time.Millisecond)
+			_, err := io.ReadFull(c.r, part)
+			require.NoError(t, err)
+		}
+		require.True(t, bytes.Equal(packet, got))
+		require.Empty(t, removed)
+	})
+	t.Run("one that does not answer is told so with a Close frame", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{PingInterval: 30 * time.Millisecond, SilenceTimeout: 30 * time.Millisecond})
+		c := s.connect(t)
+		c.expect(OpcodePing, "")
+		c.expect(OpcodeClose, rawCloseBody(StatusForbidden, silentReason))
+		c.expectEOF()
+	})
+}
