@@ -129,6 +129,7 @@ func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlocked
 	pong := abuseWanted{op: OpcodePong, payload: "p"}
 	late := abuseWanted{op: OpcodeText, payload: "x", after: hold, pings: 1}
 	closed := abuseWanted{op: OpcodeClose, payload: rawCloseBody(StatusNormal, "")}
+	answer := min(maxAnswerTime, opts.WriteTimeout) // for which the handler is waited for
 	end := abuseWanted{after: opts.WriteTimeout}
 	after := func(w abuseWanted, d time.Duration) abuseWanted {
 		w.after = d
@@ -141,7 +142,7 @@ func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlocked
 		{"HandleText", "/", slices.Concat(text, ping), []abuseWanted{pong, late}},
 		{"HandleBin", "/", slices.Concat(bin, ping), []abuseWanted{pong, late}},
 		{"HandleRsvControl", "/", slices.Concat(control, ping), []abuseWanted{pong, late}},
-		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []abuseWanted{after(closed, opts.WriteTimeout), end}},
+		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []abuseWanted{after(closed, answer), after(end, answer)}},
 		{"HandleClientRemove", "/?remove", closes, []abuseWanted{closed, end}},
 		{"HandleBin of a client that is reset", "/", slices.Concat(bin, ping), []abuseWanted{pong}},
 	}

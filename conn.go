@@ -18,6 +18,10 @@ const (
 	maxDrainSize = 64 << 10
 )
 
+// maxAnswerTime is how long a peer that has sent a Close frame, or broken a rule, waits for the answers to the messages that it sent
+// before, and then for the Close frame (RFC 6455, sections 5.5.1 and 7.1.7). What handlers send later fails.
+const maxAnswerTime = time.Second
+
 // phase is where a connection stands. It only ever rises.
 type phase uint8
 
@@ -73,11 +77,11 @@ type conn struct {
 
 	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
 	mu         sync.Mutex
+	sent       int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
 	ctx        context.Context
 	uid        uint64
 	userNext   *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev   *conn
-	sent       int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
 	out        *sendQueue
 	backlog    *backlog
 	closing    *closing          // why it ends, from phaseClosing on
@@ -109,6 +113,14 @@ type opening struct {
 	isStatus bool // it is a request for StatusPath
 }
 
+// waitsUntil returns until when handlers that run are waited for, of a connection that began to end at a moment.
+func (why *closing) waitsUntil(since int64, opts *ServerOptions) int64 {
+	if why.code != 0 && !why.farewell {
+		return since + int64(min(maxAnswerTime, opts.WriteTimeout))
+	}
+	return since + int64(opts.WriteTimeout)
+}
+
 // goingAway is the end of every connection when the server stops.
 var goingAway = closing{code: StatusGone, cause: "server stops", discard: true, immediate: true}
 
@@ -120,6 +132,8 @@ type closing struct {
 	code   CloseCode // of the Close frame to send; 0: none
 	reason string
 	cause  string // for the log
+
+	addBy int64 // until when HandleClientAdd is waited for, if it runs
 
 	discard   bool // waiting messages are not handled
 	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
@@ -163,9 +177,13 @@ func (c *conn) endLocked(why closing) {
 	case c.phase < phaseOpen:
 		c.phase, c.since = phaseFlushing, now()
 	case c.phase == phaseOpen:
+		why.addBy = c.since + int64(c.loop.opts.AddTimeout)
 		c.closing = &why
 		c.phase, c.since = phaseClosing, now()
 		c.loop.clients.remove(c)
+		if c.awaited {
+			c.loop.ends.tell(c)
+		}
 		c.settleLocked()
 	case c.phase == phaseClosing && why.immediate && !c.closing.immediate:
 		c.closing.immediate, c.closing.discard = true, true
@@ -241,16 +259,14 @@ func (c *conn) refuseLocked(answer []byte) {
 // advanceLocked moves a connection that ends on as far as it can go now.
 func (l *loop) advanceLocked(c *conn) {
 	at := now()
-	timeout := int64(l.opts.WriteTimeout)
 	if c.phase == phaseClosing {
-		if c.adding && at >= c.since+int64(l.opts.AddTimeout) {
-			c.adding = false
-			c.kickLocked()
+		if c.adding && at >= c.closing.addBy {
+			c.goOnLocked()
 		}
-		if c.addRuns && !c.adding && !c.hasMessagesLocked() {
-			c.closeFrameLocked() // a writer loop ends when it cannot send any more
+		if c.addRuns && c.running[laneLife] == 1 && !c.adding && !c.removeDue && !c.hasMessagesLocked() {
+			c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
 		}
-		if c.busyLocked() && !c.closing.immediate && at < c.since+timeout {
+		if c.busyLocked() && !c.closing.immediate && at < c.closing.waitsUntil(c.since, &l.opts) {
 			return
 		}
 		c.phase, c.since = phaseFlushing, at // first, so that what is written now goes out with the end of the stream
@@ -261,7 +277,7 @@ func (l *loop) advanceLocked(c *conn) {
 	if c.phase == phaseFlushing {
 		if c.out != nil {
 			c.out.releaseWaiters()
-			if at < c.since+timeout {
+			if at < c.since+int64(l.opts.WriteTimeout) {
 				return
 			}
 			c.dropQueueLocked()
@@ -290,8 +306,11 @@ func (l *loop) closeLocked(c *conn) {
 	c.phase = phaseClosed
 	l.deadlines.remove(c)
 	l.connections.Add(-1)
-	if !c.busyLocked() {
+	switch {
+	case !c.busyLocked():
 		c.goneLocked()
+	case c.adding: // the loop has no clock for it any more
+		time.AfterFunc(time.Duration(c.closing.addBy-now()), c.goOn)
 	}
 }
 

@@ -84,11 +84,13 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 		return l.now
 	case phaseOpen:
 		return min(l.silenceLocked(c), l.limitsLocked(c))
-	case phaseClosing, phaseFlushing:
-		if due = c.since + int64(l.opts.WriteTimeout); c.adding {
-			due = min(due, c.since+int64(l.opts.AddTimeout))
+	case phaseClosing:
+		if due = c.closing.waitsUntil(c.since, &l.opts); c.adding {
+			due = min(due, c.closing.addBy)
 		}
 		return due
+	case phaseFlushing:
+		return c.since + int64(l.opts.WriteTimeout)
 	case phaseDraining:
 		return c.since + int64(maxDrainTime)
 	}
@@ -187,8 +189,7 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 	}
 	if c.adding {
 		if by := c.since + int64(l.opts.AddTimeout); by <= l.now {
-			c.adding = false
-			c.kickLocked()
+			c.goOnLocked()
 		} else {
 			due = min(due, by)
 		}

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"runtime/debug"
 )
@@ -38,6 +39,13 @@ type message struct {
 type backlog struct {
 	waiting [laneLife][]message
 	bytes   int
+	pongs   []pong // answers to Pings that came behind messages of laneOrdered
+}
+
+// pong is the answer to a Ping that waits for its turn: behind so many messages.
+type pong struct {
+	frame  []byte
+	behind int
 }
 
 func (b *backlog) add(l lane, m message) {
@@ -46,7 +54,12 @@ func (b *backlog) add(l lane, m message) {
 }
 
 func (b *backlog) isEmpty() bool {
-	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests]) == 0
+	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.pongs) == 0
+}
+
+// addPong adds the answer to a Ping that came behind messages.
+func (b *backlog) addPong(payload []byte) {
+	b.pongs = append(b.pongs, pong{appendFrame(nil, OpcodePong, false, payload), len(b.waiting[laneOrdered])})
 }
 
 func (b *backlog) clear() {
@@ -55,6 +68,12 @@ func (b *backlog) clear() {
 		b.waiting[l] = b.waiting[l][:0]
 	}
 	b.bytes = 0
+	b.clearPongs()
+}
+
+func (b *backlog) clearPongs() {
+	clear(b.pongs)
+	b.pongs = b.pongs[:0]
 }
 
 // jobKind tells which handler a job is for.
@@ -72,6 +91,7 @@ type job struct {
 	messages []message
 	lane     lane
 	kind     jobKind
+	pongs    bool // there are some behind messages
 }
 
 // enqueueLocked adds the messages of one read, unless the connection ends without them. It returns an empty list for the next
@@ -90,6 +110,7 @@ func (c *conn) enqueueLocked(b *backlog) *backlog {
 				c.backlog.add(lane(l), m)
 			}
 		}
+		c.pongBehindLocked(b, math.MaxInt) // messages wait already: their handlers may take long
 	}
 	b.clear()
 	return b
@@ -123,13 +144,10 @@ func (c *conn) takeLocked() (j job, ok bool) {
 		return job{}, false
 	case c.addDue:
 		c.addDue, c.addRuns, c.adding = false, true, true
-		if c.phase == phaseOpen {
-			c.since = now()
-			c.attendLocked() // for the deadline
-		}
+		c.addStartsLocked()
 		j = job{kind: jobAdd, lane: laneLife}
 	case c.takeMessagesLocked(laneOrdered, &j), c.takeMessagesLocked(laneRequests, &j):
-	case c.removeDue && c.phase >= phaseClosing && c.running == [laneCount]uint16{}:
+	case c.removeDue && c.phase >= phaseClosing && !c.hasMessagesLocked(): // HandleClientAdd may go on as a writer
 		c.removeDue = false
 		if !c.closing.farewell {
 			c.closeFrameLocked()
@@ -142,6 +160,28 @@ func (c *conn) takeLocked() (j job, ok bool) {
 	return j, true
 }
 
+// addStartsLocked has the time begin for which messages, and HandleClientRemove, wait for HandleClientAdd.
+func (c *conn) addStartsLocked() {
+	if c.phase == phaseOpen {
+		c.since = now()
+	} else {
+		c.closing.addBy = now() + int64(c.loop.opts.AddTimeout)
+	}
+	c.attendLocked() // for the deadline
+}
+
+// goOn has a HandleClientAdd that runs for too long waited for no more: it is a writer.
+func (c *conn) goOn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goOnLocked()
+}
+
+func (c *conn) goOnLocked() {
+	c.adding = false
+	c.kickLocked()
+}
+
 // takeMessagesLocked takes messages of a lane where one more handler may run: all that wait where they run one at a time, else
 // one.
 func (c *conn) takeMessagesLocked(l lane, j *job) bool {
@@ -151,6 +191,7 @@ func (c *conn) takeMessagesLocked(l lane, j *job) bool {
 	}
 	if c.loop.atOnce[l] == 1 {
 		j.messages, b.waiting[l] = b.waiting[l], nil
+		j.pongs = l == laneOrdered && len(b.pongs) > 0
 	} else {
 		j.messages, b.waiting[l] = b.waiting[l][:1:1], b.waiting[l][1:]
 	}
@@ -171,6 +212,9 @@ func (c *conn) doneLocked(j job) {
 	c.running[j.lane]--
 	if j.kind == jobAdd {
 		c.addRuns, c.adding = false, false
+	}
+	if j.pongs && c.backlog != nil {
+		c.backlog.clearPongs()
 	}
 	if b := c.backlog; b != nil && b.isEmpty() {
 		if j.kind == jobMessages && c.loop.atOnce[j.lane] == 1 {
@@ -295,6 +339,9 @@ func (c *conn) run(j *job) {
 				break
 			}
 			c.handle(&j.messages[i])
+			if j.pongs {
+				c.pongBehind(i + 1)
+			}
 		}
 	case jobAuth:
 		if o := c.opening; o.isStatus {

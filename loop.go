@@ -3,6 +3,7 @@ package websocket
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -52,12 +53,11 @@ type loop struct {
 
 // reading is what one read amounts to.
 type reading struct {
-	inbox    *backlog
-	pongs    []byte // a Pong for each Ping
-	lastPong []byte // the payload of the last one, a part of pongs
-	ponged   bool   // a Pong came
-	end      closing
-	ends     bool
+	inbox  *backlog
+	pongs  []byte // a Pong for each Ping that came before the messages
+	ponged bool   // a Pong came
+	end    closing
+	ends   bool
 }
 
 func newLoop(e *engine) (*loop, error) {
@@ -242,6 +242,9 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 		l.yields = true
 		ok = false
 	}
+	if c.backlog != nil && !(ok && j.pongs) { // handlers may take long, or no order
+		c.pongBehindLocked(c.backlog, math.MaxInt)
+	}
 	if c.backlog != nil && c.backlog.bytes >= maxBacklog {
 		c.paused = true
 	}
@@ -363,8 +366,11 @@ func (l *loop) note(ev *event, err *protocolError) {
 	case eventControl:
 		got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
 	case eventPing:
-		got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
-		got.lastPong = got.pongs[len(got.pongs)-len(ev.payload):]
+		if len(got.inbox.waiting[laneOrdered]) > 0 { // what came first is answered first
+			got.inbox.addPong(ev.payload)
+		} else {
+			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
+		}
 	case eventPong:
 		got.ponged = true
 	case eventClose:
@@ -391,7 +397,7 @@ func (l *loop) applyLocked(c *conn) {
 		c.unproven, c.held = 0, 0
 	}
 	if len(got.pongs) > 0 {
-		c.pongLocked(got.pongs, got.lastPong)
+		c.pongLocked(got.pongs)
 		got.pongs = got.pongs[:0]
 	}
 	got.inbox = c.enqueueLocked(got.inbox)

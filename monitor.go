@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -184,9 +185,12 @@ func (t *turn) takeOver() {
 	c.letGoLocked()
 }
 
-// letGoLocked sees to it that nothing waits for a handler of the connection that is stuck: answers of the same batch are written,
-// other requests handled.
+// letGoLocked sees to it that nothing waits for a handler of the connection that is stuck: Pings behind its message are answered,
+// answers of the same batch are written, other requests handled.
 func (c *conn) letGoLocked() {
+	if c.backlog != nil {
+		c.pongBehindLocked(c.backlog, math.MaxInt)
+	}
 	c.uncorkLocked()
 	c.kickLocked()
 }

@@ -433,18 +433,37 @@ func (c *conn) uncorkLocked() {
 	}
 }
 
-// pongLocked answers Pings: frames holds a Pong for each that was read at once, last the payload of the latest. A peer that
-// does not read gets the latest only (RFC 6455, section 5.5.3).
-func (c *conn) pongLocked(frames, last []byte) {
+// pongLocked answers Pings: frames holds a Pong for each. A peer that does not read gets the latest only (RFC 6455, section 5.5.3).
+func (c *conn) pongLocked(frames []byte) {
 	if c.sendableLocked() != nil {
 		return
 	}
-	if c.out != nil && c.out.stalled {
-		c.out.pong = append(c.out.pong[:0], last...)
-		c.out.hasPong = true
+	if c.out == nil || !c.out.stalled {
+		c.writeLocked(&outgoing{body: frames})
 		return
 	}
-	c.writeLocked(&outgoing{body: frames})
+	for len(frames) > 0 {
+		h, n := parseHeader(frames)
+		end := n + int(h.length)
+		c.out.pong, c.out.hasPong = append(c.out.pong[:0], frames[n:end]...), true
+		frames = frames[end:]
+	}
+}
+
+// pongBehind answers the Pings that came before the n-th message that is being handled, counted from 0.
+func (c *conn) pongBehind(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.backlog != nil {
+		c.pongBehindLocked(c.backlog, n)
+	}
+}
+
+func (c *conn) pongBehindLocked(b *backlog, n int) {
+	for len(b.pongs) > 0 && b.pongs[0].behind <= n {
+		c.pongLocked(b.pongs[0].frame)
+		b.pongs = b.pongs[1:]
+	}
 }
 
 // foreignSockets are the sockets of Send that no Server owns.

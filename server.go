@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net"
@@ -104,12 +105,12 @@ type ServerOptions struct {
 	// client more time, see MinRate. The default is 16 seconds.
 	SilenceTimeout time.Duration
 
-	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
 	// MinRate is the slowest rate, in bytes a second, at which an honest client takes what is sent to it: what it has not yet
 	// answered for with a Pong, up to 16 MiB, earns it that much time after a Ping. The default is 16 KiB a second, so that a
 	// message of 1 MiB makes a minute.
 	MinRate int
 
+	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
 	AddTimeout time.Duration
 }
 
@@ -129,8 +130,8 @@ func (opts *ServerOptions) fill() {
 	setDefault(&opts.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&opts.WriteTimeout, defaultWriteTimeout)
 	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)
-	setDefault(&opts.AddTimeout, defaultAddTimeout)
 	setDefault(&opts.MinRate, defaultMinRate)
+	setDefault(&opts.AddTimeout, defaultAddTimeout)
 	if opts.PingInterval == 0 {
 		opts.PingInterval = defaultPingInterval
 	}
@@ -280,11 +281,21 @@ func (serv *Server) Start() (err error) {
 // activation. It is closed when Serve returns; closing it earlier does not end Serve, which has a descriptor of its own. A
 // listener that has no descriptor gives ErrUnsupported.
 func (serv *Server) Serve(ln net.Listener) (err error) {
+	return serv.ServeContext(context.Background(), ln)
+}
+
+// ServeContext is Serve until ctx ends, as if Stop were called then: it returns nil. Where ctx has ended before, it closes the
+// listener and returns nil at once.
+func (serv *Server) ServeContext(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
+	if ctx.Err() != nil {
+		return nil
+	}
 	e, err := serv.start(ln)
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, e.stop)()
 	<-e.done
 	return nil
 }
@@ -360,6 +371,7 @@ type engine struct {
 	reports     *reports
 	protocol    atomic.Pointer[protocol]
 	numbers     quarantine
+	ends        ends
 	connections atomic.Int64 // that have a socket
 	stopping    atomic.Bool
 	accepting   atomic.Bool

@@ -191,6 +191,53 @@ func TestServe(t *testing.T) {
 	})
 }
 
+func TestServeContext(t *testing.T) {
+	listen := func(t *testing.T) net.Listener {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		return ln
+	}
+	t.Run("it ends when its context does, as with Stop", func(t *testing.T) {
+		checkGoroutines(t)
+		checkDescriptors(t)
+		s := &rawServer{Server: NewServer(rawQuiet(nil)), t: t, served: make(chan error, 1)}
+		ln := listen(t)
+		s.network, s.address = ln.Addr().Network(), ln.Addr().String()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { s.served <- s.ServeContext(ctx, ln) }()
+		c := s.connect(t)
+		cancel()
+		c.expectClose(StatusGone)
+		require.NoError(t, rawGet(t, s.served))
+		require.Nil(t, s.Addr())
+		_, err := net.Dial(s.network, s.address)
+		require.Error(t, err, "the listener is closed")
+	})
+	t.Run("it does not begin where its context has ended", func(t *testing.T) {
+		checkDescriptors(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		ln := listen(t)
+		require.NoError(t, NewServer(rawQuiet(nil)).ServeContext(ctx, ln))
+		_, err := ln.Accept()
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+	t.Run("Stop ends it too, and its context then ends nothing else", func(t *testing.T) {
+		s := startServer(t, nil)
+		s.stop(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		ln := listen(t)
+		s.served = make(chan error, 1)
+		go func() { s.served <- s.ServeContext(ctx, ln) }()
+		require.True(t, eventually(func() bool { return s.Addr() != nil }))
+		s.stop(t)
+		s.restart(t)
+		cancel()
+		s.connect(t)
+	})
+}
+
 func TestStop(t *testing.T) {
 	t.Run("it may come before Start, and twice", func(t *testing.T) {
 		s := startIdle(t, &ServerOptions{HandleText: rawEcho})
