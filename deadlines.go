@@ -166,22 +166,15 @@ func (l *loop) pingStep(from int64) int64 {
 // HandleClientAdd takes long.
 func (l *loop) limitsLocked(c *conn) (due int64) {
 	due = never
-	if q := c.out; q != nil && q.stalled {
-		// The poller tells of room only once there is a lot of it; less is a sign of life too.
-		c.flushLocked()
-		timeout := int64(l.opts.WriteTimeout)
-		switch {
-		case c.out == nil || !c.out.stalled:
-		default:
-			if q.moves(unackedBytes(c.fd()), l.now); q.since+timeout <= l.now {
-				c.stalledOutLocked()
-				return never
-			}
-			due = min(q.since+timeout, l.now+timeout/stallLooks)
-		}
+	if c.out != nil && c.out.stalled {
+		due = l.stallLocked(c)
 	}
 	if c.closeSent {
-		if by := c.since + int64(l.opts.WriteTimeout); by <= l.now {
+		if c.out != nil && c.out.stalled { // the Close frame has not left
+			c.since = l.now
+		}
+		inFront := inTransit(int(c.unproven), int(c.sent))
+		if by := c.since + int64(l.opts.WriteTimeout) + earnedTime(inFront, l.opts.MinRate); by <= l.now {
 			c.endLocked(closing{cause: "close frame not answered", discard: true})
 		} else {
 			due = min(due, by)
@@ -195,4 +188,20 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 		}
 	}
 	return due
+}
+
+// stallLocked tries a socket that was full, and ends a connection whose peer takes nothing.
+func (l *loop) stallLocked(c *conn) (due int64) {
+	c.flushLocked() // the poller tells of room only once there is a lot of it; less is a sign of life too
+	q := c.out
+	if q == nil || !q.stalled {
+		return never
+	}
+	q.moves(unackedBytes(c.fd()), l.now)
+	timeout := int64(l.opts.WriteTimeout)
+	if q.since+timeout <= l.now {
+		c.stalledOutLocked()
+		return never
+	}
+	return min(q.since+timeout, l.now+timeout/stallLooks)
 }

@@ -163,6 +163,46 @@ func knowsUnacked(t *testing.T) bool {
 	return unackedBytes(c.fd()) > 0
 }
 
+func TestCloseFrameNotAnswered(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		unproven, sent int32
+		earned         time.Duration
+	}{
+		{"a client has the write time-out to answer a Close frame", 0, 0, 0},
+		{"and the time that what is in front of the Close frame earns", 2 << 20, 1 << 20, 192 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, _ := serveConn(t, l)
+			l.now = 1000 * int64(time.Hour)
+			c.closeSent, c.since, c.unproven, c.sent = true, l.now, row.unproven, row.sent
+			end := l.limitsLocked(c)
+			require.Equal(t, l.now+int64(l.opts.WriteTimeout+row.earned), end)
+			require.Equal(t, phaseOpen, c.phase)
+			l.now = end
+			l.limitsLocked(c)
+			require.Equal(t, phaseClosing, c.phase)
+		})
+	}
+	t.Run("the time begins when it has left the queue", func(t *testing.T) {
+		l, _ := serveLoop(t, nil)
+		c, peer := serveConn(t, l)
+		packet := append(NewFrameBin(false, make([]byte, 1<<20)), NewFrameClose(false, 0, nil)...)
+		require.NoError(t, c.send(packet, true))
+		require.True(t, c.out.stalled)
+		for range 3 {
+			_, err := readSocket(peer, make([]byte, 128<<10)) // it takes a part
+			require.NoError(t, err)
+			l.now = now() + int64(l.opts.WriteTimeout)
+			c.out.since = l.now
+			l.limitsLocked(c)
+			require.Equal(t, phaseOpen, c.phase)
+			require.Equal(t, l.now, c.since)
+		}
+	})
+}
+
 func TestStalledQueue(t *testing.T) {
 	q := &sendQueue{stalled: true, since: 1}
 	for _, row := range []struct {
