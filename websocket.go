@@ -1,34 +1,3 @@
-// Package websocket is a WebSocket server and client (RFC 6455).
-//
-// The server is an event loop over raw descriptors: epoll on Linux, kqueue on macOS and the BSDs. An idle connection owns
-// neither a goroutine nor a buffer, so many thousands of them fit on a small machine. A connection is known to the program by
-// its descriptor, an int; Send sends to it, and the server's ClientManager finds the connections of a user. On other systems
-// Server.Start returns ErrUnsupported; the client works everywhere.
-//
-// # Server
-//
-// A Server calls the handlers of its ServerOptions: HandleAuth for the opening handshake, HandleClientAdd and
-// HandleClientRemove around the life of a connection, HandleText and HandleBin for whole messages. Without a HandleText, text
-// messages are JSON requests for the functions registered with Server.RegisterTextHandler; see Request and Response.
-//
-// # Concurrency
-//
-// Every exported function and method may be called from any goroutine and from any handler, unless it says otherwise. Handlers
-// of different connections run at the same time. For one connection, HandleAuth returns before HandleClientAdd is called,
-// that returns before the first message is handled (or takes longer than ServerOptions.AddTimeout), HandleText, HandleBin and
-// HandleRsvControl are called one after the other, in the order of the messages, and HandleClientRemove is the last.
-// ServerOptions.MessagesAtOnce lets more messages of one connection be handled at once; routed requests are in any case, up to
-// ServerOptions.RequestsAtOnce.
-//
-// A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
-// While one does, its connection's messages wait: 64 KiB of them or one, and what a last read of 64 KiB brought. Then the
-// socket is not read, and TCP makes the client wait.
-//
-// A handler that panics ends its connection with StatusInternalError; the panic is logged.
-//
-// # Limits
-//
-// Every limit has a default and a field: see ServerOptions and Client.
 package websocket
 
 import (

@@ -1,0 +1,113 @@
+// Package websocket is a WebSocket server and client (RFC 6455).
+//
+// The server is an event loop over raw descriptors: epoll on Linux, kqueue on macOS and the BSDs. An idle connection owns
+// neither a goroutine nor a buffer, so many thousands of them fit on a small machine. A connection is known to the program by
+// its descriptor, an int; Send sends to it, and the server's ClientManager finds the connections of a user. On other systems
+// Server.Start returns ErrUnsupported; the client works wherever Go has a network.
+//
+// # Server
+//
+// A Server calls the handlers of its ServerOptions: HandleAuth for the opening handshake, HandleClientAdd and
+// HandleClientRemove around the life of a connection, HandleText and HandleBin for whole messages. Without a HandleText, text
+// messages are JSON requests for the functions registered with Server.RegisterTextHandler; see Request and Response.
+//
+// # Concurrency
+//
+// Every exported function and method may be called from any goroutine and from any handler, unless it says otherwise. Handlers
+// of different connections run at the same time. For one connection, HandleAuth returns before HandleClientAdd is called,
+// that returns before the first message is handled (or takes longer than ServerOptions.AddTimeout, and then is a writer that may
+// go on beside all others), HandleText, HandleBin and HandleRsvControl are called one after the other, in the order of the
+// messages, and HandleClientRemove is the last to be called. ServerOptions.MessagesAtOnce lets more messages of one connection be
+// handled at once; routed requests are in any case, up to ServerOptions.RequestsAtOnce.
+//
+// A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
+// While one does, its connection's messages wait: 64 KiB of them or one, and what a last read of 64 KiB brought. Then the
+// socket is not read, and TCP makes the client wait. Where a handler waits for something else than its message, it waits for Done
+// too: it tells that the connection has begun to end.
+//
+// A handler that panics ends its connection with StatusInternalError; the panic is logged.
+//
+// # Order and ends
+//
+// What came first is answered first: a Ping in its place between the messages, for as long as handlers are fast and the peer takes
+// data (one that does not gets a Pong for its latest Ping only). Messages that came before the peer's Close frame, or before a
+// breach of the protocol, are handled, and answered, before the Close frame goes out, for a second at most.
+//
+// # Slow peers
+//
+// A peer is given up for silence if it had the chance to answer a Ping and did not, and for slowness if it takes no byte for the
+// write time-out: see ServerOptions.SilenceTimeout, MinRate and WriteTimeout, and the fields of the same names in Client.
+//
+// # Limits
+//
+// Every limit has a default and a field: see ServerOptions and Client.
+//
+// # One port, behind a reverse proxy
+//
+// The port of a Server speaks WebSocket at ServerOptions.ConnectPath and answers health checks at ServerOptions.StatusPath, and
+// nothing else. A page, an API and the WebSocket get one address, with TLS, from a proxy in front, such as with nginx:
+//
+//	location /ws {
+//		proxy_pass http://127.0.0.1:9001;
+//		proxy_http_version 1.1;
+//		proxy_set_header Host $host;
+//		proxy_set_header Upgrade $http_upgrade;
+//		proxy_set_header Connection "upgrade";
+//		proxy_read_timeout 60s; # longer than PingInterval
+//	}
+//
+// # Who may connect
+//
+// HandleAuth decides. A browser sends its cookies along with whatever page opens a WebSocket, so a server that knows its users by
+// them has to compare Origin, or any page may act as its visitors:
+//
+//	HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+//		if origin := req.Header.Get("Origin"); origin != "" && origin != "https://chat.example.com" {
+//			return nil, errors.New("origin not allowed")
+//		}
+//		uid, err := userOf(req) // from a cookie, a header field or the query
+//		if err != nil {
+//			return nil, err
+//		}
+//		return context.WithValue(context.Background(), websocket.CtxKeyUID, uid), nil
+//	},
+//
+// # Stopping on a signal
+//
+// Server.ServeContext ends with its context, and so does Client.ConnectContext while it connects:
+//
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+//	defer stop()
+//	ln, err := net.Listen("tcp", "127.0.0.1:9001")
+//	if err != nil {
+//		return err
+//	}
+//	return srv.ServeContext(ctx, ln)
+//
+// # Connecting again
+//
+// A Client does not connect again by itself. HandleQuit tells when a connection has ended, and Connect may be called again:
+//
+//	quit := make(chan struct{}, 1)
+//	cl := &websocket.Client{Endpoint: endpoint, HandleText: handle, HandleQuit: func() { quit <- struct{}{} }}
+//	for wait := time.Second; ctx.Err() == nil; {
+//		if err := cl.ConnectContext(ctx); err == nil {
+//			wait = time.Second
+//			select {
+//			case <-quit:
+//			case <-ctx.Done():
+//				return cl.Close()
+//			}
+//		}
+//		select { // not all at the same moment, when a server comes back
+//		case <-time.After(wait/2 + rand.N(wait/2)):
+//			wait = min(2*wait, 30*time.Second)
+//		case <-ctx.Done():
+//		}
+//	}
+//
+// # What it does not do
+//
+// The server speaks no TLS (the client does), has no compression (permessage-deflate) and takes no connections of net/http. A
+// message is in memory as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
+package websocket
