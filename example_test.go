@@ -1,6 +1,9 @@
 //go:build unix
 
-package websocket_test
+// The examples are part of the package: a program that has it under another import path (see the README on switching) loads its
+// tests too, and would not find what they import by this one. In a program the names have "websocket." in front.
+
+package websocket
 
 import (
 	"context"
@@ -11,8 +14,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-
-	"github.com/wsloop/websocket"
 )
 
 // listen listens on a free port, so that the examples can run anywhere. A program gives ServerOptions.Address and calls Start.
@@ -26,9 +27,9 @@ func listen() net.Listener {
 
 // A server that sends every text back, and a client that says hello.
 func ExampleServer() {
-	serv := websocket.NewServer(&websocket.ServerOptions{
+	serv := NewServer(&ServerOptions{
 		HandleText: func(conn int, payload []byte) {
-			if err := websocket.Send(conn, websocket.NewFrameText(false, payload)); err != nil {
+			if err := Send(conn, NewFrameText(false, payload)); err != nil {
 				log.Print(err)
 			}
 		},
@@ -38,9 +39,9 @@ func ExampleServer() {
 	defer serv.Stop()
 
 	echo := make(chan string)
-	client := &websocket.Client{
+	client := &Client{
 		Endpoint: "ws://" + ln.Addr().String(),
-		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
+		HandleText: func(_ *Client, frame *Frame) error {
 			echo <- string(frame.Payload())
 			return nil
 		},
@@ -64,12 +65,12 @@ func ExampleServer_Serve() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	serv := websocket.NewServer(nil)
+	serv := NewServer(nil)
 	served := make(chan error)
 	go func() { served <- serv.Serve(ln) }()
 
 	quit := make(chan bool)
-	client := &websocket.Client{
+	client := &Client{
 		Endpoint:   "ws://" + ln.Addr().String(),
 		HandleQuit: func() { close(quit) },
 	}
@@ -90,9 +91,9 @@ func ExampleServer_Serve() {
 
 // Without a HandleText, text messages are requests for the functions that are registered.
 func ExampleServer_RegisterTextHandler() {
-	serv := websocket.NewServer(nil)
-	greet := func(_ context.Context, req *websocket.Request) websocket.Response {
-		return websocket.Response{
+	serv := NewServer(nil)
+	greet := func(_ context.Context, req *Request) Response {
+		return Response{
 			Code:    http.StatusOK,
 			Message: "Hello, " + req.Params["name"],
 			Body:    req.Query.Get("lang"),
@@ -105,11 +106,11 @@ func ExampleServer_RegisterTextHandler() {
 	go serv.Serve(ln)
 	defer serv.Stop()
 
-	responses := make(chan websocket.Response)
-	client := &websocket.Client{
+	responses := make(chan Response)
+	client := &Client{
 		Endpoint: "ws://" + ln.Addr().String(),
-		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
-			var res websocket.Response
+		HandleText: func(_ *Client, frame *Frame) error {
+			var res Response
 			if err := json.Unmarshal(frame.Payload(), &res); err != nil {
 				return err
 			}
@@ -122,7 +123,7 @@ func ExampleServer_RegisterTextHandler() {
 	}
 	defer client.Close()
 	for id, target := range []string{"/hello/Ayu?lang=id", "/goodbye/Ayu"} {
-		request, err := json.Marshal(websocket.Request{ID: uint64(id + 1), Method: http.MethodGet, Target: target})
+		request, err := json.Marshal(Request{ID: uint64(id + 1), Method: http.MethodGet, Target: target})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -140,13 +141,13 @@ func ExampleServer_RegisterTextHandler() {
 // A user with two devices gets a message on both of them.
 func ExampleClientManager_SendUser() {
 	added := make(chan int)
-	serv := websocket.NewServer(&websocket.ServerOptions{
-		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+	serv := NewServer(&ServerOptions{
+		HandleAuth: func(req *Handshake) (context.Context, error) {
 			uid, err := strconv.ParseUint(req.URL.Query().Get("user"), 10, 64)
 			if err != nil {
 				return nil, errors.New("unknown user")
 			}
-			return context.WithValue(context.Background(), websocket.CtxKeyUID, uid), nil
+			return context.WithValue(context.Background(), CtxKeyUID, uid), nil
 		},
 		HandleClientAdd: func(_ context.Context, conn int) { added <- conn },
 	})
@@ -156,9 +157,9 @@ func ExampleClientManager_SendUser() {
 
 	received := make(chan string)
 	for _, device := range []string{"phone", "laptop"} {
-		client := &websocket.Client{
+		client := &Client{
 			Endpoint: "ws://" + ln.Addr().String() + "/?user=7",
-			HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
+			HandleText: func(_ *Client, frame *Frame) error {
 				received <- fmt.Sprintf("%s: %s", device, frame.Payload())
 				return nil
 			},
@@ -170,7 +171,7 @@ func ExampleClientManager_SendUser() {
 		<-added
 	}
 
-	sent, failed := serv.Clients.SendUser(7, websocket.NewFrameText(false, []byte("dinner is ready")))
+	sent, failed := serv.Clients.SendUser(7, NewFrameText(false, []byte("dinner is ready")))
 	fmt.Println("sent to", sent, "devices, failed:", len(failed))
 	fmt.Println(<-received)
 	fmt.Println(<-received)
@@ -182,8 +183,8 @@ func ExampleClientManager_SendUser() {
 
 // A client that is refused until it says who it is.
 func ExampleClient() {
-	serv := websocket.NewServer(&websocket.ServerOptions{
-		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+	serv := NewServer(&ServerOptions{
+		HandleAuth: func(req *Handshake) (context.Context, error) {
 			if req.Header.Get("Authorization") == "" {
 				return nil, errors.New("missing authorization")
 			}
@@ -195,7 +196,7 @@ func ExampleClient() {
 	defer serv.Stop()
 
 	quit := make(chan bool)
-	client := &websocket.Client{
+	client := &Client{
 		Endpoint:   "ws://" + ln.Addr().String(),
 		HandleQuit: func() { close(quit) },
 	}
@@ -216,11 +217,11 @@ func ExampleClient() {
 
 // A packet may hold several frames, and its last one may be cut off.
 func ExampleUnpack() {
-	packet := websocket.NewFrameText(true, []byte("hello"))
-	packet = append(packet, websocket.NewFramePing(false, nil)...)
-	packet = append(packet, websocket.NewFrameBin(false, []byte("the rest is missing"))[:10]...)
+	packet := NewFrameText(true, []byte("hello"))
+	packet = append(packet, NewFramePing(false, nil)...)
+	packet = append(packet, NewFrameBin(false, []byte("the rest is missing"))[:10]...)
 
-	for i, frame := range websocket.Unpack(packet).All() {
+	for i, frame := range Unpack(packet).All() {
 		fmt.Printf("%d: opcode %d, masked %t, complete %t, %q\n",
 			i, frame.Opcode(), frame.IsMasked(), frame.IsComplete(), frame.Payload())
 	}
@@ -232,9 +233,9 @@ func ExampleUnpack() {
 
 // A Close frame carries a code, and a reason for people to read.
 func ExampleNewFrameClose() {
-	packet := websocket.NewFrameClose(false, websocket.StatusForbidden, []byte("no spam, please"))
+	packet := NewFrameClose(false, StatusForbidden, []byte("no spam, please"))
 
-	for _, frame := range websocket.Unpack(packet).All() {
+	for _, frame := range Unpack(packet).All() {
 		fmt.Printf("%d %s\n", frame.CloseCode(), frame.CloseReason())
 	}
 	// Output: 1008 no spam, please

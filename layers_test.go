@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,31 @@ func layerFiles(t *testing.T) (files map[string]*ast.File) {
 		require.Contains(t, files, name)
 	}
 	return files
+}
+
+// layerTestFiles parses the imports of the tests beside the library, all systems' files of them. The go command loads them for
+// every program that imports the library.
+func layerTestFiles(t *testing.T) (files map[string]*ast.File) {
+	names, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	require.Contains(t, names, "layers_test.go")
+	files = make(map[string]*ast.File)
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		files[name] = f
+	}
+	return files
+}
+
+// layerModulePath returns the module path of go.mod.
+func layerModulePath(t *testing.T) string {
+	content, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	first, _, _ := strings.Cut(string(content), "\n")
+	path, ok := strings.CutPrefix(first, "module ")
+	require.True(t, ok, first)
+	return path
 }
 
 func layerImports(t *testing.T, f *ast.File) (paths []string) {
@@ -92,6 +118,19 @@ func TestLayers(t *testing.T) {
 			for _, path := range layerImports(t, f) {
 				first, _, _ := strings.Cut(path, "/")
 				assert.True(t, !strings.Contains(first, ".") || strings.HasPrefix(path, "golang.org/x/sys/"), "%s imports %s", name, path)
+			}
+		}
+	})
+
+	t.Run("a program that has the library under another path finds what its tests import", func(t *testing.T) {
+		own := layerModulePath(t)
+		for name, f := range layerTestFiles(t) {
+			for _, path := range layerImports(t, f) {
+				assert.False(t, path == own || strings.HasPrefix(path, own+"/"),
+					"%s imports %s, which is not there where a go.mod puts this folder in the place of another module", name, path)
+				first, _, _ := strings.Cut(path, "/")
+				assert.True(t, !strings.Contains(first, ".") || strings.HasPrefix(path, "golang.org/x/sys/") ||
+					strings.HasPrefix(path, "github.com/stretchr/testify/"), "%s imports %s", name, path)
 			}
 		}
 	})
