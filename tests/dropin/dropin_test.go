@@ -1,7 +1,6 @@
-package websocket
+package dropin
 
 import (
-	"fmt"
 	"go/ast"
 	"go/importer"
 	"go/parser"
@@ -9,9 +8,7 @@ import (
 	"go/types"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -19,49 +16,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dropInPath is the import path that this package takes over in the program of testdata/dropin.
-const dropInPath = "github.com/shuLhan/share/lib/websocket"
-
 // TestDropIn runs a program that was written for the replaced package and gets this one by its go.mod alone, and checks that
 // the program leaves out nothing of the documented API.
 func TestDropIn(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("the program runs a server")
-	}
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command")
-	}
-	root, err := os.Getwd()
-	require.NoError(t, err)
-	dir := t.TempDir() // the go command may write to go.mod and go.sum
-	for name, source := range map[string]string{
-		"main.go": "testdata/dropin/main.go", "go.mod": "testdata/dropin/go.mod", "go.sum": "go.sum",
-	} {
-		content, err := os.ReadFile(filepath.FromSlash(source))
-		require.NoError(t, err)
-		text := strings.Replace(string(content), "=> ../..", fmt.Sprintf("=> %q", root), 1)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
-	}
-	// inDir runs the go command there and returns what it prints.
-	inDir := func(t *testing.T, args ...string) string {
-		t.Helper()
-		cmd := exec.Command("go", args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		require.NoError(t, err, "%s", stderr.String())
-		return string(out)
-	}
+	p := newProgram(t, false)
+	p.runRecipe(t, untouchedSource)
 	t.Run("the program runs with this package in the place of the original", func(t *testing.T) {
-		assert.Equal(t, "ok\n", inDir(t, "run", "."))
+		assert.Equal(t, "ok\n", p.run(t, "go", "run", "."))
 	})
 	t.Run("the program uses every declaration of the documented API", func(t *testing.T) {
-		documented, err := os.ReadFile("testdata/dropin/api.txt")
+		documented, err := os.ReadFile(filepath.Join("testdata", "api.txt"))
 		require.NoError(t, err)
-		exports := inDir(t, "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", ".")
-		pkg, used := usedNames(t, filepath.Join(dir, "main.go"), exports)
+		exports := p.run(t, "go", "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", ".")
+		pkg, used := usedNames(t, p.path("main.go"), exports)
 		exported := make(map[string]bool)
 		for _, name := range memberNames(pkg) {
 			exported[name] = true
@@ -73,8 +40,8 @@ func TestDropIn(t *testing.T) {
 	})
 }
 
-// usedNames returns the package that a program imports by dropInPath, and what the program uses of it: "Name" for declarations,
-// "Type.Name" for fields and methods. exports has the file of each dependency's export data, by import path.
+// usedNames returns the package that a program imports by replacedPath, and what the program uses of it: "Name" for
+// declarations, "Type.Name" for fields and methods. exports has the file of each dependency's export data, by import path.
 func usedNames(t *testing.T, program, exports string) (pkg *types.Package, used map[string]bool) {
 	t.Helper()
 	files := make(map[string]string)
@@ -92,7 +59,7 @@ func usedNames(t *testing.T, program, exports string) (pkg *types.Package, used 
 	main, err := config.Check("main", fset, []*ast.File{file}, info)
 	require.NoError(t, err)
 	for _, imported := range main.Imports() {
-		if imported.Path() == dropInPath {
+		if imported.Path() == replacedPath {
 			pkg = imported
 		}
 	}

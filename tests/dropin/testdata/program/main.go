@@ -1,8 +1,8 @@
 //go:build unix
 
-// The dropin program is written for github.com/shuLhan/share/lib/websocket v0.41.3 and knows nothing of another package; its
-// go.mod puts one in the place of that. It uses every exported declaration of the documented API, checks what comes of it, and
-// prints "ok".
+// The program is written for github.com/shuLhan/share/lib/websocket v0.41.3 and knows nothing of another package; nor does its
+// go.mod, until one of the README's ways to switch has put another in the place of that. It uses every exported declaration of
+// the documented API, checks what comes of it, and prints "ok".
 package main
 
 import (
