@@ -27,7 +27,7 @@ const (
 	closeTimeout = 10 * time.Second
 )
 
-// ClientHandler is given a message or a reserved control frame from the server. The frame, with its payload, belongs to it. An
+// ClientHandler is given a whole message, as one frame, or a reserved control frame from the server. The frame, with its payload, belongs to it. An
 // error closes the connection with StatusBadRequest.
 type ClientHandler func(cl *Client, frame *Frame) (err error)
 

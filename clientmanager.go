@@ -79,7 +79,8 @@ func (cls *ClientManager) SendAll(packet []byte) (sent int, failed map[int]error
 	return sendEach(all, packet)
 }
 
-// SendUser sends one packet to every open connection of a user, likewise.
+// SendUser sends one packet to every open connection of a user, without waiting and with the results of SendAll: (0, nil) where
+// the user is not there or uid is 0.
 func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed map[int]error) {
 	var buf [someDevices]uint64
 	return sendEach(cls.appendUser(buf[:0], uid), packet)

@@ -70,6 +70,7 @@ type CloseError struct {
 	Code   CloseCode
 }
 
+// Error says the code and, where there is one, the reason.
 func (err *CloseError) Error() string {
 	if err.Reason == "" {
 		return fmt.Sprintf("websocket: closed with %d", err.Code)

@@ -50,7 +50,7 @@ type Handshake struct {
 	// Extensions is what Sec-WebSocket-Extensions offers; several fields are joined by commas. Empty where it is missing.
 	Extensions []byte
 
-	// Protocol is what Sec-WebSocket-Protocol offers, likewise.
+	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. Empty where it is missing.
 	Protocol []byte
 
 	size   int // bytes of the whole request

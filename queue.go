@@ -64,7 +64,7 @@ func Send(fd int, packet []byte) (err error) {
 // what Send does with a packet of NewFrameText.
 func SendText(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeText, payload) }
 
-// SendBin sends a binary message likewise.
+// SendBin sends a binary message of one frame, as SendText does with text.
 func SendBin(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeBin, payload) }
 
 func sendMessage(fd int, opcode Opcode, payload []byte) error {
@@ -83,8 +83,8 @@ func TrySend(fd int, packet []byte) (err error) {
 	return ErrConnClosed
 }
 
-// ID returns the id of a connection of a Server: a number that this process never uses for another one. It is 0 where conn is
-// an open connection; HandleClientRemove may still ask. It may be called from any goroutine.
+// ID returns the id of a connection of a Server: a number above 0 that this process never uses for another one. It is 0 where
+// conn is no such connection, or was one; HandleClientRemove may still ask. It may be called from any goroutine.
 func ID(conn int) uint64 {
 	if c := descriptors.get(conn); c != nil && c.isUp() {
 		return c.id

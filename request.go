@@ -18,13 +18,18 @@ import (
 //	{"id": 1512459721269, "method": "GET", "target": "/users/7?full=1", "body": "..."}
 //
 // A member may be missing or null; one of these four that is there twice, in whatever case, is answered with 400. Others are
-// ignored. A handler may keep the Request.
+// ignored. Text that is no such JSON is answered with 400, a request that no function was registered for with 404. A handler
+// may keep the Request.
 type Request struct {
 	// Query holds the parameters behind the question mark of Target.
 	Query url.Values `json:"-"`
 
-	// Params holds the segments of the path that stand for parameters of the route, under their names without the colon and
-	// as they were sent: percent-encoding is not undone.
+	// Params is a map[string]string, whatever its type is called: the segments of the path that stand for parameters of the
+	// route, under their names without the colon. Where the route "/users/:id" serves "/users/7",
+	//
+	//	id := req.Params["id"] // "7", a string
+	//
+	// The values are as they were sent: url.PathUnescape undoes their percent-encoding.
 	Params targetParam `json:"-"`
 
 	// Method is one of DELETE, GET, PATCH, POST and PUT, in the case in which it was sent.
@@ -47,7 +52,7 @@ type Request struct {
 	Conn int
 }
 
-// targetParam holds the parameters of a path by name.
+// targetParam holds the parameters of a path by name. The exported API of the replaced package has this name in it.
 type targetParam map[string]string
 
 // RouteHandler answers a request. ctx is the context of the connection. Of the response, ID is set by the server. It is called

@@ -9,14 +9,21 @@ import (
 // Response is what a client gets for a Request, with its ID and with Code and Message as in HTTP. Without a request it is a
 // broadcast: ID and Code are 0, and Message names what it is about.
 type Response struct {
+	// Message says in words what Code does, or what a broadcast is about.
 	Message string `json:"message"`
-	Body    string `json:"body"`
-	ID      uint64 `json:"id"`
-	Code    int32  `json:"code"`
+
+	// Body is what the handler and the client agree on.
+	Body string `json:"body"`
+
+	// ID is that of the Request; the server sets it.
+	ID uint64 `json:"id"`
+
+	// Code is a status code of HTTP, such as http.StatusOK.
+	Code int32 `json:"code"`
 }
 
 // NewBroadcast returns a text frame of the server with a Response that answers no request: Message and Body are given, ID and
-// Code are 0. The packet may be sent to any number of connections, such as with ClientManager.SendAll.
+// Code are 0. The packet may be sent to any number of connections, such as with ClientManager.SendAll. The error is always nil.
 func NewBroadcast(message, body string) (packet []byte, err error) {
 	res := Response{Message: message, Body: body}
 	return NewFrameText(false, res.appendJSON(nil)), nil

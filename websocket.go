@@ -10,7 +10,7 @@ import (
 type ContextKey byte
 
 // Keys for the context that HandleAuth returns. The server itself reads CtxKeyUID: the id of the user that the connection
-// belongs to, an integer of any type above zero, by which ClientManager.Conns finds it.
+// belongs to, an integer of any type above zero, by which ClientManager.Conns finds it. The others are for the program alone.
 const (
 	CtxKeyExternalJWT ContextKey = 1 << iota
 	CtxKeyInternalJWT
