@@ -15,7 +15,7 @@ import (
 )
 
 // peers are the implementations that ours is tried with.
-var peers = []peer{gorilla, coder, gws, nbio, nodeWS, nodeBuiltIn, chromium}
+var peers = []peer{gorilla, coder, gws, nbio, nodeWS, nodeBuiltIn, chromium, pyWebsockets, aiohttp}
 
 // testCase is one thing to try on a connection between our side and that of a peer. ours and theirs are what the sides must be
 // able to do.

@@ -1,17 +1,10 @@
 package interop
 
 import (
-	"bufio"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -76,49 +69,7 @@ func builtInFlags(t *testing.T) []string {
 	return nil
 }
 
-// startNode runs node in the folder node. It ends when its standard input does, at the end of the test.
+// startNode runs node in the folder node.
 func startNode(t *testing.T, args ...string) *remote {
-	t.Helper()
-	cmd := exec.Command("node", args...)
-	cmd.Dir = "node"
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-
-	r := newRemote()
-	var mu sync.Mutex // held for one line
-	encoder := json.NewEncoder(in)
-	r.tell = func(c command) error {
-		mu.Lock()
-		defer mu.Unlock()
-		return encoder.Encode(c)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		lines := bufio.NewReader(out)
-		for {
-			line, err := lines.ReadBytes('\n')
-			if err == nil {
-				err = r.report(line)
-			}
-			if err != nil {
-				break
-			}
-		}
-		ended <- cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		in.Close()
-		select {
-		case err := <-ended:
-			assert.NoError(t, err, "node")
-		case <-time.After(deadline):
-			cmd.Process.Kill()
-			t.Error("node did not end before the deadline")
-		}
-	})
-	return r
+	return startRemote(t, "node", "node", args...)
 }

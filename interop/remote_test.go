@@ -1,14 +1,22 @@
 package interop
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"sync"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// command is what a peer outside of this process is told to do. See node/peer.mjs.
+// command is what a peer outside of this process is told to do. See node/peer.mjs and python/peer.py.
 type command struct {
 	ID     int      `json:"id"`
 	Do     string   `json:"do"`
@@ -53,6 +61,58 @@ func newRemote() *remote {
 		address:  make(chan string, 1),
 		accepted: make(chan conn, inboxSize),
 		conns:    make(map[int]*remoteConn),
+	}
+}
+
+// startRemote runs a program in a folder, as a peer. It ends when its standard input does, at the end of the test.
+func startRemote(t *testing.T, folder, program string, args ...string) *remote {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Dir = folder
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+
+	r := newRemote()
+	var mu sync.Mutex // held for one line
+	encoder := json.NewEncoder(in)
+	r.tell = func(c command) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return encoder.Encode(c)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		r.listen(out)
+		ended <- cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		in.Close()
+		select {
+		case err := <-ended:
+			assert.NoError(t, err, program)
+		case <-time.After(deadline):
+			cmd.Process.Kill()
+			t.Errorf("%s did not end before the deadline", program)
+		}
+	})
+	return r
+}
+
+// listen takes events, one in each line.
+func (r *remote) listen(out io.Reader) {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == nil {
+			err = r.report(line)
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 

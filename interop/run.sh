@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks (Node, its package ws, a browser), and runs all of them. Nothing is skipped.
+# Installs what the tests need and the machine lacks (Node, its package ws, a browser, Python with two libraries), and runs
+# all of them. Nothing is skipped.
 # The arguments go to go test: ./run.sh -run Chat
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -7,6 +8,9 @@ packages=()
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v chromium >/dev/null || packages+=(chromium)
+for library in websockets aiohttp; do
+	/usr/bin/python3 -c "import $library" 2>/dev/null || packages+=("python3-$library")
+done
 if [ ${#packages[@]} -gt 0 ]; then
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
