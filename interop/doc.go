@@ -1,5 +1,6 @@
 // Package interop holds tests of github.com/wsloop/websocket against other implementations of RFC 6455: libraries for Go,
-// Node's own client and its package ws, a browser, and libraries for Python. It is a module of its own, so that their code is no dependency of the package.
+// Node's own client and its package ws, a browser, and libraries for Python; behind nginx and HAProxy; and over slow and broken
+// links. It is a module of its own, so that their code is no dependency of the package.
 //
 // cases_test.go is the table of what is tried. Each peer is one file that brings it into the shape of peer_test.go; our own
 // server and client have that shape too, in ours_test.go. run.sh installs what is missing and runs everything.

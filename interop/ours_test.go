@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -31,33 +32,40 @@ var ours = peer{
 type protocolKey struct{}
 
 func serveOurs(t *testing.T) (url string, accepted <-chan conn) {
+	return startOurs(t, &websocket.ServerOptions{MaxMessageSize: limit})
+}
+
+// startOurs starts a server with the options, on a free port where they have no address. It sets their handlers, but not a
+// HandleText that is there.
+func startOurs(t *testing.T, opts *websocket.ServerOptions) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	var conns sync.Map // descriptor to *serverConn
 	of := func(fd int) *serverConn {
 		c, _ := conns.Load(fd)
 		return c.(*serverConn)
 	}
-	server := websocket.NewServer(&websocket.ServerOptions{
-		MaxMessageSize: limit,
-		Logger:         slog.New(slog.DiscardHandler),
-		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
-			for offer := range strings.SplitSeq(string(req.Protocol), ",") {
-				if strings.TrimSpace(offer) == chosenProtocol {
-					req.ResponseHeader.Set("Sec-WebSocket-Protocol", chosenProtocol)
-				}
+	opts.Address = cmp.Or(opts.Address, "127.0.0.1:0")
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
+		for offer := range strings.SplitSeq(string(req.Protocol), ",") {
+			if strings.TrimSpace(offer) == chosenProtocol {
+				req.ResponseHeader.Set("Sec-WebSocket-Protocol", chosenProtocol)
 			}
-			return context.WithValue(context.Background(), protocolKey{}, req.ResponseHeader.Get("Sec-WebSocket-Protocol")), nil
-		},
-		HandleClientAdd: func(ctx context.Context, fd int) {
-			c := &serverConn{inbox: newInbox(), id: websocket.ID(fd), protocol: ctx.Value(protocolKey{}).(string)}
-			conns.Store(fd, c)
-			arrivals <- c
-		},
-		HandleText:         func(fd int, payload []byte) { of(fd).put(text, payload) },
-		HandleBin:          func(fd int, payload []byte) { of(fd).put(binary, payload) },
-		HandleClientRemove: func(_ context.Context, fd int) { of(fd).putClosed(dropped, "") },
-	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+		}
+		return context.WithValue(context.Background(), protocolKey{}, req.ResponseHeader.Get("Sec-WebSocket-Protocol")), nil
+	}
+	opts.HandleClientAdd = func(ctx context.Context, fd int) {
+		c := &serverConn{inbox: newInbox(), id: websocket.ID(fd), protocol: ctx.Value(protocolKey{}).(string)}
+		conns.Store(fd, c)
+		arrivals <- c
+	}
+	if opts.HandleText == nil {
+		opts.HandleText = func(fd int, payload []byte) { of(fd).put(text, payload) }
+	}
+	opts.HandleBin = func(fd int, payload []byte) { of(fd).put(binary, payload) }
+	opts.HandleClientRemove = func(_ context.Context, fd int) { of(fd).putClosed(dropped, "") }
+	server := websocket.NewServer(opts)
+	ln, err := net.Listen("tcp", opts.Address)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
@@ -129,26 +137,27 @@ func (c *serverConn) drop() {
 
 func clientOurs(*testing.T) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		c := &clientConn{inbox: newInbox()}
-		c.client = websocket.Client{
-			Endpoint:       url,
-			MaxMessageSize: limit,
-			Logger:         slog.New(slog.DiscardHandler),
-			HandleText:     func(_ *websocket.Client, f *websocket.Frame) error { c.put(text, f.Payload()); return nil },
-			HandleBin:      func(_ *websocket.Client, f *websocket.Frame) error { c.put(binary, f.Payload()); return nil },
-			HandleQuit:     c.quit,
-		}
-		if len(offer) > 0 {
-			c.client.Headers = http.Header{"Sec-Websocket-Protocol": {strings.Join(offer, ", ")}}
-		}
-		return c, c.client.Connect()
+		return dialOurs(&websocket.Client{Endpoint: url, MaxMessageSize: limit}, offer)
 	}
+}
+
+// dialOurs connects a client, whose handlers it sets.
+func dialOurs(client *websocket.Client, offer []string) (conn, error) {
+	c := &clientConn{inbox: newInbox(), client: client}
+	client.Logger = slog.New(slog.DiscardHandler)
+	client.HandleText = func(_ *websocket.Client, f *websocket.Frame) error { c.put(text, f.Payload()); return nil }
+	client.HandleBin = func(_ *websocket.Client, f *websocket.Frame) error { c.put(binary, f.Payload()); return nil }
+	client.HandleQuit = c.quit
+	if len(offer) > 0 {
+		client.Headers = http.Header{"Sec-Websocket-Protocol": {strings.Join(offer, ", ")}}
+	}
+	return c, client.Connect()
 }
 
 // clientConn is a connection of our client.
 type clientConn struct {
 	inbox
-	client websocket.Client
+	client *websocket.Client
 }
 
 func (c *clientConn) quit() {

@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks (Node, its package ws, a browser, Python with two libraries), and runs
-# all of them. Nothing is skipped.
+# Installs what the tests need and the machine lacks (Node, its package ws, a browser, Python with two libraries, proxies), and runs
+# all of them. Nothing is skipped, but for what needs a network namespace where the machine permits none.
 # The arguments go to go test: ./run.sh -run Chat
 set -euo pipefail
 cd "$(dirname "$0")"
+PATH=$PATH:/usr/sbin:/sbin # where Debian has proxies, and only root looks
 packages=()
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v chromium >/dev/null || packages+=(chromium)
+command -v nginx >/dev/null || packages+=(nginx)
+command -v haproxy >/dev/null || packages+=(haproxy)
+command -v ip >/dev/null || packages+=(iproute2)
+command -v nft >/dev/null || packages+=(nftables)
 for library in websockets aiohttp; do
 	/usr/bin/python3 -c "import $library" 2>/dev/null || packages+=("python3-$library")
 done
