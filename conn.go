@@ -62,7 +62,7 @@ type conn struct {
 	heard    int64    // when bytes last arrived
 	pinged   int64    // when a Ping was sent, or the system last had some of what is in front of it acknowledged; 0: the peer was heard since
 	unproven int32    // bytes in front of the last Ping that no Pong has answered for: the peer may not have got them yet
-	held     int32    // bytes up to that Ping that the system had not got acknowledged when it was last asked; 0 if it was not
+	held     int32    // those of them that the system had not got acknowledged when it was last asked; 0 if it was not
 	place    int32    // in the loop's deadlines
 	drained  int32    // bytes read since the half-close
 	reads    reads    // what may be read, as of the last time it was served

@@ -136,18 +136,22 @@ func (l *loop) silentAt(c *conn) int64 {
 // pingLocked sends a Ping. A client that is not idle gets one too, if much was sent to it: its Pong proves that it has got that.
 func (l *loop) pingLocked(c *conn) {
 	c.pinged, c.unproven, c.held = l.now, int32(inTransit(int(c.unproven), int(c.sent))), 0
+	if c.unproven > 0 {
+		c.held = int32(min(unackedBytes(c.fd()), maxInTransit))
+	}
 	if c.sendableLocked() == nil {
 		c.writeLocked(&outgoing{body: emptyPing})
 	}
-	if c.sent = 0; c.unproven > 0 {
-		c.held = int32(min(unackedBytes(c.fd()), maxInTransit))
-	}
+	c.sent = 0
 }
 
-// movedLocked reports whether some of what is in front of a Ping, or the Ping itself, was acknowledged since the last look: then
-// the client is slower than MinRate, but no Ping has waited for it yet. Its time begins again, with what is still in front.
+// movedLocked reports whether some of what is in front of a Ping was acknowledged since the last look: then the client is slower than
+// MinRate, and the Ping had not left. Its time begins again, with what is still in front.
 func (l *loop) movedLocked(c *conn) bool {
-	held := max(min(int32(unackedBytes(c.fd())), maxInTransit)-c.sent, 0)
+	if c.held == 0 {
+		return false
+	}
+	held := max(int32(min(unackedBytes(c.fd()), maxInTransit))-c.sent-int32(len(emptyPing)), 0)
 	if held >= c.held {
 		return false
 	}
