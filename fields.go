@@ -39,6 +39,9 @@ func parseFields(s string) (http.Header, error) {
 	}
 }
 
+// joinLines returns the list that a field is in all its lines together (RFC 9110, section 5.3).
+func joinLines(values []string) string { return strings.Join(values, ", ") }
+
 // listElements iterates over the elements of a comma-separated list, trimmed, empty ones left out. A comma inside a quoted
 // string separates nothing.
 func listElements(list string) iter.Seq[string] {

@@ -184,15 +184,14 @@ func (req *Handshake) checkUpgrade() (host string, err error) {
 	return host, req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade)
 }
 
-var strictBase64 = base64.StdEncoding.Strict()
-
-// isKey reports whether s is 16 bytes in base64.
+// isKey reports whether s is 16 bytes in base64. The bits that are left over before the padding may have any value (RFC 4648,
+// section 3.5): there are devices that set them.
 func isKey(s string) bool {
 	if len(s) != keyLength {
 		return false
 	}
 	var raw [keyLength]byte
-	n, err := strictBase64.Decode(raw[:], []byte(s))
+	n, err := base64.StdEncoding.Decode(raw[:], []byte(s))
 	return err == nil && n == 16
 }
 
@@ -214,13 +213,13 @@ func (req *Handshake) required(name string, invalid error) (string, error) {
 	return values[0], nil
 }
 
-// token checks a field that must be there once, as a list with the wanted token in any case.
+// token checks a field that must be there, as a list with the wanted token in any case.
 func (req *Handshake) token(name, want string, invalid error) error {
 	values := req.Header[name]
 	switch {
 	case len(values) == 0:
 		return req.missing()
-	case len(values) > 1 || !hasToken(values[0], want):
+	case !hasToken(joinLines(values), want):
 		return invalid
 	}
 	return nil
@@ -247,7 +246,7 @@ func cutOff(b []byte) error {
 // offers joins the fields of that name into one list and checks its elements. Empty elements are ignored (RFC 9110,
 // section 5.6.1).
 func (req *Handshake) offers(name string, valid func(string) bool, invalid error) (string, error) {
-	list := strings.Join(req.Header[name], ", ")
+	list := joinLines(req.Header[name])
 	for element := range listElements(list) {
 		if !valid(element) {
 			return "", invalid

@@ -83,7 +83,7 @@ func checkChosen(header, offered http.Header) error {
 			return errors.New("websocket: extension that was not offered")
 		}
 	}
-	protocols := slices.Collect(listElements(strings.Join(offered["Sec-Websocket-Protocol"], ",")))
+	protocols := slices.Collect(listElements(joinLines(offered["Sec-Websocket-Protocol"])))
 	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || chosen != nil && !slices.Contains(protocols, chosen[0]) {
 		return errors.New("websocket: subprotocol that was not offered")
 	}
@@ -92,7 +92,7 @@ func checkChosen(header, offered http.Header) error {
 
 // extensionNames returns the extensions of a header without their parameters.
 func extensionNames(header http.Header) (names []string) {
-	for element := range listElements(strings.Join(header["Sec-Websocket-Extensions"], ",")) {
+	for element := range listElements(joinLines(header["Sec-Websocket-Extensions"])) {
 		name, _, _ := strings.Cut(element, ";")
 		names = append(names, strings.Trim(name, " \t"))
 	}

@@ -19,6 +19,7 @@ import (
 const (
 	handshakeKey    = "dGhlIHNhbXBsZSBub25jZQ==" // RFC 6455, section 1.2
 	handshakeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+	handshakePadded = "dGhlIHNhbXBsZSBub25jZR==" // the same 16 bytes, with a bit set behind them
 )
 
 // handshakeFields are the required ones.
