@@ -20,6 +20,9 @@ const (
 	// minPingInterval is the default of Client.PingInterval, and the least it may be.
 	minPingInterval = 10 * time.Second
 
+	// maxInterim is how many answers of the kind "wait a little" may come before the one that counts.
+	maxInterim = 16
+
 	// answerReadSize is how much of the answer to an opening handshake is read at once, at least, in bytes.
 	answerReadSize = 1 << 10
 
@@ -88,8 +91,8 @@ type Client struct {
 	MaxMessageSize int
 	MaxFragments   int
 
-	// MaxHeaderSize and MaxHeaderFields limit the server's answer to the opening handshake: 16 KiB and 100 where they are
-	// zero or less.
+	// MaxHeaderSize and MaxHeaderFields limit the server's answer to the opening handshake, in bytes and fields: 16 KiB and
+	// 100 where they are zero or less. Up to 16 answers with a status 1xx may come before it; they count for its size.
 	MaxHeaderSize   int
 	MaxHeaderFields int
 
@@ -298,24 +301,31 @@ func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err err
 	return response, nil
 }
 
-// readAnswer reads the head of the server's answer, and perhaps the rest of what came with it.
+// readAnswer reads the head of the server's final answer, and perhaps the rest of what came with it. Answers before that one are
+// skipped; they count for the limit of its size.
 func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
 	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
 	var scanner headerScanner
 	var answer []byte
-	for {
-		answer = slices.Grow(answer, answerReadSize)
-		n, readErr := conn.Read(answer[len(answer):cap(answer)])
-		answer = answer[:len(answer)+n]
-		switch n, err := scanner.scan(answer, maxSize, maxFields); {
+	var readErr error
+	for interim := 0; ; {
+		n, err := scanner.scan(answer, maxSize, maxFields)
+		switch {
 		case err != nil:
 			return nil, nil, fmt.Errorf("websocket: handshake: answer: %w", err)
+		case n > 0 && interim < maxInterim && isInterim(answer[:n]):
+			interim++
+			answer, maxSize, scanner = answer[n:], maxSize-n, headerScanner{}
+			continue
 		case n > 0:
 			return answer[:n], answer[n:], nil
 		case readErr != nil:
 			return nil, nil, fmt.Errorf("websocket: handshake: no complete answer: %w", readErr)
 		}
+		answer = slices.Grow(answer, answerReadSize)
+		n, readErr = conn.Read(answer[len(answer):cap(answer)])
+		answer = answer[:len(answer)+n]
 	}
 }
 

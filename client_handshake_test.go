@@ -178,6 +178,40 @@ func TestClient_answerWithoutEnd(t *testing.T) {
 	}
 }
 
+func TestClient_answerBehindOthers(t *testing.T) {
+	t.Run("the program sees the fields of the final answer alone", func(t *testing.T) {
+		checkGoroutines(t)
+		s := scriptedListen(t)
+		cl := &Client{Endpoint: s.endpoint(), Headers: http.Header{"Sec-Websocket-Protocol": {"chat"}}}
+		connected := scriptedConnect(cl)
+		c := s.accept()
+		c.send([]byte("HTTP/1.1 103 Early Hints\r\nX-Interim: 1\r\n\r\n" +
+			accepted(c.request.Header.Get("Sec-WebSocket-Key"), "X-Folded", "a\r\n\t b", "Sec-WebSocket-Protocol", " ")))
+		require.NoError(t, scriptedWait(t, connected))
+		t.Cleanup(cl.Quit)
+		assert.NotContains(t, cl.Response(), "X-Interim")
+		assert.NotContains(t, cl.Response(), "Sec-Websocket-Protocol", "an empty one is absent")
+		assert.Equal(t, "a b", cl.Response().Get("X-Folded"))
+	})
+	t.Run("interim answers without end are refused", func(t *testing.T) {
+		checkGoroutines(t)
+		checkDescriptors(t)
+		s := scriptedListen(t)
+		connected := scriptedConnect(&Client{Endpoint: s.endpoint()})
+		c := s.accept()
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				_, err = io.WriteString(c.conn, "HTTP/1.1 100 Continue\r\n\r\n")
+			}
+			sent <- err
+		}()
+		assert.ErrorContains(t, scriptedWait(t, connected), "100 Continue")
+		assert.NotErrorIs(t, scriptedWait(t, sent), errWaitedTooLong)
+	})
+}
+
 func TestClient_silentHandshake(t *testing.T) {
 	for name, script := range map[string]func(c *scriptedConn){
 		"a server that does not answer is given up": func(*scriptedConn) {},

@@ -39,6 +39,22 @@ func parseFields(s string) (http.Header, error) {
 	}
 }
 
+// unfold puts the fields that an answer has folded over several lines into one line each. A client must take them, a server must not
+// (RFC 9112, section 5.2).
+func unfold(fields string) string {
+	if !strings.Contains(fields, "\r\n ") && !strings.Contains(fields, "\r\n\t") {
+		return fields
+	}
+	lines := strings.SplitAfter(fields, "\r\n")
+	for i, line := range lines[1:] {
+		if more := strings.TrimLeft(line, " \t"); len(more) < len(line) {
+			lines[i] = strings.TrimSuffix(lines[i], "\r\n") + " "
+			lines[i+1] = more
+		}
+	}
+	return strings.Join(lines, "")
+}
+
 // joinLines returns the list that a field is in all its lines together (RFC 9110, section 5.3).
 func joinLines(values []string) string { return strings.Join(values, ", ") }
 

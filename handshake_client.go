@@ -38,7 +38,7 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	if err := checkStatusLine(string(line)); err != nil {
 		return nil, err
 	}
-	header, err := parseFields(string(fields))
+	header, err := parseFields(unfold(string(fields)))
 	if err != nil {
 		return nil, fmt.Errorf("websocket: malformed answer: %w", err)
 	}
@@ -52,11 +52,28 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	if accept := header["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptKey([]byte(key)) {
 		return nil, errors.New("websocket: wrong Sec-WebSocket-Accept")
 	}
+	dropEmpty(header, "Sec-Websocket-Protocol")
 	if err = checkChosen(header, offered); err != nil {
 		return nil, err
 	}
 	return header, nil
 }
+
+// isInterim reports whether an answer is one before the final one, which a client may ignore (RFC 9110, section 15.2). A 101 is
+// final: it upgrades.
+func isInterim(head []byte) bool {
+	const line = "HTTP/1.1 1xx"
+	if len(head) < len(line) || !bytes.HasPrefix(head, []byte("HTTP/1.")) {
+		return false
+	}
+	status, after := head[len(line)-4:len(line)], head[len(line):]
+	if status[0] != ' ' || status[1] != '1' || string(status[1:]) == "101" {
+		return false
+	}
+	return isDigit(status[2]) && isDigit(status[3]) && (bytes.HasPrefix(after, []byte(" ")) || bytes.HasPrefix(after, []byte("\r\n")))
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // checkStatusLine holds the first line of an answer to what opens a connection. A refusal is an error with the status and its
 // reason.
@@ -75,6 +92,16 @@ func checkStatusLine(line string) error {
 	return nil
 }
 
+// dropEmpty takes the empty lines of a field out of a header: some servers answer with an empty one for none.
+func dropEmpty(header http.Header, name string) {
+	values := slices.DeleteFunc(header[name], func(value string) bool { return value == "" })
+	if len(values) == 0 {
+		delete(header, name)
+	} else {
+		header[name] = values
+	}
+}
+
 // checkChosen returns an error where an answer has an extension or a subprotocol that was not offered.
 func checkChosen(header, offered http.Header) error {
 	extensions := extensionNames(offered)
@@ -84,7 +111,7 @@ func checkChosen(header, offered http.Header) error {
 		}
 	}
 	protocols := slices.Collect(listElements(joinLines(offered["Sec-Websocket-Protocol"])))
-	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || chosen != nil && !slices.Contains(protocols, chosen[0]) {
+	if chosen := header["Sec-Websocket-Protocol"]; len(chosen) > 1 || len(chosen) == 1 && !slices.Contains(protocols, chosen[0]) {
 		return errors.New("websocket: subprotocol that was not offered")
 	}
 	return nil

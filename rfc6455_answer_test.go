@@ -65,6 +65,17 @@ func rfcFields(more ...string) []string {
 	return append([]string{"Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: " + handshakeAnswer}, more...)
 }
 
+// rfcInterim is an answer before the final one.
+func rfcInterim(status string, fields ...string) string {
+	return rfcAnswerOf("HTTP/1.1 "+status, fields...)
+}
+
+// rfcInterimPadded is two interim answers and a final one of that size together.
+func rfcInterimPadded(size int) string {
+	all := rfcInterim("100 Continue") + rfcInterim("103 Early Hints", "X: ") + rfcAnswerOf(rfcSwitching, rfcFields()...)
+	return strings.Replace(all, "X: ", "X: "+strings.Repeat("x", size-len(all)), 1)
+}
+
 func rfcAnswerOf(line string, fields ...string) string {
 	return line + "\r\n" + strings.Join(append(fields, "", ""), "\r\n")
 }
@@ -74,6 +85,16 @@ var rfcGoodAnswers = []rfcAnswer{
 	{section: "4.1", name: "any reason", in: rfcAnswerOf("HTTP/1.1 101 Whatever", rfcFields()...)},
 	{section: "4.1", name: "no reason", in: rfcAnswerOf("HTTP/1.1 101", rfcFields()...)},
 	{section: "4.1", name: "any case, and lists", in: rfcAnswerOf(rfcSwitching, "upgrade: WebSocket", "connection: keep-alive, UPGRADE", "SEC-WEBSOCKET-ACCEPT:"+handshakeAnswer)},
+	{section: "4.1", name: "an interim answer in front", in: rfcInterim("100 Continue") + rfcAnswerOf(rfcSwitching, rfcFields()...)},
+	{section: "4.1", name: "interim answers of every kind in front", in: rfcInterim("102 Processing") + rfcInterim("103 Early Hints", "Link: </x>; rel=preload", "Set-Cookie: a") + rfcInterim("199") + "HTTP/1.0 100 \r\n\r\n" + rfcAnswerOf(rfcSwitching, rfcFields()...)},
+	{section: "4.1", name: "an interim answer with malformed fields", in: rfcInterim("100 Continue", "nonsense") + rfcAnswerOf(rfcSwitching, rfcFields()...)},
+	{section: "10.4", name: "as many interim answers as the limit", in: strings.Repeat(rfcInterim("100 Continue"), maxInterim) + rfcAnswerOf(rfcSwitching, rfcFields()...)},
+	{section: "10.4", name: "interim answers and the final one of as many bytes as the limit", in: rfcInterimPadded(rfcMaxHeader)},
+	{section: "4.1", name: "folded fields", in: rfcAnswerOf(rfcSwitching, "Upgrade:", " websocket", "Connection: keep-alive,", "\t Upgrade", rfcFields()[2], "X-A: a", " ", "  b")},
+	{section: "4.1", name: "a folded field at the end", in: rfcAnswerOf(rfcSwitching, rfcFields("X-A: a", " b")...)},
+	{section: "4.1", name: "an empty subprotocol is none", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol:")...), offered: rfcOffered},
+	{section: "4.1", name: "an empty subprotocol is none where none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: ")...)},
+	{section: "9.1", name: "empty extensions are none", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: ,")...)},
 	{section: "4.1", name: "Upgrade twice", in: rfcAnswerOf(rfcSwitching, rfcFields("Upgrade: websocket")...)},
 	{section: "4.1", name: "Connection over several lines, the token in any of them", in: rfcAnswerOf(rfcSwitching, rfcFields()[0], "Connection: keep-alive", "Connection: Upgrade", rfcFields()[2])},
 	{section: "4.1", name: "fields that do not matter", in: rfcAnswerOf(rfcSwitching, rfcFields("Server: x", "Set-Cookie: a", "Set-Cookie: b")...)},
@@ -99,7 +120,17 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "4.1", name: "an empty answer", in: "\r\n\r\n", offered: rfcOffered, says: "status line"},
 	{section: "4.1", name: "a reason with an escape", in: rfcAnswerOf("HTTP/1.1 400 \x1b[2J"), offered: rfcOffered, says: "status line"},
 	{section: "4.1", name: "a malformed field", in: rfcAnswerOf(rfcSwitching, rfcFields("nonsense")...), offered: rfcOffered, is: ErrInvalidHeaderFormat},
-	{section: "4.1", name: "a folded field", in: rfcAnswerOf(rfcSwitching, rfcFields("X-A: a", " b")...), offered: rfcOffered, is: ErrInvalidHeaderFormat},
+	{section: "4.1", name: "a folded line in front of all fields", in: rfcAnswerOf(rfcSwitching, append([]string{" X-A: a"}, rfcFields()...)...), offered: rfcOffered, is: ErrInvalidHeaderFormat},
+	{section: "4.1", name: "a folded value that is wrong", in: rfcAnswerOf(rfcSwitching, rfcFields()[0], "Connection: up", " grade", rfcFields()[2]), offered: rfcOffered, is: ErrInvalidHeaderConn},
+	{section: "4.1", name: "a refusal behind an interim answer", in: rfcInterim("100 Continue") + rfcAnswerOf("HTTP/1.1 403 Forbidden"), offered: rfcOffered, says: "403 Forbidden"},
+	{section: "4.1", name: "an interim answer alone", in: rfcInterim("100 Continue"), says: "no complete answer", ends: true},
+	{section: "4.1", name: "an interim answer in place of the next one's fields", in: rfcInterim("100 Continue", rfcFields()...) + rfcAnswerOf(rfcSwitching), is: ErrMissingRequiredHeader},
+	{section: "4.1", name: "101 for something else is no interim answer", in: rfcInterim("101 Switching Protocols", "Upgrade: TLS/1.2", "Connection: Upgrade") + rfcAnswerOf(rfcSwitching, rfcFields()...), is: ErrInvalidHeaderUpgrade},
+	{section: "4.1", name: "a status 1000 is no interim answer", in: rfcInterim("1000 x") + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "1000 x"},
+	{section: "4.1", name: "a status 1x0 is no interim answer", in: rfcInterim("1x0 x") + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "1x0 x"},
+	{section: "10.4", name: "one interim answer over the limit", in: strings.Repeat(rfcInterim("100 Continue"), maxInterim+1) + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "100 Continue"},
+	{section: "10.4", name: "interim answers of one byte over the limit", in: rfcInterimPadded(rfcMaxHeader + 1), says: "too large"},
+	{section: "10.4", name: "interim answers as large as the limit", in: strings.Repeat(rfcInterim("103 x", "X: "+strings.Repeat("y", rfcMaxHeader/2-len(rfcInterim("103 x", "X: ")))), 2) + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "too large"},
 	{section: "4.1", name: "no Upgrade", in: rfcAnswerOf(rfcSwitching, rfcFields()[1:]...), offered: rfcOffered, is: ErrMissingRequiredHeader},
 	{section: "4.1", name: "another Upgrade", in: rfcAnswerOf(rfcSwitching, "Upgrade: h2c", rfcFields()[1], rfcFields()[2]), offered: rfcOffered, is: ErrInvalidHeaderUpgrade},
 	{section: "4.1", name: "Upgrade twice to something else", in: rfcAnswerOf(rfcSwitching, "Upgrade: h2c", "Upgrade: TLS/1.2", rfcFields()[1], rfcFields()[2]), offered: rfcOffered, is: ErrInvalidHeaderUpgrade},
@@ -114,7 +145,8 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "4.1", name: "a subprotocol in another case", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: CHAT")...), offered: rfcOffered, says: "subprotocol"},
 	{section: "4.1", name: "a list of subprotocols", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat, v2")...), offered: rfcOffered, says: "subprotocol"},
 	{section: "4.1", name: "two subprotocols", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: v2")...), offered: rfcOffered, says: "subprotocol"},
-	{section: "4.1", name: "an empty subprotocol", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol:")...), offered: rfcOffered, says: "subprotocol"},
+	{section: "4.1", name: "a subprotocol with an empty element", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat,")...), offered: rfcOffered, says: "subprotocol"},
+	{section: "4.1", name: "two subprotocols and an empty one", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: v2")...), offered: rfcOffered, says: "subprotocol"},
 	{section: "9.1", name: "an extension that was not offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: x-unknown")...), offered: rfcOffered, says: "extension"},
 	{section: "9.1", name: "an extension that was not offered behind one that was", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: x-other, x-unknown")...), offered: rfcOffered, says: "extension"},
 	{section: "4.1", name: "a subprotocol where none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat")...), says: "subprotocol"},
