@@ -1,9 +1,9 @@
 package websocket
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
-	"net/http"
 	"time"
 )
 
@@ -75,6 +75,9 @@ func (a *acceptor) admit(l *loop, fd int) {
 	open := l.connections.Add(1)
 	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told count too, for a second
 		l.connections.Add(-1)
+		if l.reports.enabled(slog.LevelDebug) {
+			l.report(slog.LevelDebug, textRefused, append(peerAttrs(fd), "cause", errTooMany)...)
+		}
 		closeDescriptor(fd)
 		return
 	}
@@ -84,7 +87,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
 	if open > limit {
-		c.refuseLocked(appendResponse(nil, http.StatusServiceUnavailable, "too many connections", "Retry-After: 10\r\n", "", nil))
+		c.turnAwayLocked(errTooMany, nil)
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		l.report(slog.LevelError, "websocket: cannot watch a connection", "error", err)
@@ -132,7 +135,9 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	switch {
 	case c.phase != phaseOpening:
 	case err != nil:
-		c.refuseLocked(appendRefusal(nil, err))
+		c.turnAwayLocked(err, b)
+	case o.isStatus && o.request.verb == verbOptions:
+		c.refuseLocked(appendOptions(nil))
 	case o.isStatus || l.opts.HandleAuth != nil:
 		c.phase = phaseAuth
 	default:
@@ -145,7 +150,7 @@ func (l *loop) refuseCutOff(c *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseOpening && len(c.opening.buf) > 0 {
-		c.refuseLocked(appendRefusal(nil, cutOff(c.opening.buf)))
+		c.turnAwayLocked(cutOff(c.opening.buf), c.opening.buf)
 	}
 }
 
@@ -170,12 +175,48 @@ func (l *loop) judge(o *opening, request, rest []byte) (err error) {
 	return o.request.check()
 }
 
-// appendTimeout appends the answer to a client whose request takes too long.
-func appendTimeout(dst []byte) []byte {
-	return appendResponse(dst, http.StatusRequestTimeout, http.StatusText(http.StatusRequestTimeout), "", "", nil)
+// textRefused is the record of a handshake that is refused, and maxLoggedPath how much of its path is in it, in bytes.
+const (
+	textRefused   = "websocket: handshake refused"
+	maxLoggedPath = 256
+)
+
+// turnAwayLocked refuses a handshake: the answer and the log tell why. The request is what there is of it.
+func (c *conn) turnAwayLocked(err error, request []byte) {
+	if c.loop.reports.enabled(slog.LevelDebug) {
+		args := []any{"status", refusalFor(err).status, "cause", err}
+		if path := c.opening.path(request); path != "" {
+			args = append(args, "path", path)
+		}
+		c.reportLocked(slog.LevelDebug, textRefused, args...)
+	}
+	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || c.opening.isHead()))
 }
 
-// appendFailure appends the answer to a client whose HandleAuth panicked.
-func appendFailure(dst []byte) []byte {
-	return appendResponse(dst, http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", "", nil)
+// expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection
+// for later, and would take an answer for that to what it then asks.
+func (c *conn) expireLocked() {
+	if len(c.opening.buf) == 0 {
+		c.endLocked(closing{cause: "no request came"})
+		return
+	}
+	c.turnAwayLocked(errSlowRequest, c.opening.buf)
+}
+
+func (o *opening) isHead() bool { return o.request != nil && o.request.verb == verbHead }
+
+// path returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.
+func (o *opening) path(request []byte) string {
+	if o.request != nil {
+		return o.request.URL.Path
+	}
+	line, _, _ := bytes.Cut(bytes.TrimPrefix(request, []byte("\r\n")), []byte("\r\n"))
+	_, target, _ := bytes.Cut(line, []byte(" "))
+	if len(target) == 0 || target[0] != '/' {
+		return ""
+	}
+	if end := bytes.IndexAny(target, " ?#"); end >= 0 {
+		target = target[:end]
+	}
+	return string(target[:min(len(target), maxLoggedPath)])
 }

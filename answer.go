@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
@@ -29,29 +30,86 @@ func appendAccept(dst []byte, req *Handshake) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// appendRefusal appends the answer to a request that is refused: the error's text is the reason in the status line.
-func appendRefusal(dst []byte, err error) []byte {
-	status, extra := http.StatusBadRequest, ""
-	switch {
-	case errors.Is(err, ErrUnsupportedWSVersion): // RFC 6455, section 4.4
-		status, extra = http.StatusUpgradeRequired, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-	case errors.Is(err, errUnknownPath):
-		status = http.StatusNotFound
-	case errors.Is(err, errHeaderTooLarge): // RFC 6585, section 5
-		status = http.StatusRequestHeaderFieldsTooLarge
-	}
-	return appendResponse(dst, status, err.Error(), extra, "", nil)
+// What happens to a request besides its own faults.
+var (
+	errSlowRequest   = errors.New("request takes too long")
+	errHandlerFailed = errors.New("handler failed")
+	errTooMany       = errors.New("too many connections")
+)
+
+// portText tells whoever does not know what answers here.
+const portText = "This port serves WebSocket connections (RFC 6455)."
+
+// refusal is how a request is refused.
+type refusal struct {
+	status int
+	reason string // for the status line
+	fields string // of the answer, besides those that all have
+	text   string // for the body, where it is more than the reason
 }
 
-// appendResponse appends an HTTP answer after which the connection is closed.
-func appendResponse(dst []byte, status int, reason, extra, contentType string, body []byte) []byte {
+// refusalFor returns how a request is refused for a reason: the error's text is that of the answer, but where HTTP has one of its own.
+func refusalFor(err error) refusal {
+	const upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+	reason := err.Error()
+	switch {
+	case errors.Is(err, ErrUnsupportedWSVersion): // RFC 6455, section 4.4
+		return refusal{status: http.StatusUpgradeRequired, reason: reason, fields: upgrade}
+	case errors.Is(err, errPlainGet): // RFC 9110, section 15.5.22
+		return refusal{status: http.StatusUpgradeRequired, reason: http.StatusText(http.StatusUpgradeRequired), fields: upgrade, text: portText}
+	case errors.Is(err, errUnknownPath):
+		return refusal{status: http.StatusNotFound, reason: reason, text: reason + ". " + portText}
+	case errors.Is(err, errHeaderTooLarge): // RFC 6585, section 5
+		return refusal{status: http.StatusRequestHeaderFieldsTooLarge, reason: reason}
+	case errors.Is(err, errSlowRequest):
+		return refusal{status: http.StatusRequestTimeout, reason: http.StatusText(http.StatusRequestTimeout)}
+	case errors.Is(err, errHandlerFailed):
+		return refusal{status: http.StatusInternalServerError, reason: http.StatusText(http.StatusInternalServerError)}
+	case errors.Is(err, errTooMany):
+		return refusal{status: http.StatusServiceUnavailable, reason: reason, fields: "Retry-After: 10\r\n"}
+	}
+	return refusal{status: http.StatusBadRequest, reason: reason}
+}
+
+// appendRefusal appends the answer to a request that is refused. Its text is in the body too, since proxies drop that of a status
+// line.
+func appendRefusal(dst []byte, err error, isHead bool) []byte {
+	r := refusalFor(err)
+	if r.text == "" {
+		r.text = oneLine(r.reason)
+	}
+	return appendAnswer(dst, isHead, r.status, r.reason, r.fields, "text/plain; charset=utf-8", []byte(r.text))
+}
+
+// asksHead reports whether a request, or what there is of it, is one for the head of an answer alone.
+func asksHead(request []byte) bool {
+	return bytes.HasPrefix(bytes.TrimPrefix(request, []byte("\r\n")), []byte(http.MethodHead+" "))
+}
+
+// appendStatus appends the answer to a request for StatusPath.
+func appendStatus(dst []byte, req *Handshake, contentType string, body []byte) []byte {
+	return appendAnswer(dst, req.verb == verbHead, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body)
+}
+
+// appendOptions appends what may be asked of StatusPath (RFC 9110, section 9.3.7).
+func appendOptions(dst []byte) []byte {
+	return appendAnswer(dst, false, http.StatusOK, http.StatusText(http.StatusOK), "Allow: GET, HEAD, OPTIONS\r\n", "", nil)
+}
+
+// appendAnswer appends an HTTP answer after which the connection is closed. No cache may keep it: it tells of this moment. That to a
+// HEAD request tells the length of the body and leaves it out (RFC 9110, section 9.3.2).
+func appendAnswer(dst []byte, isHead bool, status int, reason, fields, contentType string, body []byte) []byte {
 	dst = append(strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10), ' ')
-	dst = append(append(append(dst, oneLine(reason)...), "\r\n"...), extra...)
+	dst = append(append(append(dst, oneLine(reason)...), "\r\n"...), fields...)
 	if contentType != "" {
 		dst = append(append(append(dst, "Content-Type: "...), oneLine(contentType)...), "\r\n"...)
 	}
 	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(body)), 10)
-	return append(append(dst, "\r\nConnection: close\r\n\r\n"...), body...)
+	dst = append(dst, "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"...)
+	if isHead {
+		return dst
+	}
+	return append(dst, body...)
 }
 
 // oneLine replaces control characters, so that no text can add a header line.

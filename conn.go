@@ -176,6 +176,9 @@ func (c *conn) endLocked(why closing) {
 	switch {
 	case c.phase < phaseOpen:
 		c.phase, c.since = phaseFlushing, now()
+		if why.cause != "" { // else it was refused, which has a record of its own
+			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause)
+		}
 	case c.phase == phaseOpen:
 		why.addBy = c.since + int64(c.loop.opts.AddTimeout)
 		c.closing = &why
@@ -272,7 +275,7 @@ func (l *loop) advanceLocked(c *conn) {
 		c.phase, c.since = phaseFlushing, at // first, so that what is written now goes out with the end of the stream
 		c.closeFrameLocked()
 		c.uncorkLocked()
-		l.report(slog.LevelDebug, "websocket: connection ends", "conn", c.fd(), "cause", c.closing.cause, "code", c.closing.code)
+		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.closing.cause, "code", c.closing.code)
 	}
 	if c.phase == phaseFlushing {
 		if c.out != nil {
@@ -301,7 +304,7 @@ func (l *loop) closeLocked(c *conn) {
 		shutSocket(c.fd())
 	}
 	if err := coverSocket(c.fd(), l.placeholder); err != nil {
-		l.report(slog.LevelError, "websocket: cannot cover a descriptor", "conn", c.fd(), "error", err)
+		c.reportLocked(slog.LevelError, "websocket: cannot cover a descriptor", "error", err)
 	}
 	c.phase = phaseClosed
 	l.deadlines.remove(c)

@@ -80,7 +80,7 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 		if due = c.opening.since + int64(l.opts.HandshakeTimeout); due > l.now {
 			return due
 		}
-		c.refuseLocked(appendTimeout(nil))
+		c.expireLocked()
 		return l.now
 	case phaseOpen:
 		return min(l.silenceLocked(c), l.limitsLocked(c))

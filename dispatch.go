@@ -3,7 +3,6 @@ package websocket
 import (
 	"context"
 	"math"
-	"net/http"
 	"runtime/debug"
 )
 
@@ -381,11 +380,11 @@ func (c *conn) failed(j *job, panicked any) {
 	if panicked == nil {
 		text = "websocket: handler ended its goroutine"
 	}
-	c.loop.log.Error(text, "conn", c.fd(), "panic", panicked, "stack", string(debug.Stack()))
+	c.loop.log.Error(text, append(c.attrs(), "panic", panicked, "stack", string(debug.Stack()))...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if j.kind == jobAuth && c.phase == phaseAuth {
-		c.refuseLocked(appendFailure(nil))
+		c.turnAwayLocked(errHandlerFailed, nil)
 		return
 	}
 	c.endLocked(closing{code: StatusInternalError, cause: "handler panicked", discard: true})
@@ -397,7 +396,7 @@ func (c *conn) status() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseAuth {
-		c.refuseLocked(appendResponse(nil, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body))
+		c.refuseLocked(appendStatus(nil, c.opening.request, contentType, body))
 	}
 }
 
@@ -416,7 +415,7 @@ func (c *conn) authenticate(req *Handshake) {
 	switch {
 	case c.phase != phaseAuth: // stopped meanwhile, or the client has gone
 	case err != nil:
-		c.refuseLocked(appendRefusal(nil, err))
+		c.turnAwayLocked(err, nil)
 	default:
 		c.acceptLocked(ctx, uid, req)
 		c.attendLocked() // for what the client sent behind its request

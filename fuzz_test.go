@@ -187,13 +187,13 @@ func FuzzHandshake(f *testing.F) {
 
 // fuzzRefusal holds the answer to a refused request to one status line and the fields of our own.
 func fuzzRefusal(t *testing.T, err error) {
-	answer := appendRefusal(nil, err)
+	answer := appendRefusal(nil, err, false)
 	res, body := handshakeResponse(t, answer)
-	require.Empty(t, body)
+	require.True(t, isFieldValue(body) && !strings.Contains(body, "\t"))
 	for name := range res.Header {
-		require.Contains(t, []string{"Content-Length", "Connection", "Upgrade", "Sec-Websocket-Version"}, name)
+		require.Contains(t, []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Upgrade", "Sec-Websocket-Version"}, name)
 	}
-	head := strings.Split(string(answer), "\r\n")
+	head := strings.Split(strings.TrimSuffix(string(answer), body), "\r\n")
 	require.Len(t, head, len(res.Header)+3, "the status line, the fields, the empty line and nothing")
 	for _, line := range head {
 		require.True(t, isFieldValue(line) && !strings.Contains(line, "\t"))
@@ -214,6 +214,7 @@ func fuzzAccepted(t *testing.T, head []byte, req *Handshake) {
 		got.Del(name)
 	}
 	require.Equal(t, want, got)
+	require.Equal(t, std.Host, string(req.Host))
 
 	target := strings.Split(string(head), " ")[1]
 	again := appendFields([]byte("GET "+target+" HTTP/1.1\r\n"), req.Header)

@@ -22,6 +22,7 @@ const (
 var (
 	errHeaderTooLarge = errors.New("request header fields too large")
 	errUnknownPath    = errors.New("unknown path")
+	errPlainGet       = errors.New("upgrade required")
 	errBody           = fmt.Errorf("%w: request must have no body", ErrBadRequest)
 	errPipelined      = fmt.Errorf("%w: data before the handshake is done", ErrBadRequest)
 )
@@ -41,7 +42,7 @@ type Handshake struct {
 	// Sec-WebSocket-Accept and Content-Length are left out; a field with a control character refuses the handshake.
 	ResponseHeader http.Header
 
-	// Host is the value of the Host field.
+	// Host is the value of the Host field, or the host of URL where that has one.
 	Host []byte
 
 	// Key is the value of Sec-WebSocket-Key.
@@ -53,9 +54,20 @@ type Handshake struct {
 	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. Empty where it is missing.
 	Protocol []byte
 
-	size   int // bytes of the whole request
-	fields int // bytes of its header part
+	size   int  // bytes of the whole request
+	fields int  // bytes of its header part
+	verb   verb // what it asks for
+	isOld  bool // it is HTTP/1.0
 }
+
+// verb is the method of a request, one of those that StatusPath answers. All others are refused at once.
+type verb uint8
+
+const (
+	verbGet verb = iota
+	verbHead
+	verbOptions
+)
 
 // headerScanner finds the end of a request's or an answer's head as its bytes arrive, looking at each byte once.
 type headerScanner struct {
@@ -98,13 +110,11 @@ func parseRequest(b []byte) (req *Handshake, err error) {
 	req = &Handshake{size: len(head), fields: len(fields)}
 	method, rest, ok := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(rest, " ")
-	switch {
-	case !ok || !ok2 || target == "" || !strings.HasPrefix(version, "HTTP/"):
+	if !ok || !ok2 || target == "" || !strings.HasPrefix(version, "HTTP/") {
 		return nil, fmt.Errorf("%w: malformed request line", ErrBadRequest)
-	case method != http.MethodGet: // RFC 6455, section 4.1
-		return nil, ErrInvalidHTTPMethod
-	case version != "HTTP/1.1": // section 4.1
-		return nil, ErrInvalidHTTPVersion
+	}
+	if err = req.setVerb(method, version); err != nil {
+		return nil, err
 	}
 	if req.URL, err = parseTarget(strings.Clone(target)); err != nil {
 		return nil, err
@@ -115,7 +125,29 @@ func parseRequest(b []byte) (req *Handshake, err error) {
 	return req, nil
 }
 
-// parseTarget reads a request target: an absolute path, or a whole http or ws URI (RFC 6455, section 4.1; RFC 9112, section 3.2).
+// setVerb notes the method and the version, as far as any path of a server knows them.
+func (req *Handshake) setVerb(method, version string) error {
+	switch method {
+	case http.MethodGet:
+	case http.MethodHead:
+		req.verb = verbHead
+	case http.MethodOptions:
+		req.verb = verbOptions
+	default:
+		return ErrInvalidHTTPMethod
+	}
+	switch version {
+	case "HTTP/1.1":
+	case "HTTP/1.0":
+		req.isOld = true
+	default:
+		return ErrInvalidHTTPVersion
+	}
+	return nil
+}
+
+// parseTarget reads a request target (RFC 9112, section 3.2): an absolute path, which is taken as it is, or a whole URI (RFC 6455,
+// section 4.1). The forms for CONNECT and for OPTIONS of a whole server ask for nothing that is here.
 func parseTarget(target string) (*url.URL, error) {
 	if !isFieldValue(target) || strings.ContainsAny(target, " \t") {
 		return nil, fmt.Errorf("%w: control character in request target", ErrBadRequest)
@@ -124,8 +156,11 @@ func parseTarget(target string) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: fragment in request target", ErrBadRequest)
 	}
 	u, err := url.ParseRequestURI(target)
-	if err != nil || u.Scheme != "" && u.Host == "" {
+	switch {
+	case err != nil || target == "*" || u.Scheme != "" && !isHost(u.Host):
 		return nil, fmt.Errorf("%w: malformed request target", ErrBadRequest)
+	case u.User != nil: // RFC 9110, section 4.2.4
+		return nil, fmt.Errorf("%w: user information in request target", ErrBadRequest)
 	}
 	if u.Path == "" {
 		u.Path = "/"
@@ -135,6 +170,14 @@ func parseTarget(target string) (*url.URL, error) {
 
 // check holds the request to the rules of RFC 6455, section 4.2.1, and sets the fields that stand for single headers.
 func (req *Handshake) check() error {
+	switch {
+	case req.verb != verbGet: // section 4.1
+		return ErrInvalidHTTPMethod
+	case req.isOld: // section 4.1
+		return ErrInvalidHTTPVersion
+	case req.isPlain():
+		return errPlainGet
+	}
 	host, err := req.checkUpgrade()
 	if err != nil {
 		return err
@@ -170,6 +213,21 @@ func (req *Handshake) check() error {
 	return nil
 }
 
+// isPlain reports whether a request is a complete one of HTTP that has nothing to do with WebSocket, such as of a browser that was
+// given the address of a connection as that of a page.
+func (req *Handshake) isPlain() bool {
+	if req.Header["Upgrade"] != nil || hasToken(joinLines(req.Header["Connection"]), "upgrade") || req.hasBody() {
+		return false
+	}
+	for name := range req.Header {
+		if strings.HasPrefix(name, "Sec-Websocket-") {
+			return false
+		}
+	}
+	host := req.Header["Host"]
+	return len(host) == 1 && isHost(host[0])
+}
+
 // checkUpgrade holds the fields of the HTTP upgrade to the rules, and returns the host.
 func (req *Handshake) checkUpgrade() (host string, err error) {
 	if host, err = req.required("Host", ErrInvalidHeaderHost); err != nil {
@@ -177,6 +235,9 @@ func (req *Handshake) checkUpgrade() (host string, err error) {
 	}
 	if !isHost(host) {
 		return "", ErrInvalidHeaderHost
+	}
+	if req.URL.Host != "" { // RFC 9112, section 3.2.2
+		host = req.URL.Host
 	}
 	if err = req.token("Connection", "upgrade", ErrInvalidHeaderConn); err != nil {
 		return "", err

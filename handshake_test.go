@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -120,6 +121,34 @@ func TestHandshakeAccepts(t *testing.T) {
 		{"a path with two slashes is no host", handshakeRequest("GET //evil/chat HTTP/1.1"), func(t *testing.T, req *Handshake) {
 			assert.Equal(t, "//evil/chat", req.URL.Path)
 			assert.Empty(t, req.URL.Host)
+		}},
+		{"a whole URI with a host of its own, which counts", handshakeRequest("GET HTTP://other.example:81/a?b HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/a", req.URL.Path)
+			assert.Equal(t, "other.example:81", string(req.Host))
+			assert.Equal(t, "server.example.com", req.Header.Get("Host"))
+		}},
+		{"a whole URI with an IPv6 address", handshakeRequest("GET wss://[::1]:81/a HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "[::1]:81", string(req.Host))
+		}},
+		{"a path with a colon", handshakeRequest("GET /a:b/:c HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/a:b/:c", req.URL.Path)
+		}},
+		{"dot segments, which are taken as they are", handshakeRequest("GET /a/../b/./c HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/a/../b/./c", req.URL.Path)
+		}},
+		{"an escaped path", handshakeRequest("GET /a%20b%2Fc%3Fd HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/a b/c?d", req.URL.Path)
+			assert.Equal(t, "/a%20b%2Fc%3Fd", req.URL.EscapedPath())
+		}},
+		{"a path with characters that should have been escaped", handshakeRequest(`GET /é"<>[]{}|\^` + "` HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, `/é"<>[]{}|\^`+"`", req.URL.Path)
+		}},
+		{"an empty query", handshakeRequest("GET /? HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "/", req.URL.Path)
+			assert.Empty(t, req.URL.RawQuery)
+		}},
+		{"a query with slashes, colons and question marks", handshakeRequest("GET /?a=//b:c?d&%zz HTTP/1.1"), func(t *testing.T, req *Handshake) {
+			assert.Equal(t, "a=//b:c?d&%zz", req.URL.RawQuery)
 		}},
 		{"a target as long as the head may be", handshakeRequest("GET /" + strings.Repeat("a", defaultMaxHeaderSize-len(handshakeRequest(handshakeLine))) + " HTTP/1.1"), nil},
 	}
@@ -351,7 +380,11 @@ func TestAppendRefusal(t *testing.T) {
 		{"an empty text", errors.New(""), "400 ", nil},
 		{"a text that is not ASCII", errors.New("nicht möglich"), "400 nicht möglich", nil},
 		{"another version is a 426 that names ours", ErrUnsupportedWSVersion, "426 unsupported Sec-WebSocket-Version", http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}}},
+		{"a page is asked for: 426 says what the port is for", errPlainGet, "426 Upgrade Required", http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}}},
 		{"an unknown path is a 404", errUnknownPath, "404 unknown path", nil},
+		{"a slow request is a 408", errSlowRequest, "408 Request Timeout", nil},
+		{"a handler that failed is a 500", errHandlerFailed, "500 Internal Server Error", nil},
+		{"too many connections are a 503 that says when to come again", errTooMany, "503 too many connections", http.Header{"Retry-After": {"10"}}},
 		{"a head that is too large is a 431", errHeaderTooLarge, "431 request header fields too large", nil},
 		{"CR and LF add no field", errors.New("no\r\nX-Injected: 1\r\n\r\n<html>"), "400 no  X-Injected: 1    <html>", nil},
 		{"LF alone adds no field", errors.New("no\nX-Injected: 1"), "400 no X-Injected: 1", nil},
@@ -359,30 +392,56 @@ func TestAppendRefusal(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			answer := appendRefusal(nil, c.err)
+			answer := appendRefusal(nil, c.err, false)
 			res, body := handshakeResponse(t, answer)
-			want := http.Header{"Content-Length": {"0"}, "Connection": {"close"}}
+			want := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(body))},
+				"Cache-Control": {"no-store"}, "Connection": {"close"}}
 			for name, values := range c.header {
 				want[name] = values
 			}
 			assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status+"\r\n"), "%q", answer)
 			assert.Equal(t, want, res.Header)
-			assert.Empty(t, body)
+			switch _, text, _ := strings.Cut(c.status, " "); c.err {
+			case errPlainGet:
+				assert.Equal(t, portText, body)
+			case errUnknownPath:
+				assert.Equal(t, text+". "+portText, body)
+			default:
+				assert.Equal(t, text, body)
+			}
+			assert.Equal(t, string(answer[:len(answer)-len(body)]), string(appendRefusal(nil, c.err, true)))
 		})
 	}
 }
 
-func TestAppendResponse(t *testing.T) {
+func TestAppendAnswer(t *testing.T) {
 	t.Run("a body has its type and length", func(t *testing.T) {
-		res, body := handshakeResponse(t, appendResponse(nil, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
+		res, body := handshakeResponse(t, appendAnswer(nil, false, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
 		assert.Equal(t, "200 OK", res.Status)
-		assert.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"8"}, "Connection": {"close"}}, res.Header)
+		assert.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"8"}, "Cache-Control": {"no-store"}, "Connection": {"close"}}, res.Header)
 		assert.Equal(t, `{"up":1}`, body)
 	})
 	t.Run("a content type adds no field", func(t *testing.T) {
-		res, _ := handshakeResponse(t, appendResponse(nil, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
+		res, _ := handshakeResponse(t, appendAnswer(nil, false, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
 		assert.Empty(t, res.Header.Get("X-Injected"))
-		assert.Len(t, res.Header, 3)
+		assert.Len(t, res.Header, 4)
+	})
+}
+
+func TestAppendStatus(t *testing.T) {
+	get := appendStatus(nil, &Handshake{}, "text/plain", []byte("\r\n\r\nup"))
+	t.Run("GET gets the body", func(t *testing.T) {
+		_, body := handshakeResponse(t, get)
+		assert.Equal(t, "\r\n\r\nup", body)
+	})
+	t.Run("HEAD gets the same fields, and no body", func(t *testing.T) {
+		assert.Equal(t, strings.TrimSuffix(string(get), "\r\n\r\nup"), string(appendStatus(nil, &Handshake{verb: verbHead}, "text/plain", []byte("\r\n\r\nup"))))
+	})
+	t.Run("OPTIONS gets what may be asked", func(t *testing.T) {
+		res, body := handshakeResponse(t, appendOptions(nil))
+		assert.Equal(t, "200 OK", res.Status)
+		assert.Equal(t, http.Header{"Allow": {"GET, HEAD, OPTIONS"}, "Content-Length": {"0"}, "Cache-Control": {"no-store"}, "Connection": {"close"}}, res.Header)
+		assert.Empty(t, body)
 	})
 }
 

@@ -36,9 +36,12 @@ type report struct {
 
 func newReports(log *slog.Logger) *reports { return &reports{log: log, told: make(chan struct{})} }
 
+// enabled reports whether the log wants records of a level.
+func (r *reports) enabled(level slog.Level) bool { return r.log.Enabled(context.Background(), level) }
+
 // add adds a record.
 func (r *reports) add(next report) {
-	if !r.log.Enabled(context.Background(), next.level) {
+	if !r.enabled(next.level) {
 		return
 	}
 	r.mu.Lock()
@@ -102,4 +105,39 @@ func (r *reports) end() {
 	case <-r.told:
 	case <-time.After(lastReports):
 	}
+}
+
+// reportLocked brings a record about a connection to the program's log. Nothing is asked for it where the log does not want it.
+func (c *conn) reportLocked(level slog.Level, text string, args ...any) {
+	if c.loop.reports.enabled(level) {
+		c.loop.report(level, text, append(c.attrsLocked(), args...)...)
+	}
+}
+
+// attrs tells which connection a record is about.
+func (c *conn) attrs() []any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.attrsLocked()
+}
+
+// attrsLocked tells which connection a record is about: its number, the address of its peer while it has a socket, and its user.
+func (c *conn) attrsLocked() []any {
+	attrs := []any{"conn", c.fd()}
+	if c.phase < phaseClosed { // else the placeholder is there
+		attrs = peerAttrs(c.fd())
+	}
+	if c.uid != 0 {
+		attrs = append(attrs, "user", c.uid)
+	}
+	return attrs
+}
+
+// peerAttrs tells a descriptor and the address of its peer. The address is asked of the system, and not kept for every connection.
+func peerAttrs(fd int) []any {
+	attrs := []any{"conn", fd}
+	if address := peerAddress(fd); address != nil {
+		attrs = append(attrs, "address", address.String())
+	}
+	return attrs
 }

@@ -59,7 +59,19 @@ func (row *rfcRequest) answer() string {
 	if text == "" {
 		text = row.err.Error()
 	}
-	return fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", row.status, text, extra)
+	body := text
+	switch row.err {
+	case errPlainGet:
+		body = portText
+	case errUnknownPath:
+		body += ". " + portText
+	}
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+		row.status, text, extra, len(body))
+	if strings.HasPrefix(row.in, "HEAD ") { // RFC 9110, section 9.3.2
+		return head
+	}
+	return head + body
 }
 
 // rfcRequests are the rows.
@@ -102,11 +114,29 @@ var rfcRefused = []rfcRequest{
 	{section: "4.2.1", name: "a target with a scheme and a path without slash", in: handshakeRequest("GET mailto:root HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
 	{section: "4.2.1", name: "a target with an empty host", in: handshakeRequest("GET http:/// HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
 
-	{section: "4.2.1", name: "a short request without a header is too short", in: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", status: 400, err: ErrRequestLength},
+	{section: "4.2.1", name: "a target with user information", in: handshakeRequest("GET ws://user:secret@example.com/ HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: user information in request target"},
+	{section: "4.2.1", name: "a target with a host that is none", in: handshakeRequest("GET ws://a,é/ HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "a target with a port that is none", in: handshakeRequest("GET ws://a:b/ HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "a whole URI does not make up for a Host", in: handshakeRequest("GET ws://example.com/ HTTP/1.1", "Host", handshakePad), status: 400, err: ErrMissingRequiredHeader},
+	{section: "4.2.1", name: "a target of a host and a port is for CONNECT", in: handshakeRequest("GET example.com:80 HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "a target of an address and a port is for CONNECT", in: handshakeRequest("GET 127.0.0.1:80 HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "CONNECT is not GET", in: handshakeRequest("CONNECT example.com:80 HTTP/1.1"), status: 400, err: ErrInvalidHTTPMethod},
+	{section: "4.2.1", name: "an asterisk is for OPTIONS", in: handshakeRequest("GET * HTTP/1.1"), status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "OPTIONS of the whole server", in: "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", status: 400, err: ErrBadRequest, text: "bad request: malformed request target"},
+	{section: "4.2.1", name: "OPTIONS is not GET", in: "OPTIONS / HTTP/1.0\r\n\r\n", status: 400, err: ErrInvalidHTTPMethod},
+	{section: "4.2.1", name: "HEAD is not GET", in: handshakeRequest("HEAD / HTTP/1.1"), status: 400, err: ErrInvalidHTTPMethod},
+	{section: "4.2.1", name: "HEAD with a malformed field", in: handshakeRequest("HEAD / HTTP/1.1", "+nothing"), status: 400, err: ErrInvalidHeaderFormat},
+
+	{section: "4.2.1", name: "a plain request is told what the port is for", in: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", status: 426, err: errPlainGet, text: "Upgrade Required"},
+	{section: "4.2.1", name: "a plain request of a browser", in: "GET /?a=b HTTP/1.1\r\nHost: localhost:9001\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9\r\nAccept-Language: en-US\r\n\r\n", status: 426, err: errPlainGet, text: "Upgrade Required"},
+	{section: "4.2.1", name: "a plain request of HTTP/1.0 is not HTTP/1.1", in: "GET / HTTP/1.0\r\nHost: a\r\n\r\n", status: 400, err: ErrInvalidHTTPVersion},
+	{section: "4.2.1", name: "a plain request with two hosts", in: "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", status: 400, err: ErrInvalidHeaderHost},
+	{section: "4.2.1", name: "a request with a key and no upgrade, as a proxy may leave it", in: handshakeRequest(handshakeLine, "Upgrade", "Connection: close", handshakePad), status: 400, err: ErrInvalidHeaderConn},
+	{section: "4.2.1", name: "a short request without a header is too short", in: "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\r\n", status: 400, err: ErrRequestLength},
 	{section: "4.2.1", name: "a request of a line alone is too short", in: "GET / HTTP/1.1\r\n\r\n", status: 400, err: ErrRequestLength},
 	{section: "4.2.1", name: "a request one byte short of the minimum is too short", in: handshakeSized(minRequest-1, false), status: 400, err: ErrRequestLength},
 	{section: "4.2.1", name: "a request of the minimum with a short header part", in: handshakeSized(minRequest, true), status: 400, err: ErrRequestHeaderLength},
-	{section: "4.2.1", name: "a long target does not make a header part", in: "GET /?" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a\r\n\r\n", status: 400, err: ErrRequestHeaderLength},
+	{section: "4.2.1", name: "a long target does not make a header part", in: "GET /?" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", status: 400, err: ErrRequestHeaderLength},
 	{section: "4.2.1", name: "a request that is cut off early is too short", in: "GET / HTTP/1.1\r\nHost: a\r\nConn", status: 400, err: ErrRequestLength, ends: true},
 	{section: "4.2.1", name: "a request that is cut off in a short header part", in: "GET /?" + strings.Repeat("a", 200) + " HTTP/1.1\r\nHost: a", status: 400, err: ErrRequestHeaderLength, ends: true},
 	{section: "4.2.1", name: "a request that is cut off late misses headers", in: strings.TrimSuffix(handshakeRequest(handshakeLine, handshakePad), "\r\n"), status: 400, err: ErrMissingRequiredHeader, ends: true},
@@ -262,12 +292,12 @@ func rfcJudge(pieces ...[]byte) (answer string, err error) {
 			err = req.check()
 		}
 		if err != nil {
-			return string(appendRefusal(nil, err)), err
+			return string(appendRefusal(nil, err, asksHead(b))), err
 		}
 		return string(appendAccept(nil, req)), nil
 	}
 	err = cutOff(b)
-	return string(appendRefusal(nil, err)), err
+	return string(appendRefusal(nil, err, asksHead(b))), err
 }
 
 // rfcRunRequests runs the rows without I/O.

@@ -40,11 +40,15 @@ type ServerOptions struct {
 	// HandleBin is given binary messages. Without one they are dropped.
 	HandleBin HandlerPayloadFn
 
-	// HandleStatus answers requests for StatusPath. The default is "text/plain", "OK".
+	// HandleStatus answers GET and HEAD requests for StatusPath; HEAD gets the length of the data alone. The default is
+	// "text/plain", "OK".
 	HandleStatus HandlerStatusFn
 
-	// Logger is told of panics, lack of descriptors and, at debug level, why connections end. Its handler may block and use
-	// the connection, but Enabled must not: it may be asked while the connection is locked. The default is slog.Default().
+	// Logger is told of panics, lack of descriptors and, at debug level, why handshakes are refused and connections end.
+	// Records about a connection have its number as "conn", the "address" of its peer as far as the system knows it and,
+	// where there is one, the id of its "user"; those of a refused handshake the "status" and the "path", without the query.
+	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
+	// default is slog.Default().
 	Logger *slog.Logger
 
 	// Address is what Start listens on: "host:port" as net.Listen takes it, names, IPv6 and port 0 included. The default is
@@ -54,7 +58,8 @@ type ServerOptions struct {
 	// ConnectPath is the path of the opening handshake. The default is "/". Other paths are answered with status 404.
 	ConnectPath string
 
-	// StatusPath is the path of status requests. The default is ConnectPath joined with "/status".
+	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, without a header that is
+	// needed. The default is ConnectPath joined with "/status".
 	StatusPath string
 
 	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
@@ -86,7 +91,8 @@ type ServerOptions struct {
 	// is 16.
 	RequestsAtOnce int
 
-	// HandshakeTimeout is the time that a client has for its request. The default is 10 seconds.
+	// HandshakeTimeout is the time that a client has for its request. Then it is answered with status 408; one that has sent
+	// nothing is disconnected without an answer. The default is 10 seconds.
 	HandshakeTimeout time.Duration
 
 	// WriteTimeout is the time after which a client that takes no data is disconnected, for which Send waits for room in the

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 	"strings"
@@ -111,6 +112,63 @@ func TestHandshakeStatusPath(t *testing.T) {
 		require.Equal(t, "text/plain", header["Content-Type"])
 		require.Equal(t, "OK", body)
 	})
+	for _, test := range []struct {
+		name, request string
+		header        map[string]string // of the answer, besides those of each
+		body          string
+	}{
+		{"GET", "GET /status HTTP/1.1\r\nHost: x\r\n\r\n", map[string]string{"Content-Type": "text/plain"}, "OK"},
+		{"GET of HTTP/1.0 without a Host", "GET /status HTTP/1.0\r\n\r\n", map[string]string{"Content-Type": "text/plain"}, "OK"},
+		{"GET of a whole URI", "GET http://proxy.example/status HTTP/1.1\r\nHost: x\r\n\r\n", map[string]string{"Content-Type": "text/plain"}, "OK"},
+		{"HEAD", "HEAD /status HTTP/1.1\r\nHost: x\r\n\r\n", map[string]string{"Content-Type": "text/plain", "Content-Length": "2"}, ""},
+		{"HEAD of HTTP/1.0", "HEAD /status HTTP/1.0\r\n\r\n", map[string]string{"Content-Type": "text/plain", "Content-Length": "2"}, ""},
+		{"OPTIONS", "OPTIONS /status HTTP/1.1\r\nHost: x\r\n\r\n", map[string]string{"Allow": "GET, HEAD, OPTIONS"}, ""},
+		{"OPTIONS of HTTP/1.0 without a Host", "OPTIONS /status HTTP/1.0\r\n\r\n", map[string]string{"Allow": "GET, HEAD, OPTIONS"}, ""},
+	} {
+		t.Run(test.name+" is answered, and no cache keeps it", func(t *testing.T) {
+			s := startServer(t, nil)
+			c := s.dial(t)
+			c.send([]byte(test.request))
+			all, err := io.ReadAll(c.r)
+			require.NoError(t, err)
+			head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+			lines := strings.Split(head, "\r\n")
+			require.Equal(t, "HTTP/1.1 200 OK", lines[0])
+			require.Equal(t, test.body, body)
+			want := map[string]string{"Content-Length": fmt.Sprint(len(test.body)), "Cache-Control": "no-store", "Connection": "close"}
+			maps.Copy(want, test.header)
+			got := make(map[string]string)
+			for _, line := range lines[1:] {
+				name, value, _ := strings.Cut(line, ": ")
+				got[name] = value
+			}
+			require.Equal(t, want, got)
+		})
+	}
+	t.Run("another method is refused, with the path or without", func(t *testing.T) {
+		s := startServer(t, nil)
+		for request, want := range map[string]string{
+			"POST /status HTTP/1.1\r\nHost: x\r\n\r\n": "400 invalid HTTP method",
+			"GET /status HTTP/2.0\r\nHost: x\r\n\r\n":  "400 invalid HTTP version",
+			"OPTIONS / HTTP/1.0\r\n\r\n":               "400 invalid HTTP method",
+			"OPTIONS /x HTTP/1.0\r\n\r\n":              "404 unknown path",
+		} {
+			c := s.dial(t)
+			c.send([]byte(request))
+			status, header, _ := c.answer()
+			require.Equal(t, "HTTP/1.1 "+want, status)
+			require.Equal(t, "no-store", header["Cache-Control"])
+		}
+	})
+	t.Run("HandleStatus that panics under HEAD has an answer without a body", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{HandleStatus: func() (string, []byte) { panic("status") }})
+		c := s.dial(t)
+		c.send([]byte("HEAD /status HTTP/1.1\r\n\r\n"))
+		all, err := io.ReadAll(c.r)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 500 "), "%q", all)
+		require.True(t, strings.HasSuffix(string(all), "\r\n\r\n"), "%q", all)
+	})
 	t.Run("HandleStatus answers it", func(t *testing.T) {
 		s := startServer(t, &ServerOptions{ConnectPath: "/ws", HandleStatus: func() (string, []byte) {
 			return "application/json", rawPattern(1<<20, 0)
@@ -159,15 +217,20 @@ func TestHandshakeStatusPath(t *testing.T) {
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	for name, part := range map[string]string{"nothing": "", "a part of its request": rawRequest[:100]} {
-		t.Run("a client that sends "+name+" is disconnected", func(t *testing.T) {
+	for name, part := range map[string]string{"a byte": rawRequest[:1], "an empty line": "\r\n", "a part of its request": rawRequest[:100]} {
+		t.Run("a client that sends "+name+" and no more is told that it took too long", func(t *testing.T) {
 			s := startServer(t, &ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
 			c := s.dial(t)
 			c.send([]byte(part))
-			status, _, _ := c.answer()
+			status, _, body := c.answer()
 			require.Equal(t, "HTTP/1.1 408 Request Timeout", status)
+			require.Equal(t, "Request Timeout", body)
 		})
 	}
+	t.Run("a client that sends nothing is disconnected without a word", func(t *testing.T) {
+		s := startServer(t, &ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
+		s.dial(t).expectEOF()
+	})
 	t.Run("HandleAuth may take longer", func(t *testing.T) {
 		const timeout = 20 * time.Millisecond
 		s := startServer(t, &ServerOptions{HandshakeTimeout: timeout, HandleText: rawEcho,
@@ -280,7 +343,8 @@ func TestHandshakeHandleAuth(t *testing.T) {
 			c.send([]byte(rawRequest))
 			status, header, body := c.answer()
 			require.Equal(t, "HTTP/1.1 "+want, status)
-			require.Empty(t, body)
+			require.Equal(t, strings.TrimPrefix(want, "400 "), body)
+			require.Equal(t, "text/plain; charset=utf-8", header["Content-Type"])
 			require.NotContains(t, header, "Set-Cookie")
 			require.Zero(t, s.Clients.Len())
 		}

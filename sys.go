@@ -8,7 +8,7 @@ import "errors"
 //	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
 //	                            newPlaceholder, coverSocket
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
-//	                            closeDescriptor, maxDescriptors
+//	                            closeDescriptor, maxDescriptors, peerAddress
 //	poll_linux.go, poll_bsd.go  poller
 //
 // sys_other.go and poll_other.go have them for systems without a poller, where each fails.

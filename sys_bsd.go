@@ -46,6 +46,9 @@ func waitingBytes(int) int { return 0 }
 // not name the request on most of these systems.
 func unackedBytes(int) int { return 0 }
 
+// formerPeer is the peer of a socket that has lost it, which these systems forget.
+func formerPeer(int) (unix.Sockaddr, error) { return nil, unix.ENOTCONN }
+
 func transferError(err error) error {
 	if err == unix.EAGAIN || err == unix.ENOBUFS {
 		return errWouldBlock

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"syscall"
 	"unsafe"
 
@@ -81,6 +82,36 @@ func unackedBytes(fd int) int {
 		return 0
 	}
 	return n
+}
+
+// formerPeer is the peer of a socket that has lost it, by a reset for example. The kernel gives it only to those who ask for just as
+// much as it has.
+func formerPeer(fd int) (unix.Sockaddr, error) {
+	var raw unix.RawSockaddrInet6
+	size := uint32(unix.SizeofSockaddrInet6)
+	errno := peerName(fd, unsafe.Pointer(&raw), &size)
+	if errno == 0 && raw.Family == unix.AF_INET6 {
+		return &unix.SockaddrInet6{Port: int(networkOrder(raw.Port)), Addr: raw.Addr, ZoneId: raw.Scope_id}, nil
+	}
+	var raw4 unix.RawSockaddrInet4
+	size = unix.SizeofSockaddrInet4
+	if errno = peerName(fd, unsafe.Pointer(&raw4), &size); errno != 0 {
+		return nil, errno
+	}
+	if raw4.Family != unix.AF_INET {
+		return nil, unix.ENOTCONN
+	}
+	return &unix.SockaddrInet4{Port: int(networkOrder(raw4.Port)), Addr: raw4.Addr}, nil
+}
+
+func peerName(fd int, name unsafe.Pointer, size *uint32) syscall.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME, uintptr(name), uintptr(unsafe.Pointer(size)), 0)
+	return errno
+}
+
+// networkOrder is a port as it lies in memory.
+func networkOrder(port uint16) uint16 {
+	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port))
 }
 
 // pollNow returns the events of an epoll descriptor that are there already.

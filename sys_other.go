@@ -22,3 +22,4 @@ func halfCloseSocket(int)                               {}
 func shutSocket(int)                                    {}
 func closeDescriptor(int)                               {}
 func maxDescriptors() int                               { return 0 }
+func peerAddress(int) net.Addr                          { return nil }

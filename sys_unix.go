@@ -4,6 +4,7 @@ package websocket
 
 import (
 	"net"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -79,4 +80,28 @@ func maxDescriptors() int {
 		return 1 << fdBits
 	}
 	return int(limit.Cur)
+}
+
+// peerAddress is the address of a socket's peer, nil where it has none or the system does not know it any more.
+func peerAddress(fd int) net.Addr {
+	name, err := unix.Getpeername(fd)
+	if err == unix.ENOTCONN || err == unix.EINVAL { // such as after a reset
+		name, err = formerPeer(fd)
+	}
+	if err != nil {
+		return nil
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: name.Addr[:], Port: name.Port}
+	case *unix.SockaddrInet6:
+		address := &net.TCPAddr{IP: name.Addr[:], Port: name.Port}
+		if name.ZoneId != 0 {
+			address.Zone = strconv.Itoa(int(name.ZoneId))
+		}
+		return address
+	case *unix.SockaddrUnix:
+		return &net.UnixAddr{Name: name.Name, Net: "unix"}
+	}
+	return nil
 }
