@@ -213,7 +213,7 @@ func abuseBadAnswers(a *abuse) {
 		{"extension", replace(end, "\r\nSec-WebSocket-Extensions: permessage-deflate"+end)},
 		{"subprotocol", replace(end, "\r\nSec-WebSocket-Protocol: evil"+end)},
 		{"malformed", replace(end, "\r\nno colon"+end)},
-		{"malformed", replace(end, "\r\nX: y\r\n folded"+end)},
+		{"malformed", replace("Switching Protocols", "Switching Protocols\r\n folded")},
 		{"malformed", replace(end, "\r\nX: \x00"+end)},
 		{"invalid Header", func(right string) string { return strings.ReplaceAll(right, "\r\n", "\n") }},
 		{"no complete answer", func(right string) string { return right[:len(right)-2] }},

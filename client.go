@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -46,7 +47,8 @@ type Client struct {
 	Headers http.Header
 
 	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. Without one, the server's
-	// certificate is checked for the host of the Endpoint.
+	// certificate is checked for the host of the Endpoint. Where NextProtos offers h2 or another version of HTTP, http/1.1 is
+	// offered in its place; the configuration itself is not changed.
 	TLSConfig *tls.Config
 
 	// HandleBin is given binary messages. Without one they are dropped.
@@ -66,8 +68,9 @@ type Client struct {
 	// Logger is told of handlers that panic, and at debug level why the connection ended. The default is slog.Default().
 	Logger *slog.Logger
 
-	// Endpoint is where to connect: "ws://host:port/path?query", or with the schemes wss, http or https. The ports default
-	// to 80, and to 443 for wss and https.
+	// Endpoint is where to connect: "ws://user:password@host:port/path?query", or with the schemes wss, http or https (RFC 6455,
+	// section 3). The ports default to 80, and to 443 for wss and https. User and password are sent as Basic authorization,
+	// unless Headers has Authorization. An international host name has to be in its ASCII form. A fragment is an error.
 	Endpoint string
 
 	// PingInterval is the time between the Pings that are sent to the server. It is 10 seconds at least; less, or zero,
@@ -102,10 +105,7 @@ type Client struct {
 	response http.Header // of the last handshake; guarded by mu
 }
 
-var (
-	errConnected = errors.New("websocket: client is connected already")
-	errNoScheme  = errors.New("websocket: endpoint is not a ws, wss, http or https URL with a host")
-)
+var errConnected = errors.New("websocket: client is connected already")
 
 // Connect opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1). Where the server
 // refuses it, the text of the error has the status code and the reason. A client whose connection has ended may connect again,
@@ -215,6 +215,9 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 		return nil, nil, err
 	}
 	l = newLink(cl)
+	if u.User != nil {
+		l.endpoint = u.Redacted() // it is for the log
+	}
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
 	l.conn, err = dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
@@ -230,13 +233,9 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
 	if secure {
-		config := &tls.Config{ServerName: u.Hostname()}
-		if cl.TLSConfig != nil {
-			if config = cl.TLSConfig.Clone(); config.ServerName == "" {
-				config.ServerName = u.Hostname()
-			}
+		if l.conn, err = cl.startTLS(l.conn, u); err != nil {
+			return nil, nil, err
 		}
-		l.conn = tls.Client(l.conn, config)
 	}
 	if response, err = cl.shakeHands(l, u); err != nil {
 		return nil, nil, err
@@ -247,27 +246,32 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 	return l, response, nil
 }
 
+// startTLS shakes hands for TLS. The connection that it returns is to be closed whether there is an error or not.
+func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
+	config := new(tls.Config)
+	if cl.TLSConfig != nil {
+		config = cl.TLSConfig.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = serverName(u)
+	}
+	config.NextProtos = overHTTP1(config.NextProtos)
+	secured := tls.Client(conn, config)
+	if err := secured.Handshake(); err != nil {
+		if len(config.NextProtos) > 0 { // it may be what the server does not like
+			return secured, fmt.Errorf("websocket: handshake: TLS: offering %s: %w", strings.Join(config.NextProtos, ", "), err)
+		}
+		return secured, fmt.Errorf("websocket: handshake: TLS: %w", err)
+	}
+	return secured, nil
+}
+
 // endpoint reads Endpoint. The URL that it returns has a port.
 func (cl *Client) endpoint() (u *url.URL, secure bool, err error) {
-	if u, err = url.Parse(cl.Endpoint); err != nil {
-		return nil, false, fmt.Errorf("websocket: endpoint: %w", err)
-	}
-	port := "80"
-	switch u.Scheme {
-	case "ws", "http":
+	if u, secure, err = parseEndpoint(cl.Endpoint); err == nil && !secure {
 		cl.TLSConfig = nil
-	case "wss", "https":
-		secure, port = true, "443"
-	default:
-		return nil, false, errNoScheme
 	}
-	if u.Hostname() == "" {
-		return nil, false, errNoScheme
-	}
-	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), port)
-	}
-	return u, secure, nil
+	return u, secure, err
 }
 
 // shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the link's buffer.
@@ -278,12 +282,11 @@ func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err err
 			offered.Add(name, value)
 		}
 	}
-	host := u.Host
-	if port := u.Port(); port == "80" && (u.Scheme == "ws" || u.Scheme == "http") ||
-		port == "443" && (u.Scheme == "wss" || u.Scheme == "https") {
-		host = u.Host[:len(u.Host)-len(port)-1] // RFC 6455, section 4.1: a default port may be left out
+	if credentials, _ := basicCredentials(u.User); credentials != "" && offered["Authorization"] == nil {
+		offered.Set("Authorization", credentials)
 	}
-	request, key, err := appendRequest(nil, u.RequestURI(), host, offered)
+	isSecure := u.Scheme == "wss" || u.Scheme == "https"
+	request, key, err := appendRequest(nil, resourceName(u), hostField(u, isSecure), offered)
 	if err != nil {
 		return nil, err
 	}

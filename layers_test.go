@@ -17,8 +17,7 @@ import (
 
 // coreFiles turn bytes into bytes and values: no I/O, clock, lock or log.
 var coreFiles = []string{
-	"frame.go", "frames.go", "endpoint.go", "handshake.go", "handshake_client.go", "fields.go", "answer.go",
-	"closecode.go", "errors.go", "routes.go", "request.go", "response.go", "silence.go",
+	"routes.go", "request.go", "response.go", "silence.go", "uri.go",
 }
 
 // layerFiles parses the library, all systems' files of it.

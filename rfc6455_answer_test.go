@@ -40,7 +40,9 @@ var rfcAsks = []rfcAsk{
 	{section: "3", name: "no path is a slash, a default port is left out", endpoint: "ws://example.com:80", out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
 	{section: "3", name: "a query is a part of the resource name", endpoint: "ws://example.com/a%20b?c=d%26&e", out: "GET /a%20b?c=d%26&e HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
 	{section: "3", name: "a query without a path", endpoint: "ws://example.com?c=d", out: "GET /?c=d HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
-	{section: "3", name: "a fragment is not sent", endpoint: "ws://example.com/a#b", out: "GET /a HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
+	{section: "3", name: "user information is sent as credentials", endpoint: "ws://user:pass%20word@example.com/", out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "Authorization: Basic dXNlcjpwYXNzIHdvcmQ=\r\n\r\n"},
+	{section: "3", name: "credentials of the program go first", endpoint: "ws://user:secret@example.com/", headers: http.Header{"authorization": {"Bearer x"}}, out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "Authorization: Bearer x\r\n\r\n"},
+	{section: "3", name: "the zone of an address is not sent", endpoint: "ws://[fe80::1%25eth0]:81/", out: "GET / HTTP/1.1\r\nHost: [fe80::1]:81\r\n" + rfcOwnFields + "\r\n"},
 	{section: "4.1", name: "subprotocols, extensions and other fields are those of the program", endpoint: "ws://[::1]:9001/", headers: http.Header{"Origin": {"http://a"}, "Sec-Websocket-Protocol": {"chat, v2"}, "Sec-Websocket-Extensions": {"x"}}, out: "GET / HTTP/1.1\r\nHost: [::1]:9001\r\n" + rfcOwnFields + "Origin: http://a\r\nSec-Websocket-Extensions: x\r\nSec-Websocket-Protocol: chat, v2\r\n\r\n"},
 	{section: "4.1", name: "fields of the handshake itself are there once", endpoint: "ws://example.com/", headers: http.Header{"Host": {"x"}, "upgrade": {"x"}, "CONNECTION": {"x"}, "Sec-Websocket-Key": {"x"}, "Sec-Websocket-Version": {"8"}}, out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
 }
