@@ -40,6 +40,9 @@ const (
 	StatusInternalError = 1011
 )
 
+// statusNone stands for a Close frame without a code (RFC 6455, section 7.1.5).
+const statusNone CloseCode = 1005
+
 // maxControl is the largest payload of a control frame in bytes (RFC 6455, section 5.5).
 const maxControl = 125
 

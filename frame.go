@@ -224,10 +224,18 @@ func NewFrameText(isMasked bool, payload []byte) []byte {
 // reason for people to read, in UTF-8. Code 0 stands for StatusNormal. A reason over 123 bytes is cut, never inside a
 // character.
 //
+// A code that must not be on the wire (RFC 6455, section 7.4) is not: 1005, "no status", gives a frame without a body, and any
+// other one StatusInternalError. What a program puts into the payload of NewFrame by itself is not looked at.
+//
 // On a connection of a Server, sending it starts the closing handshake: no data can be sent after it.
 func NewFrameClose(isMasked bool, code CloseCode, payload []byte) []byte {
-	if code == 0 {
+	switch {
+	case code == 0:
 		code = StatusNormal
+	case code == statusNone:
+		return NewFrame(OpcodeClose, isMasked, nil)
+	case !code.onWire():
+		code = StatusInternalError
 	}
 	return NewFrame(OpcodeClose, isMasked, appendCloseBody(nil, code, payload))
 }

@@ -240,6 +240,26 @@ func TestNewFrameClose(t *testing.T) {
 	t.Run("code 0 stands for 1000", func(t *testing.T) {
 		assert.Equal(t, []byte{0x88, 2, 0x03, 0xE8}, NewFrameClose(false, 0, nil))
 	})
+	t.Run("1005 stands for no code, and no reason", func(t *testing.T) {
+		assert.Equal(t, []byte{0x88, 0}, NewFrameClose(false, 1005, []byte("why")))
+		assert.Len(t, NewFrameClose(true, 1005, nil), 6)
+	})
+	t.Run("a code that must not be on the wire is 1011, any other stays", func(t *testing.T) {
+		for code := CloseCode(1); code != 0; code++ {
+			f, _ := unpackFrame(NewFrameClose(false, code, []byte("why")))
+			switch {
+			case code == 1005:
+				continue
+			case code.onWire():
+				require.Equal(t, code, f.CloseCode())
+			default:
+				require.Equal(t, CloseCode(StatusInternalError), f.CloseCode(), "%d", code)
+			}
+			require.Equal(t, "why", string(f.CloseReason()))
+			_, _, err := parseCloseBody(f.Payload())
+			require.Nil(t, err)
+		}
+	})
 	t.Run("a masked one is masked", func(t *testing.T) {
 		f, _ := unpackFrame(NewFrameClose(true, StatusBadRequest, []byte("why")))
 		assert.True(t, f.IsMasked())
