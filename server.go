@@ -55,11 +55,12 @@ type ServerOptions struct {
 	// ":80".
 	Address string
 
-	// ConnectPath is the path of the opening handshake. The default is "/". Other paths are answered with status 404.
+	// ConnectPath is the path of the opening handshake, compared with the decoded path of a request. It begins with a slash and
+	// has neither "?" nor "#", else Start returns an error. The default is "/". Other paths are answered with status 404.
 	ConnectPath string
 
 	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, without a header that is
-	// needed. The default is ConnectPath joined with "/status".
+	// needed. It is compared as ConnectPath is, and must be another path. The default is ConnectPath joined with "/status".
 	StatusPath string
 
 	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
@@ -180,6 +181,8 @@ type Server struct {
 	mu         sync.Mutex
 	engine     *engine // what runs or ran last; guarded by mu
 	allowedRsv byte    // guarded by mu
+
+	routerGiven bool // the program has had the router in Options.HandleText, and may call it in its own; immutable
 }
 
 // NewServer makes a server. It fills the defaults into opts, which may be nil, and keeps it. Nothing runs until Start.
@@ -191,7 +194,7 @@ func NewServer(opts *ServerOptions) (serv *Server) {
 	serv.routes.Store(new(routes))
 	opts.fill()
 	if opts.HandleText == nil || serv.isRouter(opts.HandleText) {
-		opts.HandleText = serv.handleRequest
+		opts.HandleText, serv.routerGiven = serv.handleRequest, true
 	}
 	return serv
 }
@@ -241,17 +244,44 @@ func (serv *Server) runningLocked() *engine {
 // match a request's segment, the literal one is taken. Registering a method and target again replaces the handler. It may be
 // called at any time.
 //
+// Nothing calls a registered function where Options.HandleText was set to another function than the default: then the log is
+// told, once for each Start.
+//
 // Empty segments of a target are ignored. Every method has routes of its own. An unknown method gives ErrRouteInvMethod, a
 // target without a slash in front ErrRouteInvTarget, and a second name for a parameter at the same place ErrRouteDupParam.
 func (serv *Server) RegisterTextHandler(method, target string, handler RouteHandler) (err error) {
+	e, err := serv.register(method, target, handler)
+	if e != nil {
+		e.log.Warn(textUnroutable)
+	}
+	return err
+}
+
+// textUnroutable is the record of registered functions that nothing will ever call.
+const textUnroutable = "websocket: registered routes are never called: HandleText is set, and is not the router"
+
+// register adds a route. It returns the engine whose log is to be warned of it.
+func (serv *Server) register(method, target string, handler RouteHandler) (warns *engine, err error) {
 	serv.mu.Lock()
 	defer serv.mu.Unlock()
 	next := serv.routes.Load().clone()
 	if err = next.add(method, target, handler); err != nil {
-		return err
+		return nil, err
 	}
 	serv.routes.Store(next)
-	return nil
+	if e := serv.runningLocked(); e != nil && serv.warnsLocked(e) {
+		return e, nil
+	}
+	return nil, nil
+}
+
+// warnsLocked reports whether there are routes that nothing will ever call, once for each Start.
+func (serv *Server) warnsLocked(e *engine) bool {
+	if e.warnedOfRoutes || e.textLane == laneRequests || serv.routerGiven || len(serv.routes.Load().byMethod) == 0 {
+		return false
+	}
+	e.warnedOfRoutes = true
+	return true
 }
 
 // ClientRemove closes a connection. It leaves Clients.All and Clients.Conns at once; then HandleClientRemove is called, a Close
@@ -270,8 +300,8 @@ func (serv *Server) ClientRemove(conn int) {
 }
 
 // Start listens on Options.Address and serves until Stop, then returns nil. It returns an error where it cannot listen,
-// ErrServerRunning where the server runs, and ErrUnsupported on a system without a poller. A stopped server may be started
-// again.
+// ErrServerRunning where the server runs, ErrUnsupported on a system without a poller, and an error for options under which no
+// client could ever be served. A stopped server may be started again.
 func (serv *Server) Start() (err error) {
 	ln, err := net.Listen("tcp", serv.Options.Address)
 	if err != nil {
@@ -314,6 +344,9 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	}
 	opts := *serv.Options
 	opts.fill()
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	opts.clamp()
 	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, reports: newReports(opts.Logger), listener: ln, done: make(chan struct{})}
 	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
@@ -331,6 +364,9 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 		return nil, err
 	}
 	serv.engine = e
+	if serv.warnsLocked(e) {
+		e.report(slog.LevelWarn, textUnroutable)
+	}
 	return e, nil
 }
 
@@ -372,6 +408,9 @@ type engine struct {
 	loops       []*loop
 	monitor     *monitor
 	done        chan struct{} // closed when all has been given back
+
+	// Guarded by the Server's mu.
+	warnedOfRoutes bool
 
 	// With locks of their own.
 	reports     *reports
