@@ -17,7 +17,8 @@ import (
 
 // coreFiles turn bytes into bytes and values: no I/O, clock, lock or log.
 var coreFiles = []string{
-	"routes.go", "request.go", "response.go", "silence.go", "uri.go",
+	"frame.go", "frames.go", "endpoint.go", "handshake.go", "handshake_client.go", "uri.go", "fields.go", "answer.go",
+	"closecode.go", "errors.go", "routes.go", "request.go", "response.go", "silence.go",
 }
 
 // layerFiles parses the library, all systems' files of it.
