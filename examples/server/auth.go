@@ -17,9 +17,12 @@ const maxDevices = 16
 var (
 	errNoKey      = errors.New("no key: send Authorization: Bearer KEY or ?key=KEY")
 	errUnknownKey = errors.New("unknown key")
-	errOrigin     = errors.New("pages of this origin may not connect")
+	errOrigin     = errors.New("pages of this origin may not connect: see -public-url")
 	errTooMany    = errors.New("too many devices")
 )
+
+// sinceKey is for the id of the last message that a client has seen, an int64, in the context of its connection.
+type sinceKey struct{}
 
 // authenticate decides about an opening handshake, and stores who the connection belongs to.
 func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, err error) {
@@ -35,14 +38,28 @@ func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, er
 	if key == "" {
 		return nil, errNoKey
 	}
-	u := s.users.login(key)
-	if u == nil {
-		return nil, errUnknownKey
+	u, err := s.admit(key)
+	if err != nil {
+		return nil, err
 	}
-	if len(s.ws.Clients.Conns(u.id)) >= maxDevices {
+	ctx = context.WithValue(context.Background(), websocket.CtxKeyUID, u.id)
+	id, ok, err := parseSince(req.URL.Query())
+	if ok {
+		ctx = context.WithValue(ctx, sinceKey{}, id)
+	}
+	return ctx, err
+}
+
+// admit returns the user who may connect with a key.
+func (s *server) admit(key string) (*user, error) {
+	u := s.users.login(key)
+	switch {
+	case u == nil:
+		return nil, errUnknownKey
+	case len(s.ws.Clients.Conns(u.id)) >= maxDevices:
 		return nil, errTooMany
 	}
-	return context.WithValue(context.Background(), websocket.CtxKeyUID, u.id), nil
+	return u, nil
 }
 
 // bearer returns the key in "Authorization: Bearer KEY".
@@ -61,11 +78,14 @@ func bearer(header http.Header) string {
 // itself, a server that does not check it lets foreign pages act for its users. A key must be known to the page, so here the
 // check is a second line of defence. Programs send no Origin, and could send any.
 //
-// Our page comes from the port of -web and the same host as the handshake. A server behind a proxy with TLS would compare with
-// the public origin instead, such as https://chat.example.com.
+// Our page comes from the port of -web and the same host as the handshake. Behind a proxy neither server sees what the browser
+// does, so there the page comes from the origin of -public-url, such as https://chat.example.com.
 func (s *server) originAllowed(origin, host string) bool {
 	if origin == "" {
 		return true
+	}
+	if s.public != "" {
+		return origin == s.public
 	}
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" || s.webPort == "" {

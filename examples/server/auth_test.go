@@ -60,6 +60,31 @@ func TestOriginAllowed(t *testing.T) {
 	assert.False(t, s.originAllowed("http://%zz", "chat.example.com:9001"))
 }
 
+func TestPublicURLDecidesAboutPages(t *testing.T) {
+	for given, want := range map[string]struct {
+		origin, ws string
+		refused    []string
+	}{
+		"https://chat.example.com":      {"https://chat.example.com", "wss://chat.example.com/", []string{"http://chat.example.com", "https://chat.example.com:8443", "null"}},
+		"https://Chat.Example.com:443/": {"https://chat.example.com", "wss://chat.example.com/", nil},
+		"https://chat.example.com:8443": {"https://chat.example.com:8443", "wss://chat.example.com:8443/", []string{"https://chat.example.com"}},
+		"http://[::1]:80":               {"http://[::1]", "ws://[::1]/", []string{"https://[::1]"}},
+	} {
+		t.Run(given, func(t *testing.T) {
+			addrs := start(t, "-public-url", given)
+			d := newDevice(t, addrs, "?key="+keyOf(t, "alice"), http.Header{"Origin": {want.origin}})
+			require.NoError(t, d.client.Connect())
+			res, body := fetch(t, "http://"+addrs.web.String()+"/config.json", http.Header{})
+			assert.Contains(t, body, `"url":"`+want.ws+`"`)
+			assert.Contains(t, res.Header.Get("Content-Security-Policy"), "connect-src 'self' "+want.ws+";")
+			for _, origin := range append(want.refused, "http://"+addrs.web.String()) {
+				d := newDevice(t, addrs, "?key="+keyOf(t, "alice"), http.Header{"Origin": {origin}})
+				assert.ErrorContains(t, d.client.Connect(), "-public-url", origin)
+			}
+		})
+	}
+}
+
 func TestLoginLimitsDevices(t *testing.T) {
 	addrs := start(t)
 	for range maxDevices {
@@ -67,6 +92,10 @@ func TestLoginLimitsDevices(t *testing.T) {
 	}
 	d := newDevice(t, addrs, "?key="+keyOf(t, "alice"), nil)
 	assert.ErrorContains(t, d.client.Connect(), "too many devices")
+	bearer := http.Header{"Authorization": {"Bearer " + keyOf(t, "alice")}}
+	res, body := fetch(t, "http://"+addrs.web.String()+"/login", bearer)
+	assert.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+	assert.Contains(t, body, "too many devices")
 	_, welcome := join(t, addrs, "bob")
 	assert.Equal(t, []string{"alice", "bob"}, welcome.Users)
 }

@@ -23,8 +23,6 @@ import (
 )
 
 const (
-	maxHistory = 500
-
 	// stopTimeout is how long requests for the page may go on when the server stops.
 	stopTimeout = 3 * time.Second
 
@@ -41,6 +39,7 @@ func main() {
 // config is what the flags say.
 type config struct {
 	addr, web, users string
+	public           string // origin of -public-url
 	history          int
 	debug            bool
 }
@@ -70,7 +69,11 @@ func parse(args []string, stderr io.Writer) (cfg config, err error) {
 	flags.StringVar(&cfg.addr, "addr", "127.0.0.1:9001", "listen for WebSocket clients on `host:port`")
 	flags.StringVar(&cfg.web, "web", "127.0.0.1:9002", "serve the web page on `host:port`; empty: no page")
 	flags.StringVar(&cfg.users, "users", "", "`file` with a line name:key for each user (default: demo users)")
-	flags.IntVar(&cfg.history, "history", 20, "`number` of messages that newcomers are shown, up to 500")
+	flags.IntVar(&cfg.history, "history", 20, "`number` of messages that newcomers are shown, up to 500; 0: nothing is kept")
+	flags.Func("public-url", "`URL` of a proxy in front of both, such as https://chat.example.com", func(text string) (err error) {
+		cfg.public, err = parsePublicURL(text)
+		return err
+	})
 	flags.BoolVar(&cfg.debug, "debug", false, "log why connections end")
 	if err = flags.Parse(args); err != nil {
 		return cfg, err
@@ -134,7 +137,7 @@ func newConfigured(cfg config, stderr io.Writer) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.isDemo = cfg.users == ""
+	s.isDemo, s.public = cfg.users == "", cfg.public
 	return s, nil
 }
 
@@ -164,6 +167,9 @@ func announce(w io.Writer, s *server, addrs addresses) {
 	fmt.Fprintf(w, "WebSocket  %s\n", url)
 	if addrs.web != nil {
 		fmt.Fprintf(w, "Web page   http://%s/\n", reachable(addrs.web))
+	}
+	if s.public != "" {
+		fmt.Fprintf(w, "Public     %s/ (a proxy in front of both)\n", s.public)
 	}
 	if s.isDemo {
 		fmt.Fprintf(w, "Terminal   go run ./examples/client -url %s -user alice\n", url)

@@ -36,6 +36,13 @@ func TestRunRefuses(t *testing.T) {
 		"an argument":                {[]string{"nope"}, 2, "nope"},
 		"a negative history":         {[]string{"-history", "-1"}, 2, "-history"},
 		"a history beyond the limit": {[]string{"-history", "501"}, 2, "-history"},
+		"a public URL with a path":   {[]string{"-public-url", "https://chat.example.com/chat"}, 2, "-public-url"},
+		"a public URL with a query":  {[]string{"-public-url", "https://chat.example.com/?x"}, 2, "-public-url"},
+		"a public URL with a user":   {[]string{"-public-url", "https://me@chat.example.com"}, 2, "-public-url"},
+		"a public URL of a socket":   {[]string{"-public-url", "wss://chat.example.com"}, 2, "-public-url"},
+		"a public URL without host":  {[]string{"-public-url", "https://"}, 2, "-public-url"},
+		"a public URL for a policy":  {[]string{"-public-url", "https://a;script-src"}, 2, "-public-url"},
+		"a public URL of no sort":    {[]string{"-public-url", "chat.example.com"}, 2, "-public-url"},
 		"a missing users file":       {[]string{"-users", none}, 1, "none"},
 		"an address that is taken":   {[]string{"-addr", taken.Addr().String(), "-web", ""}, 1, "in use"},
 		"a taken address of the web": {[]string{"-addr", "127.0.0.1:0", "-web", taken.Addr().String()}, 1, "in use"},
@@ -52,7 +59,7 @@ func TestRunRefuses(t *testing.T) {
 func TestRunExplainsItsFlags(t *testing.T) {
 	var stderr bytes.Buffer
 	assert.Zero(t, run(t.Context(), []string{"-h"}, io.Discard, &stderr, func(addresses) {}))
-	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-debug"} {
+	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-public-url", "-debug"} {
 		assert.Contains(t, stderr.String(), flag)
 	}
 }
@@ -65,6 +72,7 @@ func TestRunSaysHowToConnect(t *testing.T) {
 	}{
 		"demo users":  {says: []string{"ws://127.0.0.1:", "http://127.0.0.1:", "go run ./examples/client", "-user alice"}},
 		"without web": {args: []string{"-web", ""}, says: []string{"ws://127.0.0.1:"}, not: []string{"http://"}, withoutWeb: true},
+		"a proxy":     {args: []string{"-public-url", "https://chat.example.com"}, says: []string{"ws://127.0.0.1:", "https://chat.example.com/"}},
 		"real users": {
 			args: []string{"-users", writeUsers(t, "erin:erin-has-a-key")},
 			says: []string{"ws://127.0.0.1:", "CHAT_KEY=", "go run ./examples/client"},

@@ -13,6 +13,10 @@ import (
 	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
+// maxNamed is for how many messages of one user the server knows the names that the user gave them: so far back it sees that one
+// is sent again.
+const maxNamed = 100
+
 // maxRequest is the size of a request in bytes: of a text of chat.MaxText characters that are all escaped, and its envelope.
 const maxRequest = 32 << 10
 
@@ -22,28 +26,34 @@ type server struct {
 	ws      *websocket.Server
 	users   *directory
 	log     *slog.Logger
-	keep    int    // messages of history
+	last    int    // messages that newcomers are shown; zero: no message is kept at all
 	webPort string // of the page; empty: none
+	began   int64  // lastID before the first message
+	public  string // origin of the page behind a proxy; empty: none
 	isDemo  bool   // the users are those of the demonstration
 
 	// mu is held while a notice is sent, so that all see the same order. That is no risk: SendAll, SendUser and TrySend do not
 	// wait for anybody.
 	mu      sync.Mutex
-	devices map[uint64]int    // by user id; guarded by mu
-	quotas  map[uint64]*quota // by user id; guarded by mu
-	history []chat.Message    // guarded by mu
-	lastID  int64             // guarded by mu
+	devices map[uint64]int            // by user id; guarded by mu
+	quotas  map[uint64]*quota         // by user id; guarded by mu
+	named   map[uint64][]chat.Message // the latest with a Ref, by user id; guarded by mu
+	history history                   // guarded by mu
+	lastID  int64                     // guarded by mu
 }
 
-func newServer(users *directory, keep int, log *slog.Logger) (*server, error) {
+func newServer(users *directory, last int, log *slog.Logger) (*server, error) {
 	s := &server{
 		users:   users,
 		log:     log,
-		keep:    keep,
+		last:    last,
 		devices: make(map[uint64]int),
 		quotas:  make(map[uint64]*quota),
+		named:   make(map[uint64][]chat.Message),
 		lastID:  time.Now().UnixMilli(), // so that ids rise over restarts, without a database
 	}
+	s.began = s.lastID
+	s.history.forgotten = make(map[string]int64)
 	s.ws = websocket.NewServer(&websocket.ServerOptions{
 		HandleAuth:         s.authenticate,
 		HandleClientAdd:    s.join,
@@ -63,7 +73,12 @@ func (s *server) join(ctx context.Context, conn int) {
 	if s.devices[u.id] == 1 {
 		s.toAllLocked(chat.NoticeJoin, chat.User{Name: u.name})
 	}
-	welcome := chat.Welcome{Name: u.name, Users: s.hereLocked(), History: s.lastLocked(s.keep)}
+	welcome := chat.Welcome{Name: u.name, Users: s.hereLocked(), Began: s.began, LastID: s.lastID}
+	if id, ok := ctx.Value(sinceKey{}).(int64); ok {
+		welcome.History, welcome.Missed = s.sinceLocked(u, id)
+	} else {
+		welcome.History = s.history.toAll(s.last)
+	}
 	s.toOne(conn, s.packet(chat.NoticeWelcome, welcome))
 }
 
@@ -80,20 +95,15 @@ func (s *server) leave(ctx context.Context, _ int) {
 }
 
 // sayLocked sends a message to all.
-func (s *server) sayLocked(from *user, text string) chat.Message {
-	m := s.messageLocked(from, text)
-	s.history = append(s.history, m)
-	if extra := len(s.history) - s.keep; extra > 0 {
-		s.history = slices.Delete(s.history, 0, extra)
-	}
+func (s *server) sayLocked(from *user, text, ref string) chat.Message {
+	m := s.messageLocked(from, nil, text, ref)
 	s.toAllLocked(chat.NoticeMessage, m)
 	return m
 }
 
 // whisperLocked sends a message to all devices of a user, and to those of the sender but the one that it came from.
-func (s *server) whisperLocked(from *user, conn int, to *user, text string) chat.Message {
-	m := s.messageLocked(from, text)
-	m.To = to.name
+func (s *server) whisperLocked(from *user, conn int, to *user, text, ref string) chat.Message {
+	m := s.messageLocked(from, to, text, ref)
 	packet := s.packet(chat.NoticePrivate, m)
 	_, failed := s.ws.Clients.SendUser(to.id, packet)
 	s.dropSlow(failed)
@@ -105,9 +115,41 @@ func (s *server) whisperLocked(from *user, conn int, to *user, text string) chat
 	return m
 }
 
-func (s *server) messageLocked(from *user, text string) chat.Message {
+// messageLocked makes a message and keeps it. to is nil where it is to all.
+func (s *server) messageLocked(from, to *user, text, ref string) chat.Message {
 	s.lastID++
-	return chat.Message{ID: s.lastID, Time: time.Now().UTC(), From: from.name, Text: text}
+	m := chat.Message{ID: s.lastID, Time: time.Now().UTC(), From: from.name, Text: text, Ref: ref}
+	if to != nil {
+		m.To = to.name
+	}
+	if ref != "" {
+		s.named[from.id] = lastOf(append(s.named[from.id], m), maxNamed)
+	}
+	s.history.add(m)
+	if s.last == 0 {
+		s.history.forget(len(s.history.messages))
+	}
+	return m
+}
+
+// sentLocked returns the message that a user has given that name.
+func (s *server) sentLocked(from *user, ref string) (m chat.Message, ok bool) {
+	if ref == "" {
+		return m, false
+	}
+	i := slices.IndexFunc(s.named[from.id], func(m chat.Message) bool { return m.Ref == ref })
+	if i < 0 {
+		return m, false
+	}
+	return s.named[from.id][i], true
+}
+
+// sinceLocked returns the messages after that one which the user may see, and whether there were more.
+func (s *server) sinceLocked(u *user, id int64) (messages []chat.Message, missed bool) {
+	if id > s.lastID {
+		id = 0 // of another server, or of one whose clock was ahead
+	}
+	return s.history.since(id, u.name)
 }
 
 // hereLocked returns the names of those who are here.
@@ -118,11 +160,6 @@ func (s *server) hereLocked() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// lastLocked returns the last n messages to all, or as many as there are. It is never nil, which JSON would call null.
-func (s *server) lastLocked(n int) []chat.Message {
-	return append([]chat.Message{}, s.history[max(0, len(s.history)-n):]...)
 }
 
 func (s *server) toAllLocked(notice string, body any) {

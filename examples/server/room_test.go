@@ -136,6 +136,10 @@ func TestRequestsAreChecked(t *testing.T) {
 		"a message to oneself":    {"POST", "/users/alice/messages", "psst", 400, "that is you"},
 		"a history of no number":  {"GET", "/history?last=many", "", 400, "last"},
 		"a history of minus one":  {"GET", "/history?last=-1", "", 400, "last"},
+		"a since of no number":    {"GET", "/history?since=yesterday", "", 400, "since"},
+		"a since below zero":      {"GET", "/history?since=-1", "", 400, "since"},
+		"a name of no sort":       {"POST", "/messages?ref=a%20b", "Hello", 400, "ref"},
+		"a name too long":         {"POST", "/messages?ref=" + strings.Repeat("x", 65), "Hello", 400, "ref"},
 		"a query that is no such": {"GET", "/history?last=%zz", "", 400, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,4 +213,146 @@ func TestQuota(t *testing.T) {
 	require.True(t, q.take(at.Add(messageEvery)))
 	require.False(t, q.take(at.Add(messageEvery)))
 	require.True(t, q.take(at.Add(time.Hour)))
+}
+
+func TestMessageIsSentOnceUnderEachName(t *testing.T) {
+	for name, test := range map[string]struct{ target, notice string }{
+		"to all":      {"/messages", chat.NoticeMessage},
+		"to one user": {"/users/bob/messages", chat.NoticePrivate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addrs := start(t)
+			alice, _ := join(t, addrs, "alice")
+			bob, _ := join(t, addrs, "bob")
+			carol, _ := join(t, addrs, "carol")
+			expect[chat.User](bob, chat.NoticeJoin)
+			named := test.target + "?ref=" + strings.Repeat("x", 64)
+			first := get[chat.Message](alice, http.StatusCreated, http.MethodPost, named, "Hello")
+			assert.Equal(t, strings.Repeat("x", 64), first.Ref)
+			again, _ := join(t, addrs, "alice")
+			assert.Equal(t, first, get[chat.Message](again, http.StatusOK, http.MethodPost, named, "Hello"), "over another connection")
+			other := get[chat.Message](alice, http.StatusCreated, http.MethodPost, test.target+"?ref=y", "Hello")
+			assert.Equal(t, first, expect[chat.Message](bob, test.notice))
+			assert.Equal(t, other, expect[chat.Message](bob, test.notice), "nothing between")
+			assert.Equal(t, named[len(named)-64:], get[chat.Message](carol, http.StatusCreated, http.MethodPost, named, "Hello").Ref, "the name is alice's")
+		})
+	}
+}
+
+func TestRepeatedMessageIsNoFlood(t *testing.T) {
+	addrs := start(t)
+	alice, _ := join(t, addrs, "alice")
+	first := get[chat.Message](alice, http.StatusCreated, http.MethodPost, "/messages?ref=x", "Hello")
+	for range 2 * messagesAtOnce {
+		require.Equal(t, first, get[chat.Message](alice, http.StatusOK, http.MethodPost, "/messages?ref=x", "Hello"))
+	}
+	alice.say("and now something else")
+}
+
+// comeBack joins with the id of the last message that was seen.
+func comeBack(t *testing.T, addrs addresses, name string, since int64) (d *device, welcome chat.Welcome) {
+	t.Helper()
+	d = newDevice(t, addrs, fmt.Sprintf("?key=%s&since=%d", keyOf(t, name), since), nil)
+	require.NoError(t, d.client.Connect())
+	return d, d.welcomed()
+}
+
+func TestWhoComesBackIsToldAllThatCameSince(t *testing.T) {
+	addrs := start(t, "-history", "3")
+	alice, _ := join(t, addrs, "alice")
+	bob, welcome := join(t, addrs, "bob")
+	assert.Equal(t, welcome.Began, welcome.LastID)
+	seen := alice.say("seen").ID
+	want := []string{}
+	for i := range 10 {
+		want = append(want, fmt.Sprint(i))
+		alice.say(want[i])
+	}
+	get[chat.Message](alice, http.StatusCreated, http.MethodPost, "/users/bob/messages", "psst")
+
+	for name, test := range map[string]struct {
+		user  string
+		since int64
+		want  string
+	}{
+		"a user who had a private message": {"bob", seen, strings.Join(want, " ") + " psst"},
+		"its sender":                       {"alice", seen, strings.Join(want, " ") + " psst"},
+		"somebody else":                    {"carol", seen, strings.Join(want, " ")},
+		"somebody who saw the first word":  {"carol", welcome.LastID, "seen " + strings.Join(want, " ")},
+		"somebody who saw the last one":    {"carol", seen + 11, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, welcome := comeBack(t, addrs, test.user, test.since)
+			assert.Equal(t, test.want, texts(welcome.History))
+			assert.NotNil(t, welcome.History)
+			assert.False(t, welcome.Missed)
+			assert.Equal(t, seen+11, welcome.LastID)
+			history := get[[]chat.Message](d, http.StatusOK, http.MethodGet, fmt.Sprintf("/history?since=%d", test.since), "")
+			assert.Equal(t, welcome.History, history)
+		})
+	}
+	t.Run("from before the server was started", func(t *testing.T) {
+		_, back := comeBack(t, addrs, "carol", welcome.Began-1)
+		assert.Greater(t, back.Began, welcome.Began-1)
+		assert.Equal(t, "seen "+strings.Join(want, " "), texts(back.History))
+		get[[]chat.Message](bob, http.StatusPartialContent, http.MethodGet, fmt.Sprintf("/history?since=%d", welcome.Began-1), "")
+	})
+	t.Run("from the future", func(t *testing.T) {
+		_, back := comeBack(t, addrs, "carol", seen+1000)
+		assert.Equal(t, "seen "+strings.Join(want, " "), texts(back.History))
+	})
+	t.Run("with an id of no sort", func(t *testing.T) {
+		d := newDevice(t, addrs, "?since=x&key="+keyOf(t, "carol"), nil)
+		assert.ErrorContains(t, d.client.Connect(), "since")
+	})
+}
+
+func TestHistoryOfNoLengthSaysWhatIsMissing(t *testing.T) {
+	addrs := start(t, "-history", "0")
+	alice, welcome := join(t, addrs, "alice")
+	_, back := comeBack(t, addrs, "bob", welcome.LastID)
+	assert.False(t, back.Missed)
+	alice.say("gone with the wind")
+	_, back = comeBack(t, addrs, "bob", welcome.LastID)
+	assert.True(t, back.Missed)
+	assert.Empty(t, back.History)
+}
+
+func TestHistoryHasLimitsAndKnowsWhatIsMissing(t *testing.T) {
+	add := func(count int, m chat.Message) (h history) {
+		h.forgotten = make(map[string]int64)
+		for i := range count {
+			m.ID = int64(i + 1)
+			h.add(m)
+		}
+		return h
+	}
+	since := func(h history, id int64, user string) (count int, missed bool) {
+		messages, missed := h.since(id, user)
+		return len(messages), missed
+	}
+	short, private := chat.Message{From: "alice"}, chat.Message{From: "alice", To: "bob"}
+	long := chat.Message{From: "alice", Text: strings.Repeat("x", maxHistoryBytes/8)}
+	for name, test := range map[string]struct {
+		history history
+		since   int64
+		user    string
+		count   int
+		missed  bool
+	}{
+		"all of them":                     {add(maxHistory, short), 0, "carol", maxHistory, false},
+		"one too many":                    {add(maxHistory+1, short), 0, "carol", maxHistory, true},
+		"the one too many was seen":       {add(maxHistory+1, short), 1, "carol", maxHistory, false},
+		"eight of the greatest length":    {add(8, long), 0, "carol", 8, false},
+		"nine of them":                    {add(9, long), 0, "carol", 8, true},
+		"private ones, for their sender":  {add(maxHistory+1, private), 0, "alice", maxHistory, true},
+		"private ones, for who got them":  {add(maxHistory+1, private), 0, "bob", maxHistory, true},
+		"private ones, for somebody else": {add(maxHistory+1, private), 0, "carol", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			count, missed := since(test.history, test.since, test.user)
+			assert.Equal(t, test.count, count)
+			assert.Equal(t, test.missed, missed)
+		})
+	}
 }

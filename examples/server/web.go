@@ -3,10 +3,13 @@ package main
 import (
 	"embed"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/wsloop/websocket/examples/internal/chat"
@@ -28,16 +31,17 @@ type pageConfig struct {
 	DemoUsers []chat.Login `json:"demoUsers"` // to choose from; none where the users are real
 }
 
-// newWeb makes the server of the page. The page connects to wsPort of the host that it was loaded from.
+// newWeb makes the server of the page.
 func (s *server) newWeb(wsPort string) *http.Server {
 	files, err := fs.Sub(web, "web")
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
+	address := func(host string) string { return s.pageConnectsTo(host, wsPort) }
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.HandleFunc("GET /config.json", func(w http.ResponseWriter, r *http.Request) {
-		config := pageConfig{URL: wsURL(r.Host, wsPort), MaxText: chat.MaxText, DemoUsers: []chat.Login{}}
+		config := pageConfig{URL: address(r.Host), MaxText: chat.MaxText, DemoUsers: []chat.Login{}}
 		if s.isDemo {
 			config.DemoUsers = chat.DemoUsers()
 		}
@@ -45,7 +49,7 @@ func (s *server) newWeb(wsPort string) *http.Server {
 	})
 	mux.HandleFunc("GET /login", s.checkLogin)
 	return &http.Server{
-		Handler:           secured(mux, wsPort),
+		Handler:           secured(mux, address),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
@@ -54,27 +58,62 @@ func (s *server) newWeb(wsPort string) *http.Server {
 	}
 }
 
-// wsURL returns the address of the WebSocket server for a page of that host. It is plain text, as the page is: on an open
-// network both belong behind TLS, https and wss.
+// pageConnectsTo returns the address of the WebSocket server for the page: wsPort of the host that the page was loaded from, or
+// the public one.
+func (s *server) pageConnectsTo(host, wsPort string) string {
+	if s.public != "" {
+		return "ws" + strings.TrimPrefix(s.public, "http") + "/" // https becomes wss
+	}
+	return wsURL(host, wsPort)
+}
+
+// wsURL returns the address of the WebSocket server for those on that host. It is plain text, as the page is: on an open network
+// both belong behind TLS, https and wss.
 func wsURL(host, wsPort string) string {
 	return "ws://" + net.JoinHostPort(hostname(host), wsPort) + "/"
 }
 
-// checkLogin tells the page whether a key is right. The WebSocket handshake tells it nothing: a script learns only that it
-// failed, not why.
-func (s *server) checkLogin(w http.ResponseWriter, r *http.Request) {
-	u := s.users.login(bearer(r.Header))
-	if u == nil {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": errUnknownKey.Error()})
-		return
+// parsePublicURL returns the origin that a browser names for a page of that URL.
+func parsePublicURL(text string) (origin string, err error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", err
 	}
-	writeJSON(w, http.StatusOK, chat.User{Name: u.name})
+	isOrigin := strings.EqualFold(strings.TrimSuffix(text, "/"), u.Scheme+"://"+u.Host)
+	if !isOrigin || (u.Scheme != "http" && u.Scheme != "https") || !validHost.MatchString(u.Host) {
+		return "", fmt.Errorf("%q is not of the form https://HOST or https://HOST:PORT", text)
+	}
+	defaultPort := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Host, defaultPort)), nil
+}
+
+// checkLogin tells the page whether its connection would be accepted. The WebSocket handshake tells it nothing: a script learns
+// only that it failed, not why. So the page asks here, before the first attempt and after one that failed. It says where it
+// comes from, since browsers add no Origin to a request of this kind.
+func (s *server) checkLogin(w http.ResponseWriter, r *http.Request) {
+	u, err := s.admit(bearer(r.Header))
+	if !s.originAllowed(r.URL.Query().Get("origin"), r.Host) {
+		err = errOrigin
+	}
+	code := http.StatusOK
+	switch err {
+	case nil:
+		writeJSON(w, code, chat.User{Name: u.name})
+		return
+	case errUnknownKey:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		code = http.StatusUnauthorized
+	case errOrigin:
+		code = http.StatusForbidden
+	case errTooMany:
+		code = http.StatusTooManyRequests
+	}
+	writeJSON(w, code, map[string]string{"error": err.Error()})
 }
 
 // secured sets what browsers have to know to protect the user: the page runs only scripts and styles of its own, talks only to
-// this server, and is not shown inside of other pages.
-func secured(next http.Handler, wsPort string) http.Handler {
+// this server and its WebSocket address, and is not shown inside of other pages.
+func secured(next http.Handler, address func(host string) string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !validHost.MatchString(r.Host) {
 			http.Error(w, "bad Host field", http.StatusBadRequest)
@@ -82,7 +121,7 @@ func secured(next http.Handler, wsPort string) http.Handler {
 		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-			"connect-src 'self' "+wsURL(r.Host, wsPort)+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+			"connect-src 'self' "+address(r.Host)+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")

@@ -93,10 +93,18 @@ func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
 		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 		assert.Contains(t, body, "unknown key")
 	}
+	for origin, code := range map[string]int{
+		"http://" + addrs.web.String():  http.StatusOK,
+		"https://" + addrs.web.String(): http.StatusForbidden,
+		"http://example.com":            http.StatusForbidden,
+	} {
+		res, _ = fetch(t, url+"?origin="+origin, http.Header{"Authorization": {"Bearer " + keyOf(t, "alice")}})
+		assert.Equal(t, code, res.StatusCode, origin)
+	}
 }
 
 func TestHostFieldCannotChangeThePolicy(t *testing.T) {
-	handler := secured(http.NotFoundHandler(), "9001")
+	handler := secured(http.NotFoundHandler(), func(host string) string { return wsURL(host, "9001") })
 	for host, code := range map[string]int{
 		"chat.example.com:9002":      http.StatusNotFound,
 		"[::1]:9002":                 http.StatusNotFound,
