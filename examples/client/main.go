@@ -3,8 +3,8 @@
 //	go run ./examples/client -user alice
 //	go run ./examples/client -user bob -say "Hello, all"
 //
-// It exits with 0 when the user quits or the message was sent, with 1 when it could not connect, the connection was lost or the
-// message was refused, and with 2 when the flags are wrong.
+// It exits with 0 when the user quits or the message was sent, with 1 when it could not connect, the connection was lost or a
+// message was refused (one that was typed at a terminal does not count), and with 2 when the flags are wrong.
 package main
 
 import (
@@ -50,20 +50,35 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 2
 	}
 	out := newScreen(stdout)
-	s, err := connect(cfg, out)
-	if err == nil {
-		defer s.client.Close()
-		if cfg.say != "" {
-			err = sayOnce(ctx, s, out, cfg)
-		} else {
-			err = talk(ctx, s, out, stdin)
-		}
+	err = chatUntilDone(ctx, cfg, out, stdin)
+	if cfg.say == "" && (err != nil || ctx.Err() != nil) {
+		forgetTyped(stdin) // the user was in the middle of a line, or of several, that are for the chat and not for the shell
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "chat:", plain(err.Error())) // the text may be the server's
 		return 1
 	}
 	return 0
+}
+
+func chatUntilDone(ctx context.Context, cfg config, out *screen, stdin io.Reader) error {
+	s, err := connect(cfg, out)
+	if err != nil {
+		return err
+	}
+	defer s.client.Close()
+	if cfg.say != "" {
+		return sayOnce(ctx, s, out, cfg)
+	}
+	return talk(ctx, s, out, stdin)
+}
+
+// forgetTyped discards what was typed at a terminal and not read: the terminal itself keeps it, for the next who reads. It does
+// nothing where that cannot be done.
+func forgetTyped(stdin io.Reader) {
+	if isTerminal(stdin) {
+		flushInput(stdin.(*os.File))
+	}
 }
 
 func parse(args []string, stderr io.Writer) (cfg config, err error) {

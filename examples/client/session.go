@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wsloop/websocket"
 	"github.com/wsloop/websocket/examples/internal/chat"
@@ -121,7 +122,12 @@ func (s *session) forget(id uint64) {
 
 // say sends a message to all, or with a name to that user only. It waits for the answer: the server may handle several requests
 // of one connection in any order.
+//
+// The server ends a connection on which a request is far too long, so what cannot be a message is refused here.
 func (s *session) say(ctx context.Context, to, text string) (m chat.Message, err error) {
+	if utf8.RuneCountInString(strings.TrimSpace(text)) > chat.MaxText {
+		return m, &refusedError{code: http.StatusRequestEntityTooLarge, why: chat.TooLong}
+	}
 	target := "/messages"
 	if to != "" {
 		target = "/users/" + url.PathEscape(to) + "/messages"

@@ -20,22 +20,39 @@ const help = `/who            who is here
 /quit           leave, as does the end of input (Ctrl+D)
 Everything else is sent to all.`
 
+// maxLine is the length of a line of input in bytes. A line that is longer ends the program; a shorter one that makes no message
+// is refused, and the next one is read.
+const maxLine = 1 << 20
+
+// errUndone is the error of a script that has not done all it was told. At a terminal the user has seen what was refused.
+var errUndone = errors.New("not all of the input was carried out")
+
 // talk reads what the user types until the user or the server has enough.
 func talk(ctx context.Context, s *session, out *screen, stdin io.Reader) error {
 	defer out.leave()
 	done := make(chan struct{})
 	defer close(done)
 	lines := readLines(stdin, done)
+	script, undone := !isTerminal(stdin), false
 	out.ask()
 	for {
 		select {
-		case line, ok := <-lines:
-			if !ok {
+		case line := <-lines:
+			switch {
+			case line.err == io.EOF && script && undone:
+				return errUndone
+			case line.err == io.EOF:
 				return nil
+			case line.err != nil:
+				return fmt.Errorf("cannot read the input: %w", line.err)
 			}
 			out.entered()
-			goOn, err := obey(ctx, s, out, strings.TrimSpace(line))
-			if !goOn || err != nil {
+			switch err := obey(ctx, s, out, strings.TrimSpace(line.text)); {
+			case err == errMistake:
+				undone = true
+			case err == errQuit || errors.Is(err, context.Canceled):
+				return nil
+			case err != nil:
 				return err
 			}
 			out.ask()
@@ -47,14 +64,27 @@ func talk(ctx context.Context, s *session, out *screen, stdin io.Reader) error {
 	}
 }
 
-// readLines returns the lines of stdin, and closes the channel at its end.
-func readLines(stdin io.Reader, done <-chan struct{}) <-chan string {
-	lines := make(chan string)
+// line is a line of input, or why there is none.
+type line struct {
+	text string
+	err  error // io.EOF at the end
+}
+
+// readLines returns the lines of stdin, the last of them with an error.
+func readLines(stdin io.Reader, done <-chan struct{}) <-chan line {
+	lines := make(chan line)
 	go func() {
-		defer close(lines)
-		for in := bufio.NewScanner(stdin); in.Scan(); {
+		in := bufio.NewScanner(stdin)
+		in.Buffer(nil, maxLine)
+		for next := (line{}); next.err == nil; {
+			next = line{err: io.EOF}
+			if in.Scan() {
+				next = line{text: in.Text()}
+			} else if in.Err() != nil {
+				next = line{err: in.Err()}
+			}
 			select {
-			case lines <- in.Text():
+			case lines <- next:
 			case <-done:
 				return
 			}
@@ -63,8 +93,14 @@ func readLines(stdin io.Reader, done <-chan struct{}) <-chan string {
 	return lines
 }
 
-// obey does what one line says. The error ends the program; what the server refuses is only shown.
-func obey(ctx context.Context, s *session, out *screen, line string) (goOn bool, err error) {
+// What obey says of lines that are no error of the program.
+var (
+	errQuit    = errors.New("the user leaves")
+	errMistake = errors.New("a line was not carried out; the user has been told")
+)
+
+// obey does what one line says.
+func obey(ctx context.Context, s *session, out *screen, line string) (err error) {
 	command, rest, _ := strings.Cut(line, " ")
 	switch {
 	case line == "":
@@ -77,20 +113,17 @@ func obey(ctx context.Context, s *session, out *screen, line string) (goOn bool,
 	case command == "/help":
 		out.print(help)
 	case command == "/quit":
-		return false, nil
+		return errQuit
 	default:
 		out.print("There is no command " + plain(command) + ". See /help.")
+		return errMistake
 	}
 	var refused *refusedError
-	switch {
-	case errors.As(err, &refused), errors.Is(err, errNoAnswer):
+	if errors.As(err, &refused) || errors.Is(err, errNoAnswer) {
 		out.print("! " + plain(err.Error()))
-	case errors.Is(err, context.Canceled):
-		return false, nil
-	case err != nil:
-		return false, err
+		return errMistake
 	}
-	return true, nil
+	return err
 }
 
 func who(ctx context.Context, s *session, out *screen) error {
@@ -106,7 +139,7 @@ func whisper(ctx context.Context, s *session, out *screen, rest string) error {
 	to, text, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	if strings.TrimSpace(text) == "" {
 		out.print("It is /to NAME TEXT.")
-		return nil
+		return errMistake
 	}
 	m, err := s.say(ctx, to, text)
 	if err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -119,6 +120,41 @@ func TestTalkEndsWhereTheServerMakesNoSense(t *testing.T) {
 			alice := startClient(t, "-url", url, "-user", "alice")
 			assert.Equal(t, 1, alice.exit())
 			assert.Contains(t, alice.stderr.String(), "connection lost")
+		})
+	}
+}
+
+func TestALongLineIsNotLost(t *testing.T) {
+	url, _ := startServer(t)
+	for name, test := range map[string]struct {
+		input             string
+		code              int
+		prints, complains string
+	}{
+		"of the greatest length":     {strings.Repeat("x", chat.MaxText), 0, "", ""},
+		"longer than a message":      {strings.Repeat("x", chat.MaxText+1), 1, "! refused: " + chat.TooLong + " (413)\n", "not all"},
+		"longer than a request":      {strings.Repeat("x", 40<<10), 1, "! refused: " + chat.TooLong + " (413)\n", "not all"},
+		"just below 64 KiB":          {strings.Repeat("x", 64<<10-1), 1, "! refused: " + chat.TooLong + " (413)\n", "not all"},
+		"of 64 KiB":                  {strings.Repeat("x", 64<<10), 1, "! refused: " + chat.TooLong + " (413)\n", "not all"},
+		"of 64 KiB that goes to one": {"/to bob " + strings.Repeat("x", 64<<10), 1, "! refused: " + chat.TooLong + " (413)\n", "not all"},
+		"longer than all lines":      {strings.Repeat("x", maxLine+1), 1, "You are here", "cannot read the input"},
+		"that is no command":         {"/bogus", 1, "There is no command /bogus.", "not all"},
+		"that lacks a text":          {"/to bob", 1, "It is /to NAME TEXT.", "not all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			alice := startClient(t, "-url", url, "-user", "alice")
+			alice.stdout.wait(t, "You are here")
+			if len(test.input) > maxLine {
+				go io.WriteString(alice.stdin, test.input) // it is not read to the end
+			} else {
+				alice.enter(test.input)
+				alice.enter(name)
+				alice.stdout.wait(t, "you: "+name+"\n")
+				require.NoError(t, alice.stdin.Close())
+			}
+			assert.Equal(t, test.code, alice.exit())
+			alice.stdout.wait(t, test.prints)
+			assert.Contains(t, alice.stderr.String(), test.complains)
 		})
 	}
 }
