@@ -18,7 +18,7 @@ import (
 var chromium = peer{name: "chromium", client: clientChromium, clientCan: standardCan}
 
 // startBrowser starts a browser without a window, with a profile of its own. It ends with the test.
-func startBrowser(t *testing.T) context.Context {
+func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -30,7 +30,7 @@ func startBrowser(t *testing.T) context.Context {
 	if path == "" {
 		missing(t, "chromium is not installed")
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Headless,
@@ -43,7 +43,8 @@ func startBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.WSURLReadTimeout(deadline),
-	)
+	}
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,33 +75,48 @@ func TestChatRefusesAnUnknownKeyInABrowser(t *testing.T) {
 // must exit with 0.
 func startChat(t *testing.T) (url string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "chat")
+	return runChat(t, buildChat(t)).page
+}
+
+// buildChat builds examples/server.
+func buildChat(t *testing.T) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "chat")
 	build := exec.Command("go", "build", "-o", program, "./examples/server")
 	build.Dir = ".."
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
+	return program
+}
 
-	cmd := exec.Command(program, "-addr", "127.0.0.1:0", "-web", "127.0.0.1:0")
+// chatServer is a server of the chat that runs.
+type chatServer struct {
+	ws, page string // URLs
+	stop     func() // as Ctrl+C does
+}
+
+// runChat runs the server of the chat. It is stopped at the end of the test, if it was not before, and must exit with 0.
+func runChat(t *testing.T, program string, args ...string) *chatServer {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	found := make(chan string, 1)
+	found := make(chan string, 10)
 	ended := make(chan error, 1)
 	go func() {
-		page := regexp.MustCompile(`http://\S+`)
+		url := regexp.MustCompile(`(?:ws|http)://\S+`)
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
-			if url := page.FindString(lines.Text()); url != "" {
+			if url := url.FindString(lines.Text()); url != "" && len(found) < cap(found) {
 				found <- url
-				break
 			}
 		}
-		io.Copy(io.Discard, stdout)
 		ended <- cmd.Wait()
 	}()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
 		select {
 		case err := <-ended:
@@ -111,7 +126,8 @@ func startChat(t *testing.T) (url string) {
 			t.Error("the chat server did not end before the deadline")
 		}
 	})
-	return within(t, found)
+	t.Cleanup(stop)
+	return &chatServer{ws: within(t, found), page: within(t, found), stop: stop}
 }
 
 // chatTab is a tab with the page of the chat.
