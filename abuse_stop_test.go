@@ -48,10 +48,12 @@ func abuseStopFromHandlers(a *abuse) {
 		s = a.newServer(opts)
 		a.t.Run(kind, func(t *testing.T) {
 			s.launch(t)
-			require.NoError(t, s.RegisterTextHandler("GET", "/stop", func(context.Context, *Request) Response {
-				stop("request")
-				return Response{}
-			}))
+			if kind == "request" {
+				require.NoError(t, s.RegisterTextHandler("GET", "/stop", func(context.Context, *Request) Response {
+					stop("request")
+					return Response{}
+				}))
+			}
 			c := s.dial(t)
 			request := rawRequest
 			if kind == "status" {
