@@ -35,12 +35,16 @@ const (
 // error closes the connection with StatusBadRequest.
 type ClientHandler func(cl *Client, frame *Frame) (err error)
 
-// Client is a WebSocket client. Its fields are set before Connect and are not changed while it is connected. The zero value
-// with an Endpoint works.
+// Client is a WebSocket client. Its fields are set before Connect and are not changed while it is connecting or connected. The zero
+// value with an Endpoint works.
 //
-// One goroutine reads and answers control frames, another calls the handlers in the order of the messages, so that every
-// method may be called from a handler, and a third sends Pings and Pongs. When handlers are slow, up to 64 KiB of messages or
-// one message wait for them; then nothing is read, and TCP makes the server wait.
+// One goroutine reads and another calls the handlers in the order of the messages, so that every method may be called from a
+// handler. A third sends Pings, and answers those of the server, each in its place: in front of what handlers send about later
+// messages, however long a handler takes. Of a server that does not read its Pongs, only the latest Ping is answered. When handlers
+// are slow, up to 64 KiB of messages or one message wait for them; then nothing is read, and TCP makes the server wait.
+//
+// What the server sent before its Close frame, or before it broke the protocol, is handled and may be answered; for that the Close
+// frame of the client waits a second at most. What is sent later returns ErrConnClosed.
 type Client struct {
 	// Headers are sent with the opening handshake, Origin for example. Host, Upgrade, Connection, Sec-WebSocket-Key and
 	// Sec-WebSocket-Version are left out. The map is not changed.
@@ -81,13 +85,25 @@ type Client struct {
 	// seconds.
 	HandshakeTimeout time.Duration
 
-	// WriteTimeout is how long a Send waits for a server that takes no data before the connection is dropped. Zero or less
-	// stands for 10 seconds.
+	// WriteTimeout is how long a Send waits for a server that takes no data, not a byte, before the connection is dropped. Zero
+	// or less stands for 10 seconds.
 	WriteTimeout time.Duration
 
-	// SilenceTimeout is how long after a Ping the server may stay silent before the connection is dropped. Zero or less
-	// stands for 16 seconds.
+	// SilenceTimeout is how long after a Ping the server may stay silent before the connection is dropped, with a Close frame of
+	// StatusForbidden where that can be sent without waiting. The time begins when the Ping has left this system, and as long as
+	// it is on its way whenever a part of what is in front of it leaves; see also MinRate. Zero or less stands for 16 seconds.
 	SilenceTimeout time.Duration
+
+	// MinRate is how many bytes a second a server takes that is slow but honest. Bytes that were sent to it since it was last heard,
+	// up to a Ping, give it more time than SilenceTimeout to answer that: a proxy may hold them, or the server. Zero or less stands
+	// for 16 KiB a second.
+	MinRate int
+
+	// FragmentSize is how many bytes of a message go into one frame. A longer message is sent as fragments of that size (RFC 6455,
+	// section 5.4), so that a Ping, a Pong or a Close frame waits for no more than one of them; the server gets it as one message
+	// all the same. Zero stands for 64 KiB, less for any size: then no message is fragmented, for a server that does not
+	// know fragments.
+	FragmentSize int
 
 	// MaxMessageSize and MaxFragments limit a message of the server, as in ServerOptions: 16 MiB and 131,072 where they are
 	// zero or less.
@@ -141,7 +157,9 @@ func (cl *Client) Response() http.Header {
 }
 
 // Close sends a Close frame with StatusNormal, waits for the server's answer, for 10 seconds at most, and closes the
-// connection. Messages that have not been handled by then are dropped. It does not wait for a handler that runs. Where the
+// connection. A message that is being sent is finished first, if that takes no longer than a second; else it is cut off, and its
+// Send returns ErrConnClosed. Messages of the server that have not been handled by then are dropped. Close does not wait for a
+// handler that runs. Where the
 // client is not connected, or Connect is at work, it does nothing and returns nil; where another Close is at work it waits
 // for its end. An error says that the server did not answer.
 func (cl *Client) Close() (err error) {
@@ -149,7 +167,7 @@ func (cl *Client) Close() (err error) {
 	if l == nil {
 		return nil
 	}
-	return l.shut()
+	return l.shut(StatusNormal, "")
 }
 
 // Quit drops the connection at once, without a Close frame. It does nothing where the client is not connected, and does not end
@@ -195,7 +213,7 @@ func (cl *Client) send(opcode Opcode, payload []byte) error {
 	if l == nil {
 		return ErrConnClosed
 	}
-	return l.write(NewFrame(opcode, true, payload), false)
+	return l.send(opcode, payload)
 }
 
 // current returns the connection, nil where there is none.
@@ -220,10 +238,11 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 	}
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
-	l.conn, err = dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
+	conn, err := dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
+	l.attach(conn)
 	defer func(l *link) { // the result is nil where there is an error
 		if err != nil {
 			l.conn.Close()

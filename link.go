@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 )
@@ -16,8 +14,12 @@ const (
 	// clientReadSize is the read buffer of a client in bytes.
 	clientReadSize = 16 << 10
 
-	// clientWriteSize is how many bytes of a packet a server has to take within WriteTimeout.
-	clientWriteSize = 64 << 10
+	// silenceLooks is how often, within SilenceTimeout, a client looks whether a Ping has left this system.
+	silenceLooks = 32
+
+	// closeGrace is for how long what came first is finished before a Close frame goes out: the messages that the server sent before
+	// it broke a rule or closed, with their answers, and a message that is being sent.
+	closeGrace = time.Second
 )
 
 var (
@@ -27,9 +29,9 @@ var (
 
 // link is one connection of a Client, from the end of its handshake on. Three goroutines serve it:
 //
-//	read     reads, parses, answers Close frames; ends when the connection does
-//	handle   calls the handlers, HandleQuit last
-//	control  sends Pings and Pongs, which must not hold up reading; logs the end
+//	read     reads and parses; ends when the connection does. It waits for nothing but the server, and for room in the backlog
+//	handle   calls the handlers, HandleQuit last; sends the Close frame once what came before it has been handled
+//	control  sends Pings, Pongs and what is overdue, finds the server silent, logs the end
 type link struct {
 	// Immutable.
 	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
@@ -38,25 +40,29 @@ type link struct {
 	handleBin      ClientHandler
 	handleControl  ClientHandler
 	handleQuit     func()
-	conn           net.Conn
+	conn           net.Conn      // over socket, or socket itself
 	in             *bufio.Reader // used by read
 	protocol       protocol
 	log            *slog.Logger
 	pingInterval   time.Duration
 	silenceTimeout time.Duration
 	writeTimeout   time.Duration
+	minRate        int
+	fragmentSize   int           // below zero: messages are not fragmented
 	down           chan struct{} // closed when the connection has ended
-	pong           chan []byte   // the payload of the latest Ping; one element
 
-	writeMu   sync.Mutex // held for one write; guards closeSent
-	closeSent bool
+	socket *linkSocket // has a lock of its own
+	out    outlet      // has locks of its own
 
-	mu       sync.Mutex
+	mu       sync.Mutex // taken before those of socket and out, never while they are held
 	changed  *sync.Cond // on mu: frames or closing have changed, or down was closed
 	frames   []*Frame   // that wait for their handlers; guarded by mu
 	waiting  int        // their cost in bytes; guarded by mu
-	closing  bool       // a Close frame was sent or received: data is discarded; guarded by mu
+	closing  bool       // the closing handshake has begun: data is discarded; guarded by mu
+	farewell []byte     // the Close frame, if closing; guarded by mu
+	said     bool       // it was written; guarded by mu
 	answered bool       // the server has sent a Close frame; guarded by mu
+	closeDue time.Time  // when the Close frame goes out at the latest, if closing; guarded by mu
 	closeBy  time.Time  // when the connection ends at the latest, if closing; guarded by mu
 	reason   error      // why the connection ends, if closing or ended; guarded by mu
 	cause    error      // what drop was given; guarded by mu
@@ -75,8 +81,9 @@ func newLink(cl *Client) *link {
 		pingInterval:   min(max(cl.PingInterval, minPingInterval), maxTimeout),
 		silenceTimeout: min(orDefault(cl.SilenceTimeout, defaultSilenceTimeout), maxTimeout),
 		writeTimeout:   min(orDefault(cl.WriteTimeout, defaultWriteTimeout), maxTimeout),
+		minRate:        orDefault(cl.MinRate, defaultMinRate),
+		fragmentSize:   cl.FragmentSize,
 		down:           make(chan struct{}),
-		pong:           make(chan []byte, 1),
 		protocol: protocol{
 			maxMessage:      uint64(orDefault(cl.MaxMessageSize, defaultMaxMessageSize)),
 			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
@@ -84,13 +91,25 @@ func newLink(cl *Client) *link {
 		},
 	}
 	l.changed = sync.NewCond(&l.mu)
+	l.out.init()
+	if l.fragmentSize == 0 {
+		l.fragmentSize = defaultFragmentSize
+	}
 	if l.log == nil {
 		l.log = slog.Default()
 	}
 	return l
 }
 
+// attach gives the link its network connection, below TLS where there is to be some.
+func (l *link) attach(conn net.Conn) {
+	l.socket = newLinkSocket(conn, l.down)
+	l.conn = l.socket
+}
+
+// start begins with the connection once the handshake is done.
 func (l *link) start() {
+	l.socket.patience = l.writeTimeout
 	go l.read()
 	go l.handle()
 	go l.control()
@@ -133,85 +152,86 @@ func (l *link) drop(reason error) {
 	go l.conn.Close()
 }
 
-// beginClose starts the closing handshake, for a reason: a Close frame is sent, then the server has some time to end the
-// connection. What it sends meanwhile is discarded. It returns false where it has been started before.
-func (l *link) beginClose(reason error, frame []byte, wait time.Duration) bool {
-	if !l.enterClosing(reason, wait) {
-		return false
-	}
-	l.write(frame, true)
-	return true
-}
-
-func (l *link) enterClosing(reason error, wait time.Duration) bool {
+// enterClosing begins the closing handshake, for a reason. The Close frame goes out when what came first is finished; then the
+// server has some time to end the connection. What it sends meanwhile is discarded. It returns false where the handshake has begun
+// before.
+func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closing || l.ended {
 		return false
 	}
-	l.closing, l.reason, l.closeBy = true, reason, time.Now().Add(wait)
+	at := time.Now()
+	l.closing, l.reason, l.farewell = true, reason, farewell
+	l.closeDue, l.closeBy = at.Add(closeGrace), at.Add(wait)
 	l.conn.SetReadDeadline(l.closeBy)
 	l.changed.Broadcast()
+	signal(l.out.wake) // for the clock
 	return true
 }
 
-// beginRead sets the time that the next read may take: the server has answered a Ping by then, or has closed.
-func (l *link) beginRead() {
+// breach is a reason of ours to end the connection: the server broke the protocol, or a handler returned an error (RFC 6455,
+// section 7.1.7).
+func (l *link) breach(code CloseCode, text string) {
+	l.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), closeGrace+maxDrainTime)
+}
+
+// closed follows the server's Close frame, which is answered if it is not itself the answer to ours.
+func (l *link) closed(code CloseCode, reason string) {
+	l.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), closeGrace+maxDrainTime)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closing {
-		l.conn.SetReadDeadline(l.closeBy)
-	} else {
-		l.conn.SetReadDeadline(time.Now().Add(l.pingInterval + l.silenceTimeout))
+	l.answered = true
+	l.hastenLocked()
+}
+
+// hastenLocked leaves the server a moment to end TCP, which is its part (RFC 6455, section 7.1.1), once the Close frame was written
+// and nothing is awaited any more.
+func (l *link) hastenLocked() {
+	if !l.said || !l.answered && l.reason == ErrConnClosed {
+		return
+	}
+	if by := time.Now().Add(maxDrainTime); by.Before(l.closeBy) && !l.ended {
+		l.closeBy = by
+		l.conn.SetReadDeadline(by)
 	}
 }
 
-// write writes one packet. With closes, it is a Close frame, the last that is written.
-func (l *link) write(packet []byte, closes bool) error {
-	l.writeMu.Lock()
-	defer l.writeMu.Unlock()
-	if l.closeSent || l.isDown() {
-		return ErrConnClosed
+// sayClose sends the Close frame behind a message that is being sent.
+func (l *link) sayClose() {
+	if l.out.turn.enter(l.down) {
+		l.closeNow()
+		l.out.turn.leave()
 	}
-	l.closeSent = closes
-	err := l.writeAll(packet)
-	if err == nil {
-		return nil
-	}
-	if l.isDown() {
-		return ErrConnClosed
-	}
-	var netErr net.Error
-	if errors.As(err, &netErr) && netErr.Timeout() {
-		err = ErrWriteTimeout
-	} else {
-		err = closedBy(err)
-	}
-	l.drop(err)
-	return err
 }
 
-// writeAll writes a packet, with writeTimeout for each piece of it: a server that is slow takes data all the same.
-func (l *link) writeAll(packet []byte) error {
-	for piece := range slices.Chunk(packet, clientWriteSize) {
-		if err := l.conn.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
-			return err
-		}
-		if _, err := l.conn.Write(piece); err != nil {
-			return err
-		}
+// closeNow sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
+func (l *link) closeNow() {
+	l.mu.Lock()
+	farewell := l.farewell
+	l.mu.Unlock()
+	if farewell != nil && l.out.addClose(farewell) {
+		l.flush()
 	}
-	return nil
+}
+
+// closeSaid notes that the Close frame was written.
+func (l *link) closeSaid() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = true
+	l.hastenLocked()
+	close(l.out.said)
 }
 
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
-func (l *link) shut() error {
-	if l.enterClosing(ErrConnClosed, closeTimeout) {
-		go l.write(NewFrameClose(true, StatusNormal, nil), true) // may have to wait for another write
-	}
+func (l *link) shut(code CloseCode, reason string) error {
+	l.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
+	l.out.seal()
 	l.mu.Lock()
 	l.frames, l.waiting = nil, 0
 	l.mu.Unlock()
+	go l.sayClose() // may have to wait for a message
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
@@ -221,190 +241,74 @@ func (l *link) shut() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.reason == ErrConnClosed && (l.cause == errSilent || l.cause == ErrWriteTimeout) {
+	if l.reason == ErrConnClosed && !l.answered && (l.cause == errSilent || l.cause == ErrWriteTimeout) {
 		return errNoAnswer
 	}
 	return nil
 }
 
-// fail answers a breach of the protocol, or a handler's error, and ends the connection (RFC 6455, section 7.1.7).
-func (l *link) fail(code CloseCode, text string) {
-	l.beginClose(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxDrainTime)
-}
-
-// read reads until the connection ends.
-func (l *link) read() {
-	var ep endpoint
-	for {
-		l.beginRead()
-		if _, err := l.in.Peek(1); err != nil {
-			l.readFailed(err)
-			return
-		}
-		b, _ := l.in.Peek(l.in.Buffered())
-		l.parse(&ep, b)
-		l.in.Discard(len(b))
-	}
-}
-
-func (l *link) readFailed(err error) {
-	l.mu.Lock()
-	answered := l.answered
-	l.mu.Unlock()
-	if answered { // it was time
-		l.drop(nil)
-		return
-	}
-	var netErr net.Error
-	if errors.As(err, &netErr) && netErr.Timeout() {
-		err = errSilent
-	} else {
-		err = closedBy(err)
-	}
-	l.drop(err)
-}
-
-// parse follows the events in b.
-func (l *link) parse(ep *endpoint, b []byte) {
-	for len(b) > 0 {
-		ev, n, err := ep.next(&l.protocol, b)
-		b = b[n:]
-		if err != nil {
-			l.fail(err.code, err.text)
-			return
-		}
-		switch ev.kind {
-		case eventPing:
-			l.answerPing(ev.payload)
-		case eventMessage:
-			l.enqueue(&Frame{payload: ev.payload, head: ev.head, complete: true})
-		case eventControl:
-			l.enqueue(&Frame{payload: slices.Clone(ev.payload), head: ev.head, complete: true})
-		case eventClose:
-			l.closed(ev.code, string(ev.payload))
-		}
-	}
-}
-
-// answerPing has the latest Ping answered.
-func (l *link) answerPing(payload []byte) {
-	select {
-	case <-l.pong:
-	default:
-	}
-	l.pong <- slices.Clone(payload) // has room: read alone puts in
-}
-
-// closed answers the server's Close frame, if it is not itself the answer to ours. Then the server ends TCP (RFC 6455,
-// section 7.1.1).
-func (l *link) closed(code CloseCode, reason string) {
-	l.beginClose(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxDrainTime)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.answered = true
-	if by := time.Now().Add(maxDrainTime); by.Before(l.closeBy) {
-		l.closeBy = by
-	}
-}
-
-// enqueue adds a frame for the handlers, and waits while they have enough.
-func (l *link) enqueue(f *Frame) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for !l.ended && !l.closing && l.waiting >= maxBacklog {
-		l.changed.Wait()
-	}
-	if !l.ended && !l.closing {
-		l.frames = append(l.frames, f)
-		l.waiting += len(f.payload) + messageCost
-		l.changed.Broadcast()
-	}
-}
-
-// handle calls handlers until the connection has ended, then HandleQuit. What the server sent before its Close frame is
-// handled; what the program does not want any more is not.
-func (l *link) handle() {
-	defer l.quit()
-	for {
-		l.mu.Lock()
-		for len(l.frames) == 0 && !l.ended {
-			l.changed.Wait()
-		}
-		if len(l.frames) == 0 || l.ended && l.reason == ErrConnClosed {
-			l.mu.Unlock()
-			return
-		}
-		f := l.frames[0]
-		l.frames = l.frames[1:]
-		l.waiting -= len(f.payload) + messageCost
-		l.changed.Broadcast()
-		l.mu.Unlock()
-		if err := l.call(f); err != nil {
-			l.fail(StatusBadRequest, err.Error())
-			return
-		}
-	}
-}
-
-// call calls the handler of a frame. A panic is an error.
-func (l *link) call(f *Frame) (err error) {
-	handler := l.handleControl
-	switch f.Opcode() {
-	case OpcodeText:
-		handler = l.handleText
-	case OpcodeBin:
-		handler = l.handleBin
-	}
-	if handler == nil {
-		return nil
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			l.logPanic(r)
-			err = errors.New("handler panicked")
-		}
-	}()
-	return handler(l.client, f)
-}
-
-// quit tells the program that the connection has ended.
-func (l *link) quit() {
-	l.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
-	<-l.down
-	if l.handleQuit == nil {
-		return
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			l.logPanic(r)
-		}
-	}()
-	l.handleQuit()
-}
-
-func (l *link) logPanic(reason any) {
-	l.log.Error("websocket: client handler panicked", "panic", reason, "stack", string(debug.Stack()))
-}
-
-// control sends Pongs, and Pings at their interval.
+// control sends what waits, Pings at their interval, and the Close frame when it is due.
 func (l *link) control() {
-	ticker := time.NewTicker(l.pingInterval)
 	defer l.logEnd()
-	defer ticker.Stop()
+	nextPing := time.Now().Add(l.pingInterval)
+	timer := time.NewTimer(l.pingInterval)
+	defer timer.Stop()
 	for {
-		var packet []byte
 		select {
 		case <-l.down:
 			return
-		case payload := <-l.pong:
-			packet = NewFramePong(true, payload)
-		case <-ticker.C:
-			packet = NewFramePing(true, nil)
+		case <-l.out.wake:
+		case <-timer.C:
 		}
-		if l.write(packet, false) != nil {
-			return
-		}
+		timer.Reset(time.Until(l.tend(&nextPing)))
 	}
+}
+
+// tend does what is due, and returns when to look again.
+func (l *link) tend(nextPing *time.Time) (again time.Time) {
+	at := time.Now()
+	if due, ok := l.closesBy(); ok {
+		if again = due; !due.After(at) {
+			l.closeNow()
+			again = at.Add(closeTimeout) // read sees to what follows
+		}
+		l.flush()
+		return again
+	}
+	if again = *nextPing; !again.After(at) {
+		l.out.addPing()
+		if again = again.Add(l.pingInterval); again.Before(at) {
+			again = at.Add(l.pingInterval)
+		}
+		*nextPing = again
+	}
+	l.flush()
+	isSilent, look := l.socket.silent(l.silenceTimeout, l.minRate)
+	if isSilent {
+		l.giveUp()
+	} else if !look.IsZero() && look.Before(again) {
+		again = look
+	}
+	return again
+}
+
+// closesBy returns when the Close frame is due, if one is.
+func (l *link) closesBy() (due time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closeDue, l.closing
+}
+
+// giveUp ends the connection to a server that is silent, and tells it so where that takes no waiting.
+func (l *link) giveUp() {
+	if l.out.busy.tryEnter() {
+		l.socket.parting.Store(true)
+		l.out.addClose(NewFrameClose(true, StatusForbidden, []byte("silent after a ping")))
+		buf, _, _ := l.out.take(0)
+		l.conn.Write(buf)
+		defer l.out.busy.leave()
+	}
+	l.drop(errSilent)
 }
 
 // logEnd logs why the connection has ended.

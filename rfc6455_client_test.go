@@ -110,7 +110,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 
 // connectOver is Connect with a connection that is there. As in Connect, it is closed where that fails.
 func (s *rfcSubject) connectOver(l *link, conn net.Conn) error {
-	l.conn = conn
+	l.attach(conn)
 	u, _, err := s.endpoint()
 	if err == nil {
 		_, err = s.shakeHands(l, u)

@@ -1,0 +1,168 @@
+package websocket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// linkSocket is the network connection of a link, below TLS where there is some. Once it is told to be patient, it writes for as
+// long as the server takes data, however slowly, and knows what speaks for the server being alive.
+type linkSocket struct {
+	// Immutable once there is more than one goroutine.
+	net.Conn
+	raw      syscall.RawConn // nil where Conn has no descriptor
+	patience time.Duration   // how long a write waits for a server that takes nothing; 0: as the deadline says
+	down     <-chan struct{} // closed when no write is to wait any more
+
+	parting atomic.Bool // what is written goes out at once or not at all
+
+	mu    sync.Mutex // held for a moment
+	sent  uint64     // bytes that were written; guarded by mu
+	vigil vigil      // guarded by mu
+}
+
+// newLinkSocket returns a socket that is not patient as yet.
+func newLinkSocket(conn net.Conn, down <-chan struct{}) *linkSocket {
+	s := &linkSocket{Conn: conn, down: down}
+	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = inner.NetConn()
+	}
+	if sys, ok := conn.(syscall.Conn); ok {
+		if raw, err := sys.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	return s
+}
+
+// Read reads, and notes that the server was heard.
+func (s *linkSocket) Read(b []byte) (n int, err error) {
+	n, err = s.Conn.Read(b)
+	if n > 0 {
+		s.mu.Lock()
+		s.vigil.heard()
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+// Write writes all of b, unless the server takes nothing for as long as the patience lasts: then it returns an error that is a
+// time-out. The system tells of room in a socket only once there is a lot of it; less is a sign of life too, so it is looked for.
+func (s *linkSocket) Write(b []byte) (n int, err error) {
+	if s.parting.Load() {
+		return s.writeNow(b)
+	}
+	held, took := -1, time.Now()
+	for {
+		until := took.Add(s.patience)
+		if look := time.Now().Add(s.patience / stallLooks); look.Before(until) {
+			until = look
+		}
+		if s.patience > 0 && !s.isDown() {
+			if err = s.Conn.SetWriteDeadline(until); err != nil {
+				return n, err
+			}
+		}
+		m, err := s.Conn.Write(b[n:])
+		n += m
+		s.mu.Lock()
+		s.sent += uint64(m)
+		s.mu.Unlock()
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || s.patience == 0 || s.isDown() {
+			return n, err
+		}
+		unacked := s.ask(unackedBytes)
+		if m > 0 || unacked < held {
+			took = time.Now()
+		} else if time.Since(took) >= s.patience {
+			return n, err
+		}
+		held = unacked
+	}
+}
+
+// writeNow writes what the system takes without waiting. What is left is lost.
+func (s *linkSocket) writeNow(b []byte) (n int, err error) {
+	if s.raw == nil {
+		return 0, errWouldBlock
+	}
+	ctlErr := s.raw.Control(func(fd uintptr) { n, err = writeSocket(int(fd), b, false) })
+	if err == nil && ctlErr == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return n, errors.Join(err, ctlErr)
+}
+
+// ask puts a question about its bytes to the system: 0 where there is no answer.
+func (s *linkSocket) ask(question func(fd int) int) (n int) {
+	if s.raw != nil {
+		s.raw.Control(func(fd uintptr) { n = question(int(fd)) }) // an error: it is closed
+	}
+	return n
+}
+
+func (s *linkSocket) isDown() bool {
+	select {
+	case <-s.down:
+		return true
+	default:
+		return false
+	}
+}
+
+// beginPing notes that a Ping is about to be written.
+func (s *linkSocket) beginPing() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vigil.beginPing()
+}
+
+// pinged notes that what was written last ends with a Ping.
+func (s *linkSocket) pinged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vigil.pinged(time.Now(), s.sent, pingSize)
+}
+
+// ponged notes that a Pong came.
+func (s *linkSocket) ponged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vigil.ponged()
+}
+
+// listen notes whether what the server sends is read.
+func (s *linkSocket) listen(hears bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vigil.listen(hears)
+}
+
+// silent reports whether the server had the chance to answer a Ping and did not, and when to look again; the zero time where no
+// answer is awaited.
+func (s *linkSocket) silent(base time.Duration, rate int) (isSilent bool, again time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.vigil.awaits() {
+		return false, time.Time{}
+	}
+	at, unacked := time.Now(), uint64(s.ask(unackedBytes))
+	from := s.vigil.silent(at, s.sent-min(s.sent, unacked), base, rate)
+	switch {
+	case from.After(at):
+		if look := at.Add(max(base/silenceLooks, time.Millisecond)); s.vigil.isOnItsWay() && look.Before(from) {
+			from = look
+		}
+		return false, from
+	case s.ask(waitingBytes) > 0: // the process was stopped, or is slow
+		s.vigil.heard()
+		return false, time.Time{}
+	}
+	return true, at
+}

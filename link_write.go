@@ -1,0 +1,346 @@
+package websocket
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// defaultFragmentSize is the default of Client.FragmentSize.
+	defaultFragmentSize = 64 << 10
+
+	// linkWriteSize is how much of a frame a client masks and writes at once, in bytes.
+	linkWriteSize = 64 << 10
+
+	// pingSize is the length of a client's empty Ping in bytes.
+	pingSize = 2 + keySize
+
+	// maxPongs is how many bytes of Pongs wait for a client's socket; behind them reading waits for maxPongWait, and then the
+	// latest Ping alone is answered.
+	maxPongs    = 64 << 10
+	maxPongWait = time.Second
+)
+
+// outlet is what a link sends. Data goes out under turn, a frame of it at a time under busy. Control frames wait in the queue for
+// whoever writes next, and go out in front of its frame: so they wait for one frame at most, and what answers a Ping is in front of
+// what answers a later message. The locks are taken in the order of the fields.
+type outlet struct {
+	turn gate // held for one message: its fragments are not mixed with another's
+	busy gate // held for one write
+
+	mu      sync.Mutex // held for a moment; guards the following
+	pongs   []byte     // frames that answer Pings, in order
+	stalled bool       // the server takes no data: pongs has one frame
+	others  []byte     // control frames of the program
+	ping    bool       // a Ping of our own is due
+	last    []byte     // the Close frame, when it is due
+	sealed  bool       // the program sends no more
+	closed  bool       // the Close frame was written, or is being written
+
+	waits atomic.Bool   // something is in the queue; set with mu held
+	wake  chan struct{} // has an element when somebody is to look into the queue
+	taken chan struct{} // has one when the queue was emptied
+	said  chan struct{} // closed when the Close frame was written
+}
+
+func (o *outlet) init() {
+	o.turn, o.busy = make(gate, 1), make(gate, 1)
+	o.wake, o.taken, o.said = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+}
+
+// gate is a lock that can be waited for together with something else. It has an element while it is held.
+type gate chan struct{}
+
+// enter returns false where the end came first.
+func (g gate) enter(end <-chan struct{}) bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	case <-end:
+		return false
+	}
+}
+
+func (g gate) tryEnter() bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (g gate) leave() { <-g }
+
+// signal puts an element into a channel, if it has none.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// add puts a control frame into the queue. It returns ErrConnClosed where the program is to send no more.
+func (o *outlet) add(opcode Opcode, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sealed || o.closed {
+		return ErrConnClosed
+	}
+	o.others = appendFrame(o.others, opcode, true, payload)
+	o.waits.Store(true)
+	return nil
+}
+
+// addPing has a Ping sent.
+func (o *outlet) addPing() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ping = true
+	o.waits.Store(true)
+}
+
+// addPong answers a Ping. Where too many answers wait it returns false, unless all of them are to give way to this one.
+func (o *outlet) addPong(payload []byte, instead bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return true
+	case o.stalled || instead:
+		o.pongs, o.stalled = o.pongs[:0], true
+	case len(o.pongs) >= maxPongs:
+		return false
+	}
+	o.pongs = appendFrame(o.pongs, OpcodePong, true, payload)
+	o.waits.Store(true)
+	return true
+}
+
+// addClose has the Close frame sent, the last of all. It returns false where that was done before.
+func (o *outlet) addClose(frame []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.last != nil {
+		return false
+	}
+	o.last, o.sealed = frame, true
+	o.waits.Store(true)
+	return true
+}
+
+// seal ends what the program may send. A message that is being sent goes on.
+func (o *outlet) seal() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed = true
+}
+
+func (o *outlet) isSealed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sealed
+}
+
+// take empties the queue into a buffer that has room for more bytes behind it. closes says that the Close frame is the last of it,
+// or was sent before: nothing may follow. It is called with busy held.
+func (o *outlet) take(room int) (buf []byte, pings, closes bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return nil, false, true
+	}
+	if pings = o.ping; pings {
+		room += pingSize
+	}
+	buf = newBuffer(max(len(o.pongs)+len(o.others)+len(o.last)+room, minSpare))
+	buf = append(append(buf, o.pongs...), o.others...)
+	if pings {
+		buf = appendFrame(buf, OpcodePing, true, nil)
+	}
+	if closes = o.last != nil; closes {
+		buf, o.closed = append(buf, o.last...), true
+	}
+	if o.waits.Load() {
+		o.pongs, o.others, o.ping, o.stalled = emptied(o.pongs), nil, false, false
+		o.waits.Store(false)
+		signal(o.taken)
+	}
+	return buf, pings, closes
+}
+
+// emptied keeps a small buffer for what comes next.
+func emptied(b []byte) []byte {
+	if cap(b) > 1<<10 {
+		return nil
+	}
+	return b[:0]
+}
+
+// answerPing has a Ping answered in its place, in front of all that answers a later message. It waits only where a lot of Pongs
+// wait already, and not for long: for a server that does not read them the latest is enough (RFC 6455, section 5.5.3).
+func (l *link) answerPing(payload []byte) {
+	for stalled := false; !l.out.addPong(payload, stalled); {
+		stalled = l.awaitRoom()
+	}
+	signal(l.out.wake)
+}
+
+// awaitRoom waits for the queue to be emptied. It reports whether the server keeps somebody from that, or the connection has ended.
+func (l *link) awaitRoom() (stalled bool) {
+	timer := time.NewTimer(maxPongWait)
+	defer timer.Stop()
+	select {
+	case <-l.out.taken:
+		return false
+	case <-l.down:
+		return true
+	case <-timer.C:
+	}
+	if l.out.busy.tryEnter() { // nobody writes: it is this machine that is slow
+		go l.flushBusy()
+		return false
+	}
+	return true
+}
+
+// send sends a frame or a message of the program.
+func (l *link) send(opcode Opcode, payload []byte) error {
+	if opcode.isControl() {
+		if err := l.out.add(opcode, payload); err != nil {
+			return err
+		}
+		if !l.out.busy.enter(l.down) {
+			return ErrConnClosed
+		}
+		return l.flushBusy()
+	}
+	if !l.out.turn.enter(l.down) {
+		return ErrConnClosed
+	}
+	defer l.out.turn.leave()
+	if l.out.isSealed() {
+		return ErrConnClosed
+	}
+	h := header{first: byte(opcode), masked: true}
+	for len(payload) > l.fragmentSize && l.fragmentSize > 0 {
+		if err := l.writeFrame(h, payload[:l.fragmentSize]); err != nil {
+			return err
+		}
+		h.first, payload = byte(OpcodeCont), payload[l.fragmentSize:]
+	}
+	h.first |= bitFin
+	return l.writeFrame(h, payload)
+}
+
+// flush sends what is in the queue, unless somebody is writing, who will see to it.
+func (l *link) flush() error {
+	if !l.out.waits.Load() || !l.out.busy.tryEnter() {
+		return nil
+	}
+	return l.flushBusy()
+}
+
+// flushBusy is flush for whoever holds busy, which it gives back.
+func (l *link) flushBusy() (err error) {
+	defer l.idle()
+	if l.isDown() {
+		return ErrConnClosed
+	}
+	if l.out.waits.Load() {
+		buf, pings, closes := l.out.take(0)
+		err = l.write(buf, pings, closes)
+		PutBuffer(buf)
+	}
+	return err
+}
+
+// idle ends a write. What has come into the queue meanwhile is left to the control goroutine.
+func (l *link) idle() {
+	l.out.busy.leave()
+	if l.out.waits.Load() {
+		signal(l.out.wake)
+	}
+}
+
+// writeFrame writes the queue and a frame behind it.
+func (l *link) writeFrame(h header, payload []byte) (err error) {
+	if !l.out.busy.enter(l.down) {
+		return ErrConnClosed
+	}
+	defer l.idle()
+	if l.isDown() {
+		return ErrConnClosed
+	}
+	buf, pings, closes := l.out.take(maxHeader + min(len(payload), linkWriteSize))
+	switch {
+	case closes:
+		if err = l.write(buf, pings, true); err == nil {
+			err = ErrConnClosed
+		}
+	case pings: // by itself, for its end is where its way ends
+		err = l.write(buf, true, false)
+		buf = buf[:0]
+		fallthrough
+	default:
+		if err == nil {
+			h.length, h.key = uint64(len(payload)), newKey()
+			err = l.writePieces(appendHeader(buf, h), payload, h.key)
+		}
+	}
+	PutBuffer(buf)
+	return err
+}
+
+// writePieces writes what is in the buffer and a payload behind it, which is masked piece by piece, in the buffer, and not changed
+// itself.
+func (l *link) writePieces(buf, payload []byte, key uint32) error {
+	for pos := 0; ; buf = buf[:0] {
+		start, n := len(buf), min(len(payload)-pos, linkWriteSize)
+		buf = slices.Grow(buf, n)[:start+n]
+		mask(buf[start:], payload[pos:pos+n], key, pos)
+		if err := l.write(buf, false, false); err != nil {
+			return err
+		}
+		if pos += n; pos == len(payload) {
+			return nil
+		}
+	}
+}
+
+// write writes what ends with a Ping, or with the Close frame, or neither. It is called with busy held. Where it fails, the
+// connection ends.
+func (l *link) write(b []byte, pings, closes bool) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if pings {
+		l.socket.beginPing()
+	}
+	_, err := l.conn.Write(b)
+	switch {
+	case err == nil && closes:
+		l.closeSaid()
+		return nil
+	case err == nil:
+		if pings {
+			l.socket.pinged()
+			signal(l.out.wake) // for the clock
+		}
+		return nil
+	case l.isDown():
+		return ErrConnClosed
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		err = ErrWriteTimeout
+	} else {
+		err = closedBy(err)
+	}
+	l.drop(err)
+	return err
+}
