@@ -3,6 +3,7 @@ package websocket
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -115,38 +117,17 @@ type Client struct {
 	MaxHeaderSize   int
 	MaxHeaderFields int
 
-	mu       sync.Mutex
+	mu       sync.Mutex  // taken before those of link
 	link     *link       // the connection; nil before the first Connect; guarded by mu
-	dialing  bool        // Connect is at work; guarded by mu
+	attempt  *attempt    // a Connect that is at work; guarded by mu
+	quits    int         // how often Close or Quit was called; guarded by mu
 	response http.Header // of the last handshake; guarded by mu
 }
 
-var errConnected = errors.New("websocket: client is connected already")
-
-// Connect opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1). Where the server
-// refuses it, the text of the error has the status code and the reason. A client whose connection has ended may connect again,
-// from any goroutine; while it is connected, that is an error.
-func (cl *Client) Connect() (err error) {
-	cl.mu.Lock()
-	if cl.dialing || cl.link != nil && !cl.link.isDown() {
-		cl.mu.Unlock()
-		return errConnected
-	}
-	cl.dialing = true
-	cl.mu.Unlock()
-
-	l, response, err := cl.dial()
-
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	cl.dialing = false
-	if err != nil {
-		return err
-	}
-	cl.link, cl.response = l, response
-	l.start()
-	return nil
-}
+var (
+	errConnected = errors.New("websocket: client is connected already")
+	errAbandoned = fmt.Errorf("websocket: connect: ended by Close or Quit: %w", ErrConnClosed)
+)
 
 // Response returns the header fields of the server's answer to the last opening handshake, such as Sec-Websocket-Protocol with
 // the chosen subprotocol. It must not be changed. It is nil before the first.
@@ -159,20 +140,37 @@ func (cl *Client) Response() http.Header {
 // Close sends a Close frame with StatusNormal, waits for the server's answer, for 10 seconds at most, and closes the
 // connection. A message that is being sent is finished first, if that takes no longer than a second; else it is cut off, and its
 // Send returns ErrConnClosed. Messages of the server that have not been handled by then are dropped. Close does not wait for a
-// handler that runs. Where the
-// client is not connected, or Connect is at work, it does nothing and returns nil; where another Close is at work it waits
-// for its end. An error says that the server did not answer.
-func (cl *Client) Close() (err error) {
-	l := cl.current()
-	if l == nil {
-		return nil
+// handler that runs. Where another Close is at work it waits for its end.
+//
+// Where a Connect is at work, Close ends it, which then returns an error that matches ErrConnClosed, and returns nil. It does
+// nothing where the client is not connected, and returns nil. An error says that the server did not answer.
+func (cl *Client) Close() (err error) { return cl.shut(StatusNormal, "") }
+
+// CloseWith is Close with a code and a reason, which is UTF-8 and cut after 123 bytes. With a code that must not be on the wire
+// (see CloseCode), 0 among them, or a reason that is not UTF-8, it does nothing and returns an error. Where the closing handshake
+// has begun before, neither is sent.
+func (cl *Client) CloseWith(code CloseCode, reason string) error {
+	if !code.onWire() {
+		return fmt.Errorf("websocket: close code %d must not be on the wire", code) // RFC 6455, section 7.4.2
 	}
-	return l.shut(StatusNormal, "")
+	if !utf8.ValidString(reason) {
+		return errors.New("websocket: close reason is not UTF-8") // RFC 6455, section 5.5.1
+	}
+	return cl.shut(code, reason)
 }
 
-// Quit drops the connection at once, without a Close frame. It does nothing where the client is not connected, and does not end
-// a Connect that is at work, which HandshakeTimeout does.
+func (cl *Client) shut(code CloseCode, reason string) error {
+	cl.abandon()
+	if l := cl.current(); l != nil {
+		return l.shut(code, reason)
+	}
+	return nil
+}
+
+// Quit drops the connection at once, without a Close frame. It ends a Connect that is at work, which then returns an error that
+// matches ErrConnClosed. It does nothing where the client is not connected.
 func (cl *Client) Quit() {
+	cl.abandon()
 	if l := cl.current(); l != nil {
 		l.drop(ErrConnClosed)
 	}
@@ -226,8 +224,8 @@ func (cl *Client) current() *link {
 	return cl.link
 }
 
-// dial connects and shakes hands.
-func (cl *Client) dial() (l *link, response http.Header, err error) {
+// dial connects and shakes hands, until the context ends.
+func (cl *Client) dial(ctx context.Context) (l *link, response http.Header, err error) {
 	u, secure, err := cl.endpoint()
 	if err != nil {
 		return nil, nil, err
@@ -238,12 +236,14 @@ func (cl *Client) dial() (l *link, response http.Header, err error) {
 	}
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
-	conn, err := dialer.Dial("tcp", net.JoinHostPort(u.Hostname(), u.Port()))
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
 	l.attach(conn)
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer func(l *link) { // the result is nil where there is an error
+		stop()
 		if err != nil {
 			l.conn.Close()
 		}
