@@ -87,7 +87,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
 	if open > limit {
-		c.turnAwayLocked(errTooMany, nil)
+		c.answerRefusalLocked(errTooMany, "", false)
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		l.report(slog.LevelError, "websocket: cannot watch a connection", "error", err)
@@ -183,14 +183,18 @@ const (
 
 // turnAwayLocked refuses a handshake: the answer and the log tell why. The request is what there is of it.
 func (c *conn) turnAwayLocked(err error, request []byte) {
+	c.answerRefusalLocked(err, c.opening.path(request), asksHead(request) || c.opening.isHead())
+}
+
+func (c *conn) answerRefusalLocked(err error, path string, isHead bool) {
 	if c.loop.reports.enabled(slog.LevelDebug) {
 		args := []any{"status", refusalFor(err).status, "cause", err}
-		if path := c.opening.path(request); path != "" {
+		if path != "" {
 			args = append(args, "path", path)
 		}
 		c.reportLocked(slog.LevelDebug, textRefused, args...)
 	}
-	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || c.opening.isHead()))
+	c.refuseLocked(appendRefusal(nil, err, isHead))
 }
 
 // expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection

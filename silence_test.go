@@ -222,7 +222,7 @@ func TestStalledQueue(t *testing.T) {
 
 func TestSlowReader(t *testing.T) {
 	t.Run("a client that reads a message slowly is kept, where the system takes all of the message", func(t *testing.T) {
-		opts := &ServerOptions{PingInterval: 50 * time.Millisecond, SilenceTimeout: 50 * time.Millisecond}
+		opts := &ServerOptions{PingInterval: 50 * time.Millisecond, SilenceTimeout: 200 * time.Millisecond}
 		added, removed := rawAdded(opts), rawRemoved(opts)
 		s := startServer(t, opts)
 		c := s.dial(t)
@@ -233,6 +233,7 @@ func TestSlowReader(t *testing.T) {
 		got := make([]byte, len(packet))
 		for _, err := io.ReadFull(c.r, got[:2]); got[0] == bitFin|byte(OpcodePing); _, err = io.ReadFull(c.r, got[:2]) { // Pings before it
 			require.NoError(t, err)
+			c.send(NewFramePong(true, nil))
 		}
 		for part := range slices.Chunk(got[2:], 64<<10) { // in half a second
 			<-time.After(30 * time.Millisecond)
