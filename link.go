@@ -20,6 +20,9 @@ const (
 	// closeGrace is for how long what came first is finished before a Close frame goes out: the messages that the server sent before
 	// it broke a rule or closed, with their answers, and a message that is being sent.
 	closeGrace = time.Second
+
+	// maxTurn is how long a Pong waits for handlers of messages that came before its Ping.
+	maxTurn = 200 * time.Millisecond
 )
 
 var (
@@ -56,8 +59,11 @@ type link struct {
 
 	mu       sync.Mutex // taken before those of socket and out, never while they are held
 	changed  *sync.Cond // on mu: frames or closing have changed, or down was closed
-	frames   []*Frame   // that wait for their handlers; guarded by mu
+	frames   []*Frame   // that wait for their handlers, and Pings among them for their turn; guarded by mu
 	waiting  int        // their cost in bytes; guarded by mu
+	pings    int        // how many of them are Pings; guarded by mu
+	pingsDue time.Time  // when Pings wait for no handler any more, if there are some; guarded by mu
+	handling bool       // a handler runs, or is about to; guarded by mu
 	closing  bool       // the closing handshake has begun: data is discarded; guarded by mu
 	farewell []byte     // the Close frame, if closing; guarded by mu
 	said     bool       // it was written; guarded by mu
@@ -229,7 +235,7 @@ func (l *link) shut(code CloseCode, reason string) error {
 	l.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
 	l.out.seal()
 	l.mu.Lock()
-	l.frames, l.waiting = nil, 0
+	l.frames, l.waiting, l.pings = nil, 0, 0
 	l.mu.Unlock()
 	go l.sayClose() // may have to wait for a message
 	timer := time.NewTimer(closeTimeout)
@@ -267,13 +273,14 @@ func (l *link) control() {
 // tend does what is due, and returns when to look again.
 func (l *link) tend(nextPing *time.Time) (again time.Time) {
 	at := time.Now()
+	turns := l.turnsDue(at)
 	if due, ok := l.closesBy(); ok {
 		if again = due; !due.After(at) {
 			l.closeNow()
 			again = at.Add(closeTimeout) // read sees to what follows
 		}
 		l.flush()
-		return again
+		return earlier(again, turns)
 	}
 	if again = *nextPing; !again.After(at) {
 		l.out.addPing()
@@ -286,10 +293,16 @@ func (l *link) tend(nextPing *time.Time) (again time.Time) {
 	isSilent, look := l.socket.silent(l.silenceTimeout, l.minRate)
 	if isSilent {
 		l.giveUp()
-	} else if !look.IsZero() && look.Before(again) {
-		again = look
 	}
-	return again
+	return earlier(earlier(again, look), turns)
+}
+
+// earlier returns the earlier of two moments. A zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // closesBy returns when the Close frame is due, if one is.

@@ -60,6 +60,40 @@ func TestLink_order(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a Ping is answered behind the messages in front of it, while their handlers are fast", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := inMemory(t, &Client{HandleText: orderEcho})
+			var in []byte
+			for i := range 10 {
+				in = append(in, NewFrameText(false, []byte{'m', byte(i)})...)
+				in = append(in, NewFramePing(false, []byte{'p', byte(i)})...)
+			}
+			c.send(in)
+			for i := range 10 {
+				assert.Equal(t, []byte{'m', byte(i)}, c.read().payload)
+				assert.Equal(t, []byte{'p', byte(i)}, c.read().payload)
+			}
+		})
+	})
+	t.Run("a Ping waits for a slow handler for its turn's time, and what follows is answered in order", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := inMemory(t, &Client{HandleText: func(cl *Client, f *Frame) error {
+				<-time.After(time.Second)
+				return cl.SendText(f.Payload())
+			}})
+			start := time.Now()
+			c.send(slices.Concat(NewFrameText(false, []byte("m")), NewFramePing(false, []byte("1")), NewFrameText(false, []byte("n")), NewFramePing(false, []byte("2"))))
+			for _, want := range []string{"1", "2"} {
+				assert.Equal(t, want, string(c.read().payload))
+				assert.Equal(t, maxTurn, time.Since(start))
+			}
+			assert.Equal(t, "m", string(c.read().payload))
+			assert.Equal(t, time.Second, time.Since(start))
+			c.send(NewFramePing(false, []byte("3")))
+			assert.Equal(t, "3", string(c.read().payload))
+			assert.Equal(t, "n", string(c.read().payload))
+		})
+	})
 	t.Run("a Ping inside a message is answered in front of it", func(t *testing.T) {
 		checkGoroutines(t)
 		c := scriptedOpen(t, &Client{HandleText: orderEcho})

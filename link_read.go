@@ -72,7 +72,9 @@ func (l *link) parse(ep *endpoint, b []byte) {
 		}
 		switch ev.kind {
 		case eventPing:
-			l.answerPing(ev.payload)
+			if !l.queuePing(ev.payload) {
+				l.answerPing(ev.payload)
+			}
 		case eventPong:
 			l.socket.ponged()
 		case eventMessage:
@@ -103,6 +105,63 @@ func (l *link) enqueue(f *Frame) {
 	}
 }
 
+// queuePing has a Ping answered behind the messages that came before it, where some have not been handled: what came first is answered
+// first. It returns false where there are none, or too many.
+func (l *link) queuePing(payload []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || !l.handling && len(l.frames) == 0 || l.waiting >= maxBacklog {
+		l.overtakeLocked()
+		return false
+	}
+	if l.pings++; l.pings == 1 {
+		l.pingsDue = time.Now().Add(maxTurn)
+		signal(l.out.wake) // for the clock
+	}
+	l.frames = append(l.frames, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
+	l.waiting += len(payload) + messageCost
+	return true
+}
+
+// turnsDue has Pings answered that have waited for handlers for long enough. It returns when it is to be called again, if Pings wait.
+func (l *link) turnsDue(at time.Time) (again time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.pings == 0:
+		return time.Time{}
+	case l.pingsDue.After(at):
+		return l.pingsDue
+	}
+	l.overtakeLocked()
+	return time.Time{}
+}
+
+// overtakeLocked answers the Pings that wait for their turn, in front of the messages among which they are.
+func (l *link) overtakeLocked() {
+	if l.pings == 0 {
+		return
+	}
+	l.frames = slices.DeleteFunc(l.frames, func(f *Frame) bool {
+		isPing := f.Opcode() == OpcodePing
+		if isPing {
+			l.answerTurnLocked(f)
+		}
+		return isPing
+	})
+}
+
+// answerTurnLocked answers a Ping whose turn has come. Where too many Pongs wait for the socket, it is the latest only.
+func (l *link) answerTurnLocked(f *Frame) {
+	l.pings--
+	l.waiting -= len(f.payload) + messageCost
+	if !l.out.addPong(f.payload, false) {
+		l.out.addPong(f.payload, true)
+	}
+	signal(l.out.wake)
+	l.changed.Broadcast()
+}
+
 func (l *link) isFullLocked() bool { return !l.ended && !l.closing && l.waiting >= maxBacklog }
 
 // handle calls handlers until the connection has ended, then HandleQuit.
@@ -125,7 +184,13 @@ func (l *link) handle() {
 func (l *link) nextFrame() (f *Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for asked := false; len(l.frames) == 0 && !l.ended; {
+	l.handling = false
+	for asked := false; l.atPingLocked() || len(l.frames) == 0 && !l.ended; {
+		if len(l.frames) > 0 {
+			f, l.frames = l.frames[0], l.frames[1:]
+			l.answerTurnLocked(f)
+			continue
+		}
 		if l.closing && !asked {
 			asked = true
 			l.mu.Unlock()
@@ -140,9 +205,13 @@ func (l *link) nextFrame() (f *Frame) {
 	}
 	f, l.frames = l.frames[0], l.frames[1:]
 	l.waiting -= len(f.payload) + messageCost
+	l.handling = true
 	l.changed.Broadcast()
 	return f
 }
+
+// atPingLocked reports whether what comes next is the answer to a Ping.
+func (l *link) atPingLocked() bool { return len(l.frames) > 0 && l.frames[0].Opcode() == OpcodePing }
 
 // call calls the handler of a frame. A panic is an error.
 func (l *link) call(f *Frame) (err error) {
