@@ -90,7 +90,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 		c.answerRefusalLocked(errTooMany, "", false)
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
-		l.report(slog.LevelError, "websocket: cannot watch a connection", "error", err)
+		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
 		c.peerGone = true
 		c.endLocked(closing{})
 	}

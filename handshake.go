@@ -182,19 +182,9 @@ func (req *Handshake) check() error {
 	if err != nil {
 		return err
 	}
-	key, err := req.required("Sec-Websocket-Key", ErrInvalidHeaderWSKey)
+	key, err := req.checkKey()
 	if err != nil {
 		return err
-	}
-	if !isKey(key) {
-		return ErrInvalidHeaderWSKey
-	}
-	version, err := req.required("Sec-Websocket-Version", ErrInvalidHeaderWSVersion)
-	if err != nil {
-		return err
-	}
-	if version != "13" {
-		return ErrUnsupportedWSVersion
 	}
 	extensions, err := req.offers("Sec-Websocket-Extensions", isExtension, ErrInvalidHeaderWSExtensions)
 	if err != nil {
@@ -243,6 +233,24 @@ func (req *Handshake) checkUpgrade() (host string, err error) {
 		return "", err
 	}
 	return host, req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade)
+}
+
+// checkKey holds the fields of the WebSocket protocol that must be there to the rules, and returns the key.
+func (req *Handshake) checkKey() (key string, err error) {
+	if key, err = req.required("Sec-Websocket-Key", ErrInvalidHeaderWSKey); err != nil {
+		return "", err
+	}
+	if !isKey(key) {
+		return "", ErrInvalidHeaderWSKey
+	}
+	version, err := req.required("Sec-Websocket-Version", ErrInvalidHeaderWSVersion)
+	if err != nil {
+		return "", err
+	}
+	if version != "13" {
+		return "", ErrUnsupportedWSVersion
+	}
+	return key, nil
 }
 
 // isKey reports whether s is 16 bytes in base64. The bits that are left over before the padding may have any value (RFC 4648,

@@ -6,7 +6,7 @@ import "errors"
 // package knows which one it is:
 //
 //	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
-//	                            newPlaceholder, coverSocket
+//	                            newPlaceholder, coverSocket, formerPeer
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
 //	                            closeDescriptor, maxDescriptors, peerAddress
 //	poll_linux.go, poll_bsd.go  poller
