@@ -87,7 +87,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
 	if open > limit {
-		c.answerRefusalLocked(errTooMany, "", false)
+		c.turnAwayLocked(errTooMany, nil, nil)
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
@@ -135,7 +135,7 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	switch {
 	case c.phase != phaseOpening:
 	case err != nil:
-		c.turnAwayLocked(err, b)
+		c.turnAwayLocked(err, o.request, b)
 	case o.isStatus && o.request.verb == verbOptions:
 		c.refuseLocked(appendOptions(nil))
 	case o.isStatus || l.opts.HandleAuth != nil:
@@ -150,7 +150,7 @@ func (l *loop) refuseCutOff(c *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseOpening && len(c.opening.buf) > 0 {
-		c.turnAwayLocked(cutOff(c.opening.buf), c.opening.buf)
+		c.turnAwayLocked(cutOff(c.opening.buf), nil, c.opening.buf)
 	}
 }
 
@@ -181,20 +181,17 @@ const (
 	maxLoggedPath = 256
 )
 
-// turnAwayLocked refuses a handshake: the answer and the log tell why. The request is what there is of it.
-func (c *conn) turnAwayLocked(err error, request []byte) {
-	c.answerRefusalLocked(err, c.opening.path(request), asksHead(request) || c.opening.isHead())
-}
-
-func (c *conn) answerRefusalLocked(err error, path string, isHead bool) {
+// turnAwayLocked refuses a handshake: the answer and the log tell why. The request is what was read in its bytes, which are what there
+// is of it; both may be nil.
+func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 	if c.loop.reports.enabled(slog.LevelDebug) {
 		args := []any{"status", refusalFor(err).status, "cause", err}
-		if path != "" {
+		if path := loggedPath(req, request); path != "" {
 			args = append(args, "path", path)
 		}
 		c.reportLocked(slog.LevelDebug, textRefused, args...)
 	}
-	c.refuseLocked(appendRefusal(nil, err, isHead))
+	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || req != nil && req.verb == verbHead))
 }
 
 // expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection
@@ -204,15 +201,13 @@ func (c *conn) expireLocked() {
 		c.endLocked(closing{cause: "no request came"})
 		return
 	}
-	c.turnAwayLocked(errSlowRequest, c.opening.buf)
+	c.turnAwayLocked(errSlowRequest, nil, c.opening.buf)
 }
 
-func (o *opening) isHead() bool { return o.request != nil && o.request.verb == verbHead }
-
-// path returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.
-func (o *opening) path(request []byte) string {
-	if o.request != nil {
-		return o.request.URL.Path
+// loggedPath returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.
+func loggedPath(req *Handshake, request []byte) string {
+	if req != nil && req.URL != nil { // it has been in the hands of HandleAuth
+		return req.URL.Path
 	}
 	line, _, _ := bytes.Cut(bytes.TrimPrefix(request, []byte("\r\n")), []byte("\r\n"))
 	_, target, _ := bytes.Cut(line, []byte(" "))

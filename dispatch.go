@@ -384,7 +384,7 @@ func (c *conn) failed(j *job, panicked any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if j.kind == jobAuth && c.phase == phaseAuth {
-		c.turnAwayLocked(errHandlerFailed, nil)
+		c.turnAwayLocked(errHandlerFailed, c.opening.request, nil)
 		return
 	}
 	c.endLocked(closing{code: StatusInternalError, cause: "handler panicked", discard: true})
@@ -415,7 +415,7 @@ func (c *conn) authenticate(req *Handshake) {
 	switch {
 	case c.phase != phaseAuth: // stopped meanwhile, or the client has gone
 	case err != nil:
-		c.turnAwayLocked(err, nil)
+		c.turnAwayLocked(err, req, nil)
 	default:
 		c.acceptLocked(ctx, uid, req)
 		c.attendLocked() // for what the client sent behind its request

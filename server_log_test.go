@@ -148,6 +148,18 @@ func TestLogOfRefusedHandshakes(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a HandleAuth that has taken its request apart leaves one too", func(t *testing.T) {
+		opts := &ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
+			req.URL = nil
+			return nil, errors.New("who are you?")
+		}}
+		records := loggedBy(opts)
+		s := startServer(t, opts)
+		c := s.dial(t)
+		c.send([]byte(rawRequest))
+		attrs := nextLogged(t, records, textRefused)
+		require.Equal(t, "who are you?", attrs["cause"].String())
+	})
 	t.Run("more than MaxConnections leave records, those that are told nothing too", func(t *testing.T) {
 		const most = 8
 		opts := &ServerOptions{MaxConnections: most}
