@@ -55,6 +55,7 @@ var longPayload = sync.OnceValue(func() []byte { return sized(binary, 14_000_000
 // TestSlowLinks runs all transfers at the same time, however many processors there are: they wait nearly all of it.
 func TestSlowLinks(t *testing.T) {
 	t.Parallel()
+	longPayload() // takes a while, in which no connection is to be kept waiting
 	var running sync.WaitGroup
 	defer running.Wait()
 	for _, tr := range transfers() {
