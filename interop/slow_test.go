@@ -22,43 +22,72 @@ type transfer struct {
 	up      bool // from the client to the server
 }
 
-// transfers returns all of them: with each client that answers Pings at once, and each way to the server.
-func transfers() (all []transfer) {
-	ours := func(url string) (conn, error) { return dialOurs(&websocket.Client{Endpoint: url}, nil) }
-	gorilla := func(url string) (conn, error) { return clientGorilla(nil)(url, nil) }
-	hasty := websocket.ServerOptions{PingInterval: time.Second, SilenceTimeout: time.Second, WriteTimeout: time.Second}
-	add := func(t transfer, ways ...route) {
-		for _, way := range ways {
-			t.way = way
-			all = append(all, t)
-		}
+// on returns the transfer on each way to the server.
+func (tr transfer) on(ways ...route) (all []transfer) {
+	for _, way := range ways {
+		tr.way = way
+		all = append(all, tr)
 	}
-	for _, client := range []transfer{{name: "our client", dial: ours}, {name: "gorilla's client", dial: gorilla}} {
-		slow, fast := client, client
-		slow.name, slow.size = "3 MiB to "+client.name+" at 80 kB/s", 3<<20
-		slow.link = link{down: 80_000, delay: 50 * time.Millisecond}
-		fast.name, fast.size = "8 MiB to "+client.name+" at 1 MiB/s and time-outs of a second", 8<<20
-		fast.link, fast.options = link{down: 1 << 20}, hasty
-		for _, t := range []transfer{slow, fast} {
-			add(t, routes...)
-			t.link.holds = t.size
-			add(t, route{name: "through a relay that takes in all of it"})
-		}
-	}
-	add(transfer{name: "14 MB of our client at 400 kB/s", dial: ours, size: 14_000_000, up: true, link: link{up: 400_000}}, routes...)
 	return all
+}
+
+// held is the transfer through a relay that takes in all of it.
+func (tr transfer) held() []transfer {
+	tr.link.holds = tr.size
+	return tr.on(route{name: "through a relay that takes in all of it"})
+}
+
+// honest are the clients that answer Pings at once.
+var honest = []transfer{
+	{name: "our client", dial: func(url string) (conn, error) { return dialOurs(&websocket.Client{Endpoint: url}, nil) }},
+	{name: "gorilla's client", dial: func(url string) (conn, error) { return clientGorilla(nil)(url, nil) }},
+}
+
+// slowTransfers are those with the time-outs that are the defaults.
+func slowTransfers() (all []transfer) {
+	for _, tr := range honest {
+		tr.name, tr.size = "3 MiB to "+tr.name+" at 80 kB/s", 3<<20
+		tr.link = link{down: 80_000, delay: 50 * time.Millisecond}
+		all = append(append(all, tr.on(routes...)...), tr.held()...)
+	}
+	up := honest[0]
+	up.name, up.size, up.up, up.link = "14 MB of our client at 400 kB/s", 14_000_000, true, link{up: 400_000}
+	return append(all, up.on(routes...)...)
+}
+
+// hastyTransfers are those with time-outs of a second: not more than a few, since their clients have to answer within that, on a
+// slow machine too. A proxy takes nothing while it has a third of its own buffers to get rid of, which at this rate is longer than a
+// second: behind one the write time-out is the default.
+func hastyTransfers() (all []transfer) {
+	for _, tr := range honest {
+		tr.name, tr.size = "8 MiB to "+tr.name+" at 1 MiB/s and time-outs of a second", 8<<20
+		tr.link = link{down: 1 << 20}
+		tr.options = websocket.ServerOptions{PingInterval: time.Second, SilenceTimeout: time.Second, WriteTimeout: time.Second}
+		all = append(all, tr.on(routes[0])...)
+	}
+	foreign := all[1]
+	all = append(all, foreign.held()...)
+	foreign.options.WriteTimeout = 0
+	return append(all, foreign.on(routes[1:]...)...)
 }
 
 // longPayload is what all transfers take theirs from, since they run at the same time.
 var longPayload = sync.OnceValue(func() []byte { return sized(binary, 14_000_000) })
 
-// TestSlowLinks runs all transfers at the same time, however many processors there are: they wait nearly all of it.
 func TestSlowLinks(t *testing.T) {
 	t.Parallel()
+	runTransfers(t, slowTransfers())
+}
+
+// TestSlowLinksInHaste is not run beside other tests: a client has a second to answer.
+func TestSlowLinksInHaste(t *testing.T) { runTransfers(t, hastyTransfers()) }
+
+// runTransfers runs transfers at the same time, however many processors there are: they wait nearly all of it.
+func runTransfers(t *testing.T, all []transfer) {
 	longPayload() // takes a while, in which no connection is to be kept waiting
 	var running sync.WaitGroup
 	defer running.Wait()
-	for _, tr := range transfers() {
+	for _, tr := range all {
 		running.Go(func() { t.Run(tr.name+" "+tr.way.name+" arrive", tr.run) })
 	}
 }
