@@ -55,14 +55,17 @@ func slowTransfers() (all []transfer) {
 	return append(all, up.on(routes...)...)
 }
 
-// hastyTransfers are those with time-outs of a second: not more than a few, since their clients have to answer within that, on a
-// slow machine too. A proxy takes nothing while it has a third of its own buffers to get rid of, which at this rate is longer than a
-// second: behind one the write time-out is the default.
+// haste is how long the time-outs of hastyTransfers are. It is a quarter of what a message takes, and as much as a client needs to
+// answer on a slow machine, too.
+const haste = 2 * time.Second
+
+// hastyTransfers are those with short time-outs. A proxy takes nothing while it has a third of its own buffers to get rid of, which may
+// be for longer: behind one the write time-out is the default.
 func hastyTransfers() (all []transfer) {
 	for _, tr := range honest {
-		tr.name, tr.size = "8 MiB to "+tr.name+" at 1 MiB/s and time-outs of a second", 8<<20
+		tr.name, tr.size = "8 MiB to "+tr.name+" at 1 MiB/s and time-outs of "+haste.String(), 8<<20
 		tr.link = link{down: 1 << 20}
-		tr.options = websocket.ServerOptions{PingInterval: time.Second, SilenceTimeout: time.Second, WriteTimeout: time.Second}
+		tr.options = websocket.ServerOptions{PingInterval: haste, SilenceTimeout: haste, WriteTimeout: haste}
 		all = append(all, tr.on(routes[0])...)
 	}
 	foreign := all[1]
@@ -79,7 +82,7 @@ func TestSlowLinks(t *testing.T) {
 	runTransfers(t, slowTransfers())
 }
 
-// TestSlowLinksInHaste is not run beside other tests: a client has a second to answer.
+// TestSlowLinksInHaste is not run beside other tests: clients have little time to answer.
 func TestSlowLinksInHaste(t *testing.T) { runTransfers(t, hastyTransfers()) }
 
 // runTransfers runs transfers at the same time, however many processors there are: they wait nearly all of it.
