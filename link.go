@@ -172,7 +172,7 @@ func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) b
 	l.closeDue, l.closeBy = at.Add(closeGrace), at.Add(wait)
 	l.conn.SetReadDeadline(l.closeBy)
 	l.changed.Broadcast()
-	signal(l.out.wake) // for the clock
+	notify(l.out.wake) // for the clock
 	return true
 }
 

@@ -116,7 +116,7 @@ func (l *link) queuePing(payload []byte) bool {
 	}
 	if l.pings++; l.pings == 1 {
 		l.pingsDue = time.Now().Add(maxTurn)
-		signal(l.out.wake) // for the clock
+		notify(l.out.wake) // for the clock
 	}
 	l.frames = append(l.frames, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
 	l.waiting += len(payload) + messageCost
@@ -158,7 +158,7 @@ func (l *link) answerTurnLocked(f *Frame) {
 	if !l.out.addPong(f.payload, false) {
 		l.out.addPong(f.payload, true)
 	}
-	signal(l.out.wake)
+	notify(l.out.wake)
 	l.changed.Broadcast()
 }
 

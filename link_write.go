@@ -76,8 +76,8 @@ func (g gate) tryEnter() bool {
 
 func (g gate) leave() { <-g }
 
-// signal puts an element into a channel, if it has none.
-func signal(ch chan struct{}) {
+// notify puts an element into a channel, if it has none.
+func notify(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
 	default:
@@ -168,7 +168,7 @@ func (o *outlet) take(room int) (buf []byte, pings, closes bool) {
 	if o.waits.Load() {
 		o.pongs, o.others, o.ping, o.stalled = emptied(o.pongs), nil, false, false
 		o.waits.Store(false)
-		signal(o.taken)
+		notify(o.taken)
 	}
 	return buf, pings, closes
 }
@@ -187,7 +187,7 @@ func (l *link) answerPing(payload []byte) {
 	for stalled := false; !l.out.addPong(payload, stalled); {
 		stalled = l.awaitRoom()
 	}
-	signal(l.out.wake)
+	notify(l.out.wake)
 }
 
 // awaitRoom waits for the queue to be emptied. It reports whether the server keeps somebody from that, or the connection has ended.
@@ -263,7 +263,7 @@ func (l *link) flushBusy() (err error) {
 func (l *link) idle() {
 	l.out.busy.leave()
 	if l.out.waits.Load() {
-		signal(l.out.wake)
+		notify(l.out.wake)
 	}
 }
 
@@ -329,7 +329,7 @@ func (l *link) write(b []byte, pings, closes bool) error {
 	case err == nil:
 		if pings {
 			l.socket.pinged()
-			signal(l.out.wake) // for the clock
+			notify(l.out.wake) // for the clock
 		}
 		return nil
 	case l.isDown():
