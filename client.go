@@ -177,8 +177,8 @@ func (cl *Client) Quit() {
 }
 
 // Err returns why the last connection ended: a *CloseError with the code and reason of the server's Close frame, or of the one
-// that answered a breach of the protocol, or what the network said. It is nil while the client is connected, and after Close
-// or Quit was called.
+// that answered a breach of the protocol, or what the network said. It is nil while the client is connected, after Quit was
+// called, and after Close was, unless the closing handshake had begun before.
 func (cl *Client) Err() error {
 	cl.mu.Lock()
 	l := cl.link
@@ -227,13 +227,14 @@ func (cl *Client) current() *link {
 // dial connects and shakes hands, until the context ends.
 func (cl *Client) dial(ctx context.Context) (l *link, response http.Header, err error) {
 	u, secure, err := cl.endpoint()
+	if err == nil {
+		err = checkFields(cl.Headers)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	l = newLink(cl)
-	if u.User != nil {
-		l.endpoint = u.Redacted() // it is for the log
-	}
+	l.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -71,6 +72,7 @@ type link struct {
 	closeDue time.Time  // when the Close frame goes out at the latest, if closing; guarded by mu
 	closeBy  time.Time  // when the connection ends at the latest, if closing; guarded by mu
 	reason   error      // why the connection ends, if closing or ended; guarded by mu
+	broken   error      // why nothing can be written any more; guarded by mu
 	cause    error      // what drop was given; guarded by mu
 	ended    bool       // down is closed; guarded by mu
 }
@@ -179,6 +181,7 @@ func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) b
 // breach is a reason of ours to end the connection: the server broke the protocol, or a handler returned an error (RFC 6455,
 // section 7.1.7).
 func (l *link) breach(code CloseCode, text string) {
+	text = strings.ToValidUTF8(text, "\uFFFD") // it may be a handler's error; RFC 6455, section 5.5.1
 	l.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), closeGrace+maxDrainTime)
 }
 
@@ -317,7 +320,7 @@ func (l *link) giveUp() {
 	if l.out.busy.tryEnter() {
 		l.socket.parting.Store(true)
 		l.out.addClose(NewFrameClose(true, StatusForbidden, []byte("silent after a ping")))
-		buf, _, _ := l.out.take(0)
+		buf, _, _ := l.out.take(0, l.socket.total())
 		l.conn.Write(buf)
 		defer l.out.busy.leave()
 	}

@@ -238,4 +238,48 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 		c.conn.Close()
 		scriptedWait(t, quit)
 	})
+	t.Run("what the server sent before it was gone is handled, though it takes no more", func(t *testing.T) {
+		checkGoroutines(t)
+		s := scriptedListen(t)
+		for range orderRounds / 10 {
+			got, quit := make(chan bool, 10), make(chan bool, 1)
+			cl := &Client{Endpoint: s.endpoint(), HandleText: func(*Client, *Frame) error { got <- true; return nil }, HandleQuit: func() { quit <- true }}
+			c := s.open(cl)
+			sent := make(chan bool)
+			go func() {
+				for cl.SendBin(make([]byte, 1000)) == nil {
+				}
+				close(sent)
+			}()
+			_, err := c.conn.Read(make([]byte, 2000))
+			require.NoError(t, err)
+			c.send(slices.Concat(NewFrameText(false, []byte("last")), NewFrameClose(false, 4001, []byte("kicked"))))
+			c.conn.Close() // with data that it has not read: a reset
+			<-sent
+			scriptedWait(t, quit)
+			require.Len(t, got, 1)
+			require.Equal(t, &CloseError{Code: 4001, Reason: "kicked"}, cl.Err())
+		}
+	})
+	t.Run("a handler's error that is not UTF-8 is told in UTF-8", func(t *testing.T) {
+		checkGoroutines(t)
+		quit := make(chan bool, 1)
+		cl := &Client{HandleQuit: func() { quit <- true }, HandleText: func(*Client, *Frame) error { return errors.New("bad \xff") }}
+		c := scriptedOpen(t, cl, NewFrameText(false, nil)...)
+		_, reason := c.readClose()
+		assert.Equal(t, "bad \uFFFD", reason)
+		c.conn.Close()
+		scriptedWait(t, quit)
+	})
+}
+
+func TestOutletAfterTheCloseFrame(t *testing.T) {
+	var o outlet
+	o.init()
+	o.addClose(NewFrameClose(true, StatusNormal, nil))
+	_, _, closes := o.take(0, 0)
+	assert.True(t, closes)
+	o.addPing()
+	assert.True(t, o.addPong(nil, false))
+	assert.False(t, o.waits.Load(), "nobody would ever send it")
 }

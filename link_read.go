@@ -28,10 +28,14 @@ func (l *link) readFailed(err error) {
 		l.awaitFarewell()
 	}
 	l.mu.Lock()
-	answered := l.answered
+	answered, broken := l.answered, l.broken
 	l.mu.Unlock()
-	if answered { // it was time
+	switch {
+	case answered: // it was time
 		l.drop(nil)
+		return
+	case broken != nil:
+		l.drop(broken)
 		return
 	}
 	var netErr net.Error
@@ -47,9 +51,9 @@ func (l *link) readFailed(err error) {
 // frame may still read.
 func (l *link) awaitFarewell() {
 	l.mu.Lock()
-	closing, by := l.closing, l.closeBy
+	awaits, by := l.closing && l.broken == nil, l.closeBy
 	l.mu.Unlock()
-	if !closing {
+	if !awaits {
 		return
 	}
 	timer := time.NewTimer(time.Until(by))
@@ -76,7 +80,7 @@ func (l *link) parse(ep *endpoint, b []byte) {
 				l.answerPing(ev.payload)
 			}
 		case eventPong:
-			l.socket.ponged()
+			l.socket.ponged(ev.payload)
 		case eventMessage:
 			l.enqueue(&Frame{payload: ev.payload, head: ev.head, complete: true})
 		case eventControl:

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -130,11 +131,21 @@ func (s *linkSocket) pinged() {
 	s.vigil.pinged(time.Now(), s.sent, pingSize)
 }
 
-// ponged notes that a Pong came.
-func (s *linkSocket) ponged() {
+// total returns how many bytes were written.
+func (s *linkSocket) total() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.ponged()
+	return s.sent
+}
+
+// ponged notes that a Pong came. One that answers a Ping of this link has its payload: which one it was.
+func (s *linkSocket) ponged(payload []byte) {
+	if len(payload) != 8 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vigil.ponged(binary.BigEndian.Uint64(payload))
 }
 
 // listen notes whether what the server sends is read.

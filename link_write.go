@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"slices"
@@ -16,8 +17,8 @@ const (
 	// linkWriteSize is how much of a frame a client masks and writes at once, in bytes.
 	linkWriteSize = 64 << 10
 
-	// pingSize is the length of a client's empty Ping in bytes.
-	pingSize = 2 + keySize
+	// pingSize is the length of a client's Ping in bytes, which says how many were sent in front of it.
+	pingSize = 2 + keySize + 8
 
 	// maxPongs is how many bytes of Pongs wait for a client's socket; behind them reading waits for maxPongWait, and then the
 	// latest Ping alone is answered.
@@ -100,6 +101,9 @@ func (o *outlet) add(opcode Opcode, payload []byte) error {
 func (o *outlet) addPing() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
 	o.ping = true
 	o.waits.Store(true)
 }
@@ -140,6 +144,13 @@ func (o *outlet) seal() {
 	o.sealed = true
 }
 
+// end ends all that is sent: the server takes no more.
+func (o *outlet) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed, o.closed = true, true
+}
+
 func (o *outlet) isSealed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -148,7 +159,7 @@ func (o *outlet) isSealed() bool {
 
 // take empties the queue into a buffer that has room for more bytes behind it. closes says that the Close frame is the last of it,
 // or was sent before: nothing may follow. It is called with busy held.
-func (o *outlet) take(room int) (buf []byte, pings, closes bool) {
+func (o *outlet) take(room int, sent uint64) (buf []byte, pings, closes bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -160,7 +171,7 @@ func (o *outlet) take(room int) (buf []byte, pings, closes bool) {
 	buf = newBuffer(max(len(o.pongs)+len(o.others)+len(o.last)+room, minSpare))
 	buf = append(append(buf, o.pongs...), o.others...)
 	if pings {
-		buf = appendFrame(buf, OpcodePing, true, nil)
+		buf = appendFrame(buf, OpcodePing, true, binary.BigEndian.AppendUint64(nil, sent))
 	}
 	if closes = o.last != nil; closes {
 		buf, o.closed = append(buf, o.last...), true
@@ -252,7 +263,7 @@ func (l *link) flushBusy() (err error) {
 		return ErrConnClosed
 	}
 	if l.out.waits.Load() {
-		buf, pings, closes := l.out.take(0)
+		buf, pings, closes := l.out.take(0, l.socket.total())
 		err = l.write(buf, pings, closes)
 		PutBuffer(buf)
 	}
@@ -276,7 +287,7 @@ func (l *link) writeFrame(h header, payload []byte) (err error) {
 	if l.isDown() {
 		return ErrConnClosed
 	}
-	buf, pings, closes := l.out.take(maxHeader + min(len(payload), linkWriteSize))
+	buf, pings, closes := l.out.take(maxHeader+min(len(payload), linkWriteSize), l.socket.total())
 	switch {
 	case closes:
 		if err = l.write(buf, pings, true); err == nil {
@@ -338,9 +349,23 @@ func (l *link) write(b []byte, pings, closes bool) error {
 	var netErr net.Error
 	if errors.As(err, &netErr) && netErr.Timeout() {
 		err = ErrWriteTimeout
+		l.drop(err)
 	} else {
 		err = closedBy(err)
+		l.lost(err)
 	}
-	l.drop(err)
 	return err
+}
+
+// lost notes that the server takes no more. What it sent before is read and handled all the same.
+func (l *link) lost(err error) {
+	l.out.end()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken == nil && !l.ended {
+		l.broken = err
+		if by := time.Now().Add(closeGrace); !l.closing || by.Before(l.closeBy) {
+			l.conn.SetReadDeadline(by)
+		}
+	}
 }

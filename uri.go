@@ -33,11 +33,7 @@ func parseEndpoint(endpoint string) (u *url.URL, secure bool, err error) {
 		return nil, false, errURIFragment
 	}
 	if u, err = url.Parse(endpoint); err != nil {
-		var parseErr *url.Error
-		if strings.Contains(endpoint, "@") || !errors.As(err, &parseErr) { // the text may have a part of the password
-			return nil, false, errURIMalformed
-		}
-		return nil, false, fmt.Errorf("%w: %w", errURIMalformed, parseErr.Err)
+		return nil, false, errURIMalformed // the text of err may have a part of a password
 	}
 	port := "80"
 	switch u.Scheme {

@@ -17,8 +17,9 @@ type vigil struct {
 // heard notes that bytes came from the peer: it lives, but need not have got what is on the way to it.
 func (v *vigil) heard() { *v = vigil{base: v.base, front: v.front, deaf: v.deaf} }
 
-// ponged notes that a Pong came: the peer has got what is in front of the Ping.
-func (v *vigil) ponged() { v.base = v.front }
+// ponged notes that a Pong came for a Ping, not the last one perhaps, in front of which so many bytes had been sent at least: the peer
+// has got them.
+func (v *vigil) ponged(got uint64) { v.base = max(v.base, min(got, v.front)) }
 
 // listen notes whether what comes from the peer is read. Where it was not, an answer may have come meanwhile.
 func (v *vigil) listen(hears bool) {

@@ -34,7 +34,7 @@ func TestVigil(t *testing.T) {
 		{"what a Pong has answered for does not", func(v *vigil) {
 			ping(v, 5, 90_006)
 			v.heard()
-			v.ponged()
+			v.ponged(90_000)
 			ping(v, 10, 100_006)
 		}, 10, 100_006, 10 + 16 + 10, false},
 		{"what was sent before the peer was heard does, for it may be in a proxy", func(v *vigil) {
@@ -42,6 +42,20 @@ func TestVigil(t *testing.T) {
 			v.heard()
 			ping(v, 10, 100_006)
 		}, 10, 100_006, 10 + 16 + 100, false},
+		{"a Pong for an earlier Ping does not answer for what came after that", func(v *vigil) {
+			ping(v, 5, 30_006)
+			v.heard()
+			ping(v, 8, 90_012)
+			v.heard()
+			v.ponged(30_000)
+			ping(v, 10, 100_006)
+		}, 10, 100_006, 10 + 16 + 70, false},
+		{"nor does one that says more than was sent", func(v *vigil) {
+			ping(v, 5, 30_006)
+			v.heard()
+			v.ponged(1 << 60)
+			ping(v, 10, 100_006)
+		}, 10, 100_006, 10 + 16 + 70, false},
 		{"more than can be on its way does not", func(v *vigil) { ping(v, 10, 1<<40) }, 10, 1 << 40, 10 + 16 + maxInTransit/1000.0, false},
 		{"nor does what is sent behind it", func(v *vigil) { ping(v, 10, 6) }, 20, 1_000_000, 36, false},
 		{"a second look without news changes nothing", func(v *vigil) {
