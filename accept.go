@@ -207,7 +207,7 @@ func (c *conn) expireLocked() {
 // loggedPath returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.
 func loggedPath(req *Handshake, request []byte) string {
 	if req != nil && req.URL != nil { // it has been in the hands of HandleAuth
-		return req.URL.Path
+		return req.URL.Path[:min(len(req.URL.Path), maxLoggedPath)]
 	}
 	line, _, _ := bytes.Cut(bytes.TrimPrefix(request, []byte("\r\n")), []byte("\r\n"))
 	_, target, _ := bytes.Cut(line, []byte(" "))

@@ -72,6 +72,7 @@ type conn struct {
 	tend     bool     // its phase or its clocks are to be looked at
 	again    bool     // in one of the loop's lists of connections to serve again
 	peerEnd  bool     // the peer has closed its side
+	asked    byte     // the number of the last Ping with something in front of it, its payload
 
 	discards atomic.Bool // messages are not handled any more; set with mu held
 
@@ -92,7 +93,7 @@ type conn struct {
 	phase      phase
 	addDue     bool // HandleClientAdd is to be called
 	addRuns    bool // HandleClientAdd runs
-	adding     bool // and messages wait for it
+	adding     bool // messages wait for it, until it is a writer
 	removeDue  bool // HandleClientRemove is to be called
 	corked     bool // packets are collected until the handlers of a batch are done
 	closeSent  bool // a Close frame is written or queued
@@ -133,7 +134,8 @@ type closing struct {
 	reason string
 	cause  string // for the log
 
-	addBy int64 // until when HandleClientAdd is waited for, if it runs
+	addBy  int64       // until when HandleClientAdd is waited for, if it runs
+	goesOn *time.Timer // of that moment, once the loop has no clock for it
 
 	discard   bool // waiting messages are not handled
 	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
@@ -245,6 +247,7 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
 	c.ctx, c.uid = ctx, uid
 	c.phase, c.since = phaseOpen, now()
 	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
+	c.sent = 0                // the client answers nothing before it has got this
 	if c.phase != phaseOpen { // the client did not wait for the answer
 		return
 	}
@@ -262,10 +265,10 @@ func (c *conn) refuseLocked(answer []byte) {
 // advanceLocked moves a connection that ends on as far as it can go now.
 func (l *loop) advanceLocked(c *conn) {
 	at := now()
+	if c.mayGoOnLocked() && at >= c.closing.addBy {
+		c.goOnLocked()
+	}
 	if c.phase == phaseClosing {
-		if c.adding && at >= c.closing.addBy {
-			c.goOnLocked()
-		}
 		if c.addRuns && c.running[laneLife] == 1 && !c.adding && !c.removeDue && !c.hasMessagesLocked() {
 			c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
 		}
@@ -312,13 +315,16 @@ func (l *loop) closeLocked(c *conn) {
 	switch {
 	case !c.busyLocked():
 		c.goneLocked()
-	case c.adding: // the loop has no clock for it any more
-		time.AfterFunc(time.Duration(c.closing.addBy-now()), c.goOn)
+	case c.mayGoOnLocked():
+		c.goOnLaterLocked()
 	}
 }
 
 // goneLocked gives the number to the quarantine. Nothing is left that knows the connection.
 func (c *conn) goneLocked() {
+	if c.closing != nil && c.closing.goesOn != nil {
+		c.closing.goesOn.Stop() // it would keep the connection
+	}
 	c.phase, c.ctx = phaseGone, nil
 	c.dropBacklogLocked()
 	descriptors.set(c.fd(), tombstone)

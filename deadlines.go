@@ -85,16 +85,18 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 	case phaseOpen:
 		return min(l.silenceLocked(c), l.limitsLocked(c))
 	case phaseClosing:
-		if due = c.closing.waitsUntil(c.since, &l.opts); c.adding {
-			due = min(due, c.closing.addBy)
-		}
-		return due
+		due = c.closing.waitsUntil(c.since, &l.opts)
 	case phaseFlushing:
-		return c.since + int64(l.opts.WriteTimeout)
+		due = c.since + int64(l.opts.WriteTimeout)
 	case phaseDraining:
-		return c.since + int64(maxDrainTime)
+		due = c.since + int64(maxDrainTime)
+	default: // in phaseAuth HandleAuth may take its time
+		return never
 	}
-	return never // in phaseAuth: HandleAuth may take its time
+	if c.mayGoOnLocked() {
+		due = min(due, c.closing.addBy)
+	}
+	return due
 }
 
 // silenceLocked pings a client that is idle, or was sent much, and ends one that had the chance to answer and did not. The clock stands
@@ -136,13 +138,23 @@ func (l *loop) silentAt(c *conn) int64 {
 // pingLocked sends a Ping. A client that is not idle gets one too, if much was sent to it: its Pong proves that it has got that.
 func (l *loop) pingLocked(c *conn) {
 	c.pinged, c.unproven, c.held = l.now, int32(inTransit(int(c.unproven), int(c.sent))), 0
+	frame := emptyPing
 	if c.unproven > 0 {
+		c.asked++
+		frame = NewFramePing(false, []byte{c.asked})
 		c.held = int32(min(unackedBytes(c.fd()), maxInTransit))
 	}
-	if c.sendableLocked() == nil {
-		c.writeLocked(&outgoing{body: emptyPing})
+	if c.sendableLocked() == nil { // else a Close frame was sent, which has to be answered in its own time
+		c.writeLocked(&outgoing{body: frame})
 	}
 	c.sent = 0
+}
+
+// ponged is told of a Pong. One for an earlier Ping says nothing of what was sent since then.
+func (c *conn) ponged(number byte) {
+	if number == c.asked {
+		c.unproven, c.held = 0, 0
+	}
 }
 
 // movedLocked reports whether some of what is in front of a Ping was acknowledged since the last look: then the client is slower than
@@ -151,7 +163,7 @@ func (l *loop) movedLocked(c *conn) bool {
 	if c.held == 0 {
 		return false
 	}
-	held := max(int32(min(unackedBytes(c.fd()), maxInTransit))-c.sent-int32(len(emptyPing)), 0)
+	held := max(int32(min(unackedBytes(c.fd()), maxInTransit))-c.sent-int32(len(emptyPing)+1), 0)
 	if held >= c.held {
 		return false
 	}
@@ -184,7 +196,7 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 			due = min(due, by)
 		}
 	}
-	if c.adding {
+	if c.mayGoOnLocked() {
 		if by := c.since + int64(l.opts.AddTimeout); by <= l.now {
 			c.goOnLocked()
 		} else {

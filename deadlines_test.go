@@ -82,8 +82,19 @@ func TestPings(t *testing.T) {
 		// Little room in the system: what a Ping has to wait for is in the queue.
 		require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(64<<10))
 		require.NoError(t, unix.SetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10))
-		c.send(NewFramePong(true, nil)) // on a slow machine it has been silent for long already
+		sent := make(chan struct{})
+		go func() { // on a slow machine it takes long to copy the packet, and the client has been silent for long already
+			for {
+				select {
+				case <-sent:
+					return
+				case <-time.After(interval):
+					c.Write(NewFramePong(true, nil))
+				}
+			}
+		}()
 		require.NoError(t, Send(conn, packet))
+		close(sent)
 		for _, err := io.ReadFull(c.r, got[:2]); got[0] == 0x89; _, err = io.ReadFull(c.r, got[:2]) { // a Ping before it
 			require.NoError(t, err)
 		}

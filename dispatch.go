@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"runtime/debug"
+	"time"
 )
 
 // Handlers are called by the loop's own goroutine, with no hand-over, as long as they are fast. The monitor (monitor.go)
@@ -41,9 +42,9 @@ type backlog struct {
 	pongs   []pong // answers to Pings that came behind messages of laneOrdered
 }
 
-// pong is the answer to a Ping that waits for its turn: behind so many messages.
+// pong is the answers to Pings that wait for their turn: behind so many messages.
 type pong struct {
-	frame  []byte
+	frames []byte
 	behind int
 }
 
@@ -56,9 +57,14 @@ func (b *backlog) isEmpty() bool {
 	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.pongs) == 0
 }
 
-// addPong adds the answer to a Ping that came behind messages.
+// addPong adds the answer to a Ping that came behind messages. Those behind the same message are written together.
 func (b *backlog) addPong(payload []byte) {
-	b.pongs = append(b.pongs, pong{appendFrame(nil, OpcodePong, false, payload), len(b.waiting[laneOrdered])})
+	behind := len(b.waiting[laneOrdered])
+	if n := len(b.pongs); n == 0 || b.pongs[n-1].behind != behind {
+		b.pongs = append(b.pongs, pong{behind: behind})
+	}
+	last := &b.pongs[len(b.pongs)-1]
+	last.frames = appendFrame(last.frames, OpcodePong, false, payload)
 }
 
 func (b *backlog) clear() {
@@ -142,8 +148,7 @@ func (c *conn) takeLocked() (j job, ok bool) {
 	case c.phase < phaseOpen || c.adding:
 		return job{}, false
 	case c.addDue:
-		c.addDue, c.addRuns, c.adding = false, true, true
-		c.addStartsLocked()
+		c.addDue, c.adding = false, true
 		j = job{kind: jobAdd, lane: laneLife}
 	case c.takeMessagesLocked(laneOrdered, &j), c.takeMessagesLocked(laneRequests, &j):
 	case c.removeDue && c.phase >= phaseClosing && !c.hasMessagesLocked(): // HandleClientAdd may go on as a writer
@@ -159,15 +164,30 @@ func (c *conn) takeLocked() (j job, ok bool) {
 	return j, true
 }
 
-// addStartsLocked has the time begin for which messages, and HandleClientRemove, wait for HandleClientAdd.
-func (c *conn) addStartsLocked() {
+// addStarts has the time begin for which messages, and HandleClientRemove, wait for HandleClientAdd.
+func (c *conn) addStarts() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.addRuns = true
 	if c.phase == phaseOpen {
 		c.since = now()
 	} else {
 		c.closing.addBy = now() + int64(c.loop.opts.AddTimeout)
 	}
-	c.attendLocked() // for the deadline
+	if c.phase < phaseClosed {
+		c.attendLocked() // for the deadline
+	} else {
+		c.goOnLaterLocked()
+	}
 }
+
+// goOnLaterLocked sets a timer in place of the loop's clock, which a connection without a socket has no more.
+func (c *conn) goOnLaterLocked() {
+	c.closing.goesOn = time.AfterFunc(time.Duration(c.closing.addBy-now()), c.goOn)
+}
+
+// mayGoOnLocked reports whether HandleClientAdd runs and is waited for.
+func (c *conn) mayGoOnLocked() bool { return c.adding && c.addRuns }
 
 // goOn has a HandleClientAdd that runs for too long waited for no more: it is a writer.
 func (c *conn) goOn() {
@@ -177,8 +197,10 @@ func (c *conn) goOn() {
 }
 
 func (c *conn) goOnLocked() {
-	c.adding = false
-	c.kickLocked()
+	if c.adding {
+		c.adding = false
+		c.kickLocked()
+	}
 }
 
 // takeMessagesLocked takes messages of a lane where one more handler may run: all that wait where they run one at a time, else
@@ -349,6 +371,7 @@ func (c *conn) run(j *job) {
 			c.authenticate(o.request)
 		}
 	case jobAdd:
+		c.addStarts()
 		opts.HandleClientAdd(c.ctx, c.fd())
 	case jobRemove:
 		opts.HandleClientRemove(c.ctx, c.fd())

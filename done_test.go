@@ -165,3 +165,90 @@ func TestWriters(t *testing.T) {
 		rawDone(t, removed)
 	})
 }
+
+func TestRemoveBesideWriter(t *testing.T) {
+	t.Run("it comes AddTimeout after the start of HandleClientAdd, whatever the socket takes", func(t *testing.T) {
+		for _, end := range doneEnds {
+			gone, removed := make(chan struct{}), make(chan struct{})
+			full := make(chan int, 1)
+			s := startServer(t, &ServerOptions{
+				AddTimeout:   300 * time.Millisecond,
+				WriteTimeout: time.Hour,
+				HandleClientAdd: func(_ context.Context, conn int) {
+					rawFill(t, conn, NewFrameBin(false, make([]byte, 64<<10)))
+					full <- conn
+					<-gone
+				},
+				HandleClientRemove: func(context.Context, int) { close(removed); close(gone) },
+			})
+			c := s.connect(t)
+			end.end(s, c, rawGet(t, full))
+			rawDone(t, removed)
+			c.reset()
+			s.stop(t)
+		}
+	})
+	t.Run("AddTimeout counts from the call of HandleClientAdd", func(t *testing.T) {
+		l, _ := serveLoop(t, nil)
+		l.opts.AddTimeout = time.Hour
+		l.opts.HandleClientAdd = func(context.Context, int) {}
+		c, _ := serveConn(t, l)
+		c.mu.Lock()
+		c.addDue = true
+		_, ok := c.takeLocked()
+		require.True(t, ok)
+		require.False(t, c.mayGoOnLocked(), "it has not been called")
+		c.mu.Unlock()
+		c.addStarts()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		require.True(t, c.mayGoOnLocked())
+		began := c.since
+		c.endLocked(closing{})
+		require.Equal(t, began+int64(time.Hour), c.closing.addBy)
+	})
+	t.Run("a HandleClientRemove that has the time to send a goodbye sends it beside a writer", func(t *testing.T) {
+		added, gone, inside, release := make(chan int, 1), make(chan struct{}), make(chan struct{}), make(chan struct{})
+		errs := make(chan error, 1)
+		opts := &ServerOptions{AddTimeout: time.Millisecond, HandleText: rawEcho}
+		opts.HandleClientAdd = func(_ context.Context, conn int) { added <- conn; <-gone }
+		opts.HandleClientRemove = func(_ context.Context, conn int) {
+			close(inside)
+			<-release
+			errs <- SendBin(conn, []byte("bye"))
+			close(gone)
+		}
+		s := startServer(t, opts)
+		now := rawRelease(t, release)
+		c := s.connect(t)
+		conn := rawGet(t, added)
+		c.text("x")
+		c.expectText("x") // the writer is waited for no more
+		s.ClientRemove(conn)
+		rawDone(t, inside)
+		d := descriptors.get(conn)
+		d.mu.Lock()
+		d.attendLocked() // the loop looks at it once more
+		d.mu.Unlock()
+		now()
+		require.NoError(t, rawGet(t, errs))
+		c.expect(OpcodeBin, "bye")
+	})
+	t.Run("nothing keeps a connection whose HandleClientAdd has returned", func(t *testing.T) {
+		release := make(chan struct{})
+		s := startServer(t, &ServerOptions{AddTimeout: time.Hour, HandleClientAdd: func(context.Context, int) { <-release }})
+		now := rawRelease(t, release)
+		c := s.connect(t)
+		require.True(t, eventually(func() bool { return s.Clients.Len() == 1 }))
+		d := descriptors.get(s.Clients.All()[0])
+		c.reset()
+		s.stop(t)
+		d.mu.Lock()
+		timer := d.closing.goesOn
+		d.mu.Unlock()
+		require.NotNil(t, timer)
+		now()
+		require.True(t, eventually(func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.phase == phaseGone }))
+		require.False(t, timer.Stop(), "it was stopped")
+	})
+}

@@ -55,7 +55,8 @@ type loop struct {
 type reading struct {
 	inbox  *backlog
 	pongs  []byte // a Pong for each Ping that came before the messages
-	ponged bool   // a Pong came
+	ponged bool   // a Pong came that says which Ping it answers:
+	number byte
 	end    closing
 	ends   bool
 }
@@ -372,7 +373,9 @@ func (l *loop) note(ev *event, err *protocolError) {
 			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
 		}
 	case eventPong:
-		got.ponged = true
+		if len(ev.payload) == 1 {
+			got.ponged, got.number = true, ev.payload[0]
+		}
 	case eventClose:
 		if ev.code == 0 {
 			ev.code = StatusNormal
@@ -392,9 +395,9 @@ func (got *reading) finish(why closing) {
 // applyLocked gives the connection what was read: messages first, then the end.
 func (l *loop) applyLocked(c *conn) {
 	got := &l.got
-	if got.ponged { // it has got what was in front of the Ping
+	if got.ponged {
 		got.ponged = false
-		c.unproven, c.held = 0, 0
+		c.ponged(got.number)
 	}
 	if len(got.pongs) > 0 {
 		c.pongLocked(got.pongs)

@@ -176,9 +176,9 @@ func (m *monitor) isQuiet() bool {
 func (t *turn) takeOver() {
 	l, c := t.loop, t.conn
 	l.pace.stuck(t.step)
-	go l.run(newTurn(l))
-	c.mu.Lock()
+	c.mu.Lock() // first: what the new goroutine reads is answered behind what waits
 	defer c.mu.Unlock()
+	go l.run(newTurn(l))
 	if c.running[laneOrdered]+c.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
 		c.wary = fastRow
 	}

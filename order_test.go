@@ -88,6 +88,50 @@ func TestServerAnswersInTurn(t *testing.T) {
 	})
 }
 
+func TestPongsThatWait(t *testing.T) {
+	b := new(backlog)
+	b.addPong([]byte("0"))
+	b.addPong([]byte("1"))
+	require.Len(t, b.pongs, 1, "those behind the same message are one write")
+	b.add(laneOrdered, message{})
+	b.addPong([]byte("2"))
+	require.Len(t, b.pongs, 2)
+	require.False(t, b.isEmpty())
+	b.clear()
+	require.True(t, b.isEmpty(), "the next connection that has it gets no Pong of this one")
+
+	t.Run("they end with the messages in front of them", func(t *testing.T) {
+		l, turn := serveLoop(t, nil)
+		l.opts.HandleBin = func(conn int, _ []byte) { panic("a handler of the test") }
+		c, peer := serveConn(t, l)
+		in := append(NewFrameBin(true, nil), NewFramePing(true, nil)...)
+		_, err := writeSocket(peer, in, false)
+		require.NoError(t, err)
+		c.readable = true
+		l.serve(turn, c)
+		require.Nil(t, c.backlog)
+	})
+}
+
+func TestHowLongAnEndWaitsForHandlers(t *testing.T) {
+	opts := &ServerOptions{WriteTimeout: 10 * time.Second}
+	for _, row := range []struct {
+		name string
+		why  closing
+		want time.Duration
+	}{
+		{"a client's Close frame waits for a second", closing{code: StatusNormal}, maxAnswerTime},
+		{"one that is removed may get a goodbye", closing{code: StatusNormal, farewell: true}, opts.WriteTimeout},
+		{"one that has ended its side gets answers", closing{}, opts.WriteTimeout},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			require.EqualValues(t, 1000+row.want, row.why.waitsUntil(1000, opts))
+		})
+	}
+	opts.WriteTimeout = time.Millisecond
+	require.EqualValues(t, 1000+time.Millisecond, (&closing{code: StatusNormal}).waitsUntil(1000, opts))
+}
+
 // TestCloseIsAnswered has a handler run when the client closes, with the default time-outs.
 func TestCloseIsAnswered(t *testing.T) {
 	for _, row := range []struct {

@@ -460,9 +460,17 @@ func (c *conn) pongBehind(n int) {
 }
 
 func (c *conn) pongBehindLocked(b *backlog, n int) {
+	var frames []byte
 	for len(b.pongs) > 0 && b.pongs[0].behind <= n {
-		c.pongLocked(b.pongs[0].frame)
+		if next := b.pongs[0].frames; frames == nil {
+			frames = next
+		} else {
+			frames = append(frames, next...)
+		}
 		b.pongs = b.pongs[1:]
+	}
+	if frames != nil {
+		c.pongLocked(frames)
 	}
 }
 

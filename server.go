@@ -97,13 +97,14 @@ type ServerOptions struct {
 	HandshakeTimeout time.Duration
 
 	// WriteTimeout is the time after which a client that takes no data is disconnected, for which Send waits for room in the
-	// queue, and which a closing connection has to take what is queued, to answer a Close frame and to finish its handlers.
-	// The default is 10 seconds.
+	// queue, and which a closing connection has to take what is queued, to answer a Close frame (and the time that what is in front
+	// of it earns, see MinRate) and to finish its handlers. A client that has sent a Close frame waits for them for a second at
+	// most. The default is 10 seconds.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. One
-	// that is not idle is sent a Ping too, once in an interval at most, if it was sent more than MinRate allows for. The default is
-	// 16 seconds; below zero, no Pings are sent and silent clients are kept.
+	// that is not idle is sent a Ping too each time it was sent more than MinRate allows for in an interval. The default is 16
+	// seconds; below zero, no Pings are sent and silent clients are kept.
 	PingInterval time.Duration
 
 	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected, with a Close frame of
@@ -384,7 +385,7 @@ func (serv *Server) Addr() net.Addr {
 // Stop stops accepting, sends every client a Close frame with StatusGone behind what was sent before, and closes the
 // connections: a client has a second to answer, and WriteTimeout to take what is queued. Stop returns when all descriptors have
 // been given back. It may be called at any time, from handlers too. It does not wait for handlers that run: their connections
-// are closed, and HandleClientRemove is called when they return.
+// are closed, and HandleClientRemove is called when they return, or AddTimeout after the start of a HandleClientAdd that does not.
 func (serv *Server) Stop() {
 	serv.mu.Lock()
 	e := serv.runningLocked()

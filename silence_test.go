@@ -39,45 +39,52 @@ func TestEarnedTime(t *testing.T) {
 func TestSilence(t *testing.T) {
 	const start = 1000 * int64(time.Hour)
 	const mib = 1 << 20
+	word := NewFrameBin(true, nil)
+	pong := func(number byte) []byte { return NewFramePong(true, []byte{number}) }
 	for _, row := range []struct {
-		name       string
-		front      int // bytes sent in front of the Ping
-		behind     int // bytes sent behind it
-		pongs      bool
-		heard      bool // something else
-		earned     time.Duration
-		silentOnly bool // it is not pinged again
+		name   string
+		front  int    // bytes sent in front of the Ping
+		behind int    // bytes sent behind it
+		hears  []byte // from the client, which is then pinged again
+		last   []byte // from the client, behind that
+		earned time.Duration
 	}{
 		{name: "a client that was sent nothing has the silence time-out"},
 		{name: "what was sent in front of the Ping earns it time", front: 3 * mib, earned: 192 * time.Second},
 		{name: "up to a limit", front: 1 << 30, earned: 1024 * time.Second},
 		{name: "what was sent behind it does not", behind: 3 * mib},
-		{name: "a Pong proves that it has got all in front of the Ping", front: 3 * mib, pongs: true},
-		{name: "and nothing of what came behind", front: 3 * mib, behind: mib, pongs: true, earned: 64 * time.Second},
-		{name: "a word from the client proves nothing of what may be in a proxy", front: 3 * mib, heard: true, earned: 192 * time.Second},
+		{name: "a Pong proves that it has got all in front of the Ping", front: 3 * mib, hears: pong(1)},
+		{name: "and nothing of what came behind", front: 3 * mib, behind: mib, hears: pong(1), earned: 64 * time.Second},
+		{name: "a word from the client proves nothing of what may be in a proxy", front: 3 * mib, hears: word, earned: 192 * time.Second},
+		{name: "nor does a Pong that nobody asked for", front: 3 * mib, hears: NewFramePong(true, nil), earned: 192 * time.Second},
+		{name: "nor one for an earlier Ping, of what was sent since", front: mib, behind: 2 * mib, hears: word, last: pong(1), earned: 192 * time.Second},
+		{name: "one for the last Ping does, of all", front: mib, behind: 2 * mib, hears: word, last: pong(2)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, turn := serveLoop(t, nil)
 			c, peer := serveConn(t, l)
-			l.opts.MaxConnections = 1
 			l.now, c.heard = start, start-2*int64(l.opts.PingInterval)
 			c.sent = int32(inTransit(0, row.front))
 			l.silenceLocked(c)
 			require.Equal(t, start, c.pinged)
 			c.sent = int32(inTransit(0, row.behind))
-			if row.pongs || row.heard {
-				in := NewFramePong(true, nil)
-				if row.heard {
-					in = NewFrameBin(true, nil)
-				}
+			hear := func(in []byte) {
 				_, err := writeSocket(peer, in, false)
 				require.NoError(t, err)
 				c.readable = true
 				l.serve(turn, c)
+			}
+			if row.hears != nil {
+				hear(row.hears)
 				require.Zero(t, c.pinged)
 				l.now += 2 * int64(l.opts.PingInterval)
 				l.silenceLocked(c)
 				require.Equal(t, l.now, c.pinged)
+			}
+			if row.last != nil {
+				pinged := c.pinged
+				hear(row.last)
+				c.pinged = pinged // for the end, of a client that says nothing more
 			}
 			end := l.now + int64(l.opts.SilenceTimeout+row.earned)
 			l.now = end - 1
@@ -109,7 +116,7 @@ func TestPingsOfBusyClients(t *testing.T) {
 			c.heard, c.sent = l.now, row.sent
 			l.silenceLocked(c)
 			n, _ := readSocket(peer, make([]byte, 10))
-			assert.Equal(t, row.pings, n == len(emptyPing))
+			assert.Equal(t, row.pings, n == len(emptyPing)+1)
 			assert.Equal(t, row.pings, c.pinged == l.now && c.sent == 0 && c.unproven == row.sent)
 		})
 	}
@@ -141,12 +148,13 @@ func TestSilenceOfSlowSystem(t *testing.T) {
 			n -= m
 		}
 	}
-	for _, n := range []int{size, size, size + len(emptyPing)} { // each time it takes a part just before it is thought silent
+	for _, n := range []int{size, size, size + len(emptyPing) + 1} { // each time it takes a part just before it is thought silent
 		l.now = l.silentAt(c)
 		take(n)
 		l.silenceLocked(c)
 		require.Equal(t, phaseOpen, c.phase)
 		require.Equal(t, l.now, c.pinged, "its time begins again")
+		require.Equal(t, c.held, c.unproven, "with what is still in front")
 	}
 	require.Zero(t, c.held, "the Ping has left")
 	l.now = l.silentAt(c)
@@ -203,6 +211,19 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 	})
 }
 
+func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
+	l, _ := serveLoop(t, nil)
+	c, _ := serveConn(t, l)
+	require.NoError(t, c.send(NewFrameBin(false, make([]byte, 1<<20)), true))
+	require.True(t, c.out.stalled)
+	l.now = 1000 * int64(time.Hour)
+	c.pinged = l.now - int64(time.Hour)
+	due := l.silenceLocked(c)
+	require.Equal(t, phaseOpen, c.phase)
+	require.Zero(t, c.pinged)
+	require.Greater(t, due, l.now)
+}
+
 func TestStalledQueue(t *testing.T) {
 	q := &sendQueue{stalled: true, since: 1}
 	for _, row := range []struct {
@@ -233,7 +254,10 @@ func TestSlowReader(t *testing.T) {
 		got := make([]byte, len(packet))
 		for _, err := io.ReadFull(c.r, got[:2]); got[0] == bitFin|byte(OpcodePing); _, err = io.ReadFull(c.r, got[:2]) { // Pings before it
 			require.NoError(t, err)
-			c.send(NewFramePong(true, nil))
+			ping := make([]byte, got[1])
+			_, err = io.ReadFull(c.r, ping)
+			require.NoError(t, err)
+			c.send(NewFramePong(true, ping))
 		}
 		for part := range slices.Chunk(got[2:], 64<<10) { // in half a second
 			<-time.After(30 * time.Millisecond)
