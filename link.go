@@ -230,7 +230,9 @@ func (l *link) closeSaid() {
 	defer l.mu.Unlock()
 	l.said = true
 	l.hastenLocked()
-	close(l.out.said)
+	if l.broken == nil {
+		close(l.out.said)
+	}
 }
 
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).

@@ -45,7 +45,7 @@ type outlet struct {
 	waits atomic.Bool   // something is in the queue; set with mu held
 	wake  chan struct{} // has an element when somebody is to look into the queue
 	taken chan struct{} // has one when the queue was emptied
-	said  chan struct{} // closed when the Close frame was written
+	said  chan struct{} // closed when the Close frame was written, or will never be
 }
 
 func (o *outlet) init() {
@@ -364,6 +364,9 @@ func (l *link) lost(err error) {
 	defer l.mu.Unlock()
 	if l.broken == nil && !l.ended {
 		l.broken = err
+		if !l.said { // nor will it be
+			close(l.out.said)
+		}
 		if by := time.Now().Add(closeGrace); !l.closing || by.Before(l.closeBy) {
 			l.conn.SetReadDeadline(by)
 		}
