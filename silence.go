@@ -17,4 +17,4 @@ const (
 func earnedTime(bytes, rate int) int64 { return int64(min(bytes, maxInTransit)) * 1e9 / int64(rate) }
 
 // inTransit adds bytes to those that are on the way.
-func inTransit(before, more int) int { return min(before+more, maxInTransit) }
+func inTransit(before, more int) int { return min(before+min(more, maxInTransit), maxInTransit) }

@@ -5,6 +5,7 @@ package websocket
 import (
 	"bytes"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"testing"
@@ -32,7 +33,7 @@ func TestEarnedTime(t *testing.T) {
 		})
 	}
 	assert.Equal(t, maxInTransit, inTransit(maxInTransit-1, 1))
-	assert.Equal(t, maxInTransit, inTransit(maxInTransit, 1<<40))
+	assert.Equal(t, maxInTransit, inTransit(maxInTransit, math.MaxInt))
 }
 
 // TestSilence sets the clock of a loop by hand, with a client that was pinged at a moment.
