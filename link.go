@@ -58,23 +58,22 @@ type link struct {
 	socket *linkSocket // has a lock of its own
 	out    outlet      // has locks of its own
 
-	mu       sync.Mutex // taken before those of socket and out, never while they are held
-	changed  *sync.Cond // on mu: frames or closing have changed, or down was closed
-	frames   []*Frame   // that wait for their handlers, and Pings among them for their turn; guarded by mu
-	waiting  int        // their cost in bytes; guarded by mu
-	pings    int        // how many of them are Pings; guarded by mu
-	pingsDue time.Time  // when Pings wait for no handler any more, if there are some; guarded by mu
-	handling bool       // a handler runs, or is about to; guarded by mu
-	closing  bool       // the closing handshake has begun: data is discarded; guarded by mu
-	farewell []byte     // the Close frame, if closing; guarded by mu
-	said     bool       // it was written; guarded by mu
-	answered bool       // the server has sent a Close frame; guarded by mu
-	closeDue time.Time  // when the Close frame goes out at the latest, if closing; guarded by mu
-	closeBy  time.Time  // when the connection ends at the latest, if closing; guarded by mu
-	reason   error      // why the connection ends, if closing or ended; guarded by mu
-	broken   error      // why nothing can be written any more; guarded by mu
-	cause    error      // what drop was given; guarded by mu
-	ended    bool       // down is closed; guarded by mu
+	mu       sync.Mutex  // taken before those of socket and out, never while they are held
+	changed  *sync.Cond  // on mu: frames or closing have changed, or down was closed
+	frames   []*Frame    // that wait for their handlers, and Pings among them for their turn; guarded by mu
+	waiting  int         // their cost in bytes; guarded by mu
+	turns    []time.Time // for each Ping among them, when it waits for no handler any more; guarded by mu
+	handling bool        // a handler runs, or is about to; guarded by mu
+	closing  bool        // the closing handshake has begun: data is discarded; guarded by mu
+	farewell []byte      // the Close frame, if closing; guarded by mu
+	said     bool        // it was written; guarded by mu
+	answered bool        // the server has sent a Close frame; guarded by mu
+	closeDue time.Time   // when the Close frame goes out at the latest, if closing; guarded by mu
+	closeBy  time.Time   // when the connection ends at the latest, if closing; guarded by mu
+	reason   error       // why the connection ends, if closing or ended; guarded by mu
+	broken   error       // why nothing can be written any more; guarded by mu
+	cause    error       // what drop was given; guarded by mu
+	ended    bool        // down is closed; guarded by mu
 }
 
 func newLink(cl *Client) *link {
@@ -217,6 +216,7 @@ func (l *link) sayClose() {
 // closeNow sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
 func (l *link) closeNow() {
 	l.mu.Lock()
+	l.overtakeLocked(time.Now().Add(maxTurn))
 	farewell := l.farewell
 	l.mu.Unlock()
 	if farewell != nil && l.out.addClose(farewell) {
@@ -240,7 +240,8 @@ func (l *link) shut(code CloseCode, reason string) error {
 	l.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
 	l.out.seal()
 	l.mu.Lock()
-	l.frames, l.waiting, l.pings = nil, 0, 0
+	l.overtakeLocked(time.Now().Add(maxTurn))
+	l.frames, l.waiting = nil, 0
 	l.mu.Unlock()
 	go l.sayClose() // may have to wait for a message
 	timer := time.NewTimer(closeTimeout)

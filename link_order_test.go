@@ -94,6 +94,27 @@ func TestLink_order(t *testing.T) {
 			assert.Equal(t, "n", string(c.read().payload))
 		})
 	})
+	t.Run("a Ping that waits for its turn is answered before the Close frame", func(t *testing.T) {
+		for name, end := range map[string]func(cl *Client) error{
+			"of Close in a handler":   func(cl *Client) error { go cl.Close(); <-time.After(time.Millisecond); return nil },
+			"of a handler that fails": func(*Client) error { return errors.New("no") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					quit := make(chan bool, 1)
+					c := inMemory(t, &Client{HandleQuit: func() { quit <- true }, HandleText: func(cl *Client, _ *Frame) error {
+						<-time.After(maxTurn / 2)
+						return end(cl)
+					}})
+					c.send(slices.Concat(NewFrameText(false, []byte("m")), NewFramePing(false, []byte("p"))))
+					assert.Equal(t, "p", string(c.read().payload))
+					c.readClose()
+					c.conn.Close()
+					<-quit
+				})
+			})
+		}
+	})
 	t.Run("a Ping inside a message is answered in front of it", func(t *testing.T) {
 		checkGoroutines(t)
 		c := scriptedOpen(t, &Client{HandleText: orderEcho})
@@ -271,6 +292,16 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 		c.conn.Close()
 		scriptedWait(t, quit)
 	})
+}
+
+func TestOutletOfLostServer(t *testing.T) {
+	var o outlet
+	o.init()
+	o.addPong([]byte("waits"), false)
+	o.end()
+	assert.False(t, o.addClose(NewFrameClose(true, StatusNormal, nil)))
+	assert.False(t, o.waits.Load(), "nobody would ever send it")
+	assert.Len(t, o.taken, 1, "nobody waits for room")
 }
 
 func TestOutletAfterTheCloseFrame(t *testing.T) {

@@ -115,11 +115,10 @@ func (l *link) queuePing(payload []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended || !l.handling && len(l.frames) == 0 || l.waiting >= maxBacklog {
-		l.overtakeLocked()
+		l.overtakeLocked(time.Now().Add(maxTurn))
 		return false
 	}
-	if l.pings++; l.pings == 1 {
-		l.pingsDue = time.Now().Add(maxTurn)
+	if l.turns = append(l.turns, time.Now().Add(maxTurn)); len(l.turns) == 1 {
 		notify(l.out.wake) // for the clock
 	}
 	l.frames = append(l.frames, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
@@ -131,33 +130,30 @@ func (l *link) queuePing(payload []byte) bool {
 func (l *link) turnsDue(at time.Time) (again time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.pings == 0:
+	l.overtakeLocked(at)
+	if len(l.turns) == 0 {
 		return time.Time{}
-	case l.pingsDue.After(at):
-		return l.pingsDue
 	}
-	l.overtakeLocked()
-	return time.Time{}
+	return l.turns[0]
 }
 
-// overtakeLocked answers the Pings that wait for their turn, in front of the messages among which they are.
-func (l *link) overtakeLocked() {
-	if l.pings == 0 {
+// overtakeLocked answers the Pings that wait for no handler after a moment, in front of the messages among which they are.
+func (l *link) overtakeLocked(by time.Time) {
+	if len(l.turns) == 0 || l.turns[0].After(by) {
 		return
 	}
 	l.frames = slices.DeleteFunc(l.frames, func(f *Frame) bool {
-		isPing := f.Opcode() == OpcodePing
-		if isPing {
+		isDue := f.Opcode() == OpcodePing && !l.turns[0].After(by)
+		if isDue {
 			l.answerTurnLocked(f)
 		}
-		return isPing
+		return isDue
 	})
 }
 
 // answerTurnLocked answers a Ping whose turn has come. Where too many Pongs wait for the socket, it is the latest only.
 func (l *link) answerTurnLocked(f *Frame) {
-	l.pings--
+	l.turns = l.turns[1:]
 	l.waiting -= len(f.payload) + messageCost
 	if !l.out.addPong(f.payload, false) {
 		l.out.addPong(f.payload, true)

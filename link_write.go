@@ -129,7 +129,7 @@ func (o *outlet) addPong(payload []byte, instead bool) bool {
 func (o *outlet) addClose(frame []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.last != nil {
+	if o.closed || o.last != nil {
 		return false
 	}
 	o.last, o.sealed = frame, true
@@ -149,6 +149,9 @@ func (o *outlet) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed, o.closed = true, true
+	o.pongs, o.others, o.ping = nil, nil, false
+	o.waits.Store(false)
+	notify(o.taken)
 }
 
 func (o *outlet) isSealed() bool {
@@ -261,6 +264,12 @@ func (l *link) flushBusy() (err error) {
 	defer l.idle()
 	if l.isDown() {
 		return ErrConnClosed
+	}
+	l.mu.Lock()
+	err = l.broken
+	l.mu.Unlock()
+	if err != nil { // what waited is lost
+		return err
 	}
 	if l.out.waits.Load() {
 		buf, pings, closes := l.out.take(0, l.socket.total())

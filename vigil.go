@@ -19,7 +19,11 @@ func (v *vigil) heard() { *v = vigil{base: v.base, front: v.front, deaf: v.deaf}
 
 // ponged notes that a Pong came for a Ping, not the last one perhaps, in front of which so many bytes had been sent at least: the peer
 // has got them.
-func (v *vigil) ponged(got uint64) { v.base = max(v.base, min(got, v.front)) }
+func (v *vigil) ponged(got uint64) {
+	if got <= v.front { // else it answers something else
+		v.base = max(v.base, got)
+	}
+}
 
 // listen notes whether what comes from the peer is read. Where it was not, an answer may have come meanwhile.
 func (v *vigil) listen(hears bool) {

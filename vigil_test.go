@@ -55,7 +55,7 @@ func TestVigil(t *testing.T) {
 			v.heard()
 			v.ponged(1 << 60)
 			ping(v, 10, 100_006)
-		}, 10, 100_006, 10 + 16 + 70, false},
+		}, 10, 100_006, 10 + 16 + 100, false},
 		{"more than can be on its way does not", func(v *vigil) { ping(v, 10, 1<<40) }, 10, 1 << 40, 10 + 16 + maxInTransit/1000.0, false},
 		{"nor does what is sent behind it", func(v *vigil) { ping(v, 10, 6) }, 20, 1_000_000, 36, false},
 		{"a second look without news changes nothing", func(v *vigil) {
