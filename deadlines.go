@@ -117,7 +117,8 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		c.endLocked(closing{code: StatusForbidden, reason: silentReason, cause: silentReason})
 		return never
 	}
-	if due = l.pingStep(c.heard); due > l.now && earnedTime(int(c.sent), l.opts.MinRate) <= int64(l.opts.PingInterval) {
+	wasSentMuch := earnedTime(int(c.sent), l.opts.MinRate) > int64(l.opts.PingInterval)
+	if due = l.pingStep(c.heard); due > l.now && (!wasSentMuch || c.unproven > 0) { // the last Ping's Pong is to come first
 		return due
 	}
 	l.pingLocked(c)

@@ -103,8 +103,8 @@ type ServerOptions struct {
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. One
-	// that is not idle is sent a Ping too each time it was sent more than MinRate allows for in an interval. The default is 16
-	// seconds; below zero, no Pings are sent and silent clients are kept.
+	// that is not idle is sent a Ping too each time it was sent more than MinRate allows for in an interval, and has answered the
+	// last one. The default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
 	PingInterval time.Duration
 
 	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected, with a Close frame of

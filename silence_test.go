@@ -102,19 +102,20 @@ func TestSilence(t *testing.T) {
 func TestPingsOfBusyClients(t *testing.T) {
 	const enough = int32(defaultMinRate * defaultPingInterval / time.Second)
 	for _, row := range []struct {
-		name  string
-		sent  int32
-		pings bool
+		name           string
+		sent, unproven int32
+		pings          bool
 	}{
-		{"a client that is heard is not pinged", 0, false},
-		{"nor where it was sent what a slow one takes in an interval", enough, false},
-		{"but where it was sent more, which its Pong answers for", enough + 1, true},
+		{"a client that is heard is not pinged", 0, 0, false},
+		{"nor where it was sent what a slow one takes in an interval", enough, 0, false},
+		{"but where it was sent more, which its Pong answers for", enough + 1, 0, true},
+		{"once its last Pong has come: another number would make that worthless", enough + 1, 1, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			c, peer := serveConn(t, l)
 			l.now = 1000 * int64(time.Hour)
-			c.heard, c.sent = l.now, row.sent
+			c.heard, c.sent, c.unproven = l.now, row.sent, row.unproven
 			l.silenceLocked(c)
 			n, _ := readSocket(peer, make([]byte, 10))
 			assert.Equal(t, row.pings, n == len(emptyPing)+1)
