@@ -21,11 +21,13 @@ import (
 	"github.com/wsloop/websocket"
 )
 
-// The server's clocks. Dead peers have gone after pingInterval + silenceTimeout.
+// The server's clocks. Dead peers have gone after pingInterval + silenceTimeout and the time that what was sent to them in front of their
+// Ping earns, such as the answers to a flood of Pings; minRate fits the links here, so that it is little.
 const (
 	pingInterval   = 5 * time.Second
 	silenceTimeout = 30 * time.Second
 	writeTimeout   = 20 * time.Second
+	minRate        = 1 << 20 // bytes a second
 
 	// settleTime is how long the server may take at the end to be as it was at the start.
 	settleTime = 45 * time.Second
@@ -140,6 +142,7 @@ func (s *subject) options() *websocket.ServerOptions {
 			log.known.Store(int64(conn), id)
 		},
 		Logger:         slog.New(log),
+		MinRate:        minRate,
 		PingInterval:   pingInterval,
 		SilenceTimeout: silenceTimeout,
 		WriteTimeout:   writeTimeout,
