@@ -117,7 +117,7 @@ type abuseWanted struct {
 }
 
 // abuseBlockedClients are the clients of abuseBlocked. Those that stay have their Pings answered, answer those of the server, and
-// get the handler's answer after the minute; those that leave wait for the write time-out at most.
+// get the handler's answer after the minute; those that leave wait for a second at most.
 func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlockedClient {
 	hello := NewFrameText(true, []byte(abuseHello))
 	ping := NewFramePing(true, []byte("p"))
@@ -130,7 +130,7 @@ func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlocked
 	late := abuseWanted{op: OpcodeText, payload: "x", after: hold, pings: 1}
 	closed := abuseWanted{op: OpcodeClose, payload: rawCloseBody(StatusNormal, "")}
 	answer := min(maxAnswerTime, opts.WriteTimeout) // for which the handler is waited for
-	end := abuseWanted{after: opts.WriteTimeout}
+	end := abuseWanted{after: answer}
 	after := func(w abuseWanted, d time.Duration) abuseWanted {
 		w.after = d
 		return w
@@ -142,7 +142,7 @@ func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlocked
 		{"HandleText", "/", slices.Concat(text, ping), []abuseWanted{pong, late}},
 		{"HandleBin", "/", slices.Concat(bin, ping), []abuseWanted{pong, late}},
 		{"HandleRsvControl", "/", slices.Concat(control, ping), []abuseWanted{pong, late}},
-		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []abuseWanted{after(closed, answer), after(end, answer)}},
+		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []abuseWanted{after(closed, answer), end}},
 		{"HandleClientRemove", "/?remove", closes, []abuseWanted{closed, end}},
 		{"HandleBin of a client that is reset", "/", slices.Concat(bin, ping), []abuseWanted{pong}},
 	}
