@@ -19,7 +19,8 @@ const (
 )
 
 // maxAnswerTime is how long a peer that has sent a Close frame, or broken a rule, waits for the answers to the messages that it sent
-// before, and then for the Close frame (RFC 6455, sections 5.5.1 and 7.1.7). What handlers send later fails.
+// before, and then for the Close frame (RFC 6455, sections 5.5.1 and 7.1.7). What handlers send later fails. It holds for server and
+// client.
 const maxAnswerTime = time.Second
 
 // phase is where a connection stands. It only ever rises.

@@ -128,9 +128,6 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 	return l.pingStep(l.now)
 }
 
-// silentReason is told to a client that is given up, and to the log.
-const silentReason = "silent after a ping"
-
 // silentAt returns when a client that was pinged will have been silent for too long.
 func (l *loop) silentAt(c *conn) int64 {
 	return c.pinged + int64(l.opts.SilenceTimeout) + earnedTime(int(c.unproven), l.opts.MinRate)

@@ -18,10 +18,6 @@ const (
 	// silenceLooks is how often, within SilenceTimeout, a client looks whether a Ping has left this system.
 	silenceLooks = 32
 
-	// closeGrace is for how long what came first is finished before a Close frame goes out: the messages that the server sent before
-	// it broke a rule or closed, with their answers, and a message that is being sent.
-	closeGrace = time.Second
-
 	// maxTurn is how long a Pong waits for handlers of messages that came before its Ping.
 	maxTurn = 200 * time.Millisecond
 )
@@ -170,7 +166,7 @@ func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) b
 	}
 	at := time.Now()
 	l.closing, l.reason, l.farewell = true, reason, farewell
-	l.closeDue, l.closeBy = at.Add(closeGrace), at.Add(wait)
+	l.closeDue, l.closeBy = at.Add(maxAnswerTime), at.Add(wait)
 	l.conn.SetReadDeadline(l.closeBy)
 	l.changed.Broadcast()
 	notify(l.out.wake) // for the clock
@@ -181,12 +177,12 @@ func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) b
 // section 7.1.7).
 func (l *link) breach(code CloseCode, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // it may be a handler's error; RFC 6455, section 5.5.1
-	l.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), closeGrace+maxDrainTime)
+	l.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
 }
 
 // closed follows the server's Close frame, which is answered if it is not itself the answer to ours.
 func (l *link) closed(code CloseCode, reason string) {
-	l.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), closeGrace+maxDrainTime)
+	l.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.answered = true
@@ -322,7 +318,7 @@ func (l *link) closesBy() (due time.Time, ok bool) {
 func (l *link) giveUp() {
 	if l.out.busy.tryEnter() {
 		l.socket.parting.Store(true)
-		l.out.addClose(NewFrameClose(true, StatusForbidden, []byte("silent after a ping")))
+		l.out.addClose(NewFrameClose(true, StatusForbidden, []byte(silentReason)))
 		buf, _, _ := l.out.take(0, l.socket.total())
 		l.conn.Write(buf)
 		defer l.out.busy.leave()

@@ -188,7 +188,7 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 				answered, late, quit := make(chan error, 1), make(chan error, 1), make(chan bool, 1)
 				cl := &Client{HandleQuit: func() { quit <- true }}
 				cl.HandleText = func(cl *Client, f *Frame) error {
-					<-time.After(closeGrace - time.Millisecond)
+					<-time.After(maxAnswerTime - time.Millisecond)
 					answered <- cl.SendText(f.Payload())
 					<-time.After(2 * time.Millisecond)
 					late <- cl.SendText(f.Payload())
@@ -198,14 +198,14 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 				start := time.Now()
 				c.send(slices.Concat(NewFrameText(false, []byte("hello")), end.frame))
 				assert.Equal(t, "hello", string(c.read().payload))
-				assert.Equal(t, closeGrace-time.Millisecond, time.Since(start))
+				assert.Equal(t, maxAnswerTime-time.Millisecond, time.Since(start))
 				assert.NoError(t, <-answered)
 				code, _ := c.readClose()
 				assert.Equal(t, end.code, code)
-				assert.Equal(t, closeGrace, time.Since(start))
+				assert.Equal(t, maxAnswerTime, time.Since(start))
 				assert.ErrorIs(t, <-late, ErrConnClosed)
 				c.readEnd()
-				assert.Equal(t, closeGrace+maxDrainTime, time.Since(start), "and TCP ends a second after that")
+				assert.Equal(t, maxAnswerTime+maxDrainTime, time.Since(start), "and TCP ends a second after that")
 				<-quit
 			})
 		})
@@ -214,7 +214,7 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			quit := make(chan bool, 1)
 			cl := &Client{HandleQuit: func() { quit <- true }, HandleText: func(cl *Client, f *Frame) error {
-				<-time.After(closeGrace / 2)
+				<-time.After(maxAnswerTime / 2)
 				return cl.SendText(f.Payload())
 			}}
 			c := inMemoryHalf(t, cl, slices.Concat(NewFrameText(false, []byte("hello")), []byte{0x83, 0}))

@@ -376,7 +376,7 @@ func (l *link) lost(err error) {
 		if !l.said { // nor will it be
 			close(l.out.said)
 		}
-		if by := time.Now().Add(closeGrace); !l.closing || by.Before(l.closeBy) {
+		if by := time.Now().Add(maxAnswerTime); !l.closing || by.Before(l.closeBy) {
 			l.conn.SetReadDeadline(by)
 		}
 	}

@@ -11,6 +11,9 @@ const (
 	// maxInTransit is how many bytes may be on the way to a peer: more than the buffers of a few systems and proxies hold. What was
 	// sent beyond that has arrived, or is in a send queue, which has a clock of its own.
 	maxInTransit = 16 << 20
+
+	// silentReason is told to a peer that is given up.
+	silentReason = "silent after a ping"
 )
 
 // earnedTime is how long, in nanoseconds, a peer may take for bytes that are on the way to it, at a rate in bytes a second.
