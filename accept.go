@@ -92,7 +92,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
 		c.peerGone = true
-		c.endLocked(closing{})
+		c.endLocked(endReason{})
 	}
 	c.attendLocked()
 }
@@ -133,15 +133,15 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	defer c.mu.Unlock()
 	c.tend = true
 	switch {
-	case c.phase != phaseOpening:
+	case !c.isOpening():
 	case err != nil:
 		c.turnAwayLocked(err, o.request, b)
 	case o.isStatus && o.request.verb == verbOptions:
 		c.refuseLocked(appendOptions(nil))
 	case o.isStatus || l.opts.HandleAuth != nil:
-		c.phase = phaseAuth
+		c.stepLocked(factRequest)
 	default:
-		c.acceptLocked(context.Background(), 0, o.request)
+		c.acceptLocked(context.Background(), 0)
 	}
 }
 
@@ -149,7 +149,7 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 func (l *loop) refuseCutOff(c *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == phaseOpening && len(c.opening.buf) > 0 {
+	if c.isOpening() && len(c.opening.buf) > 0 {
 		c.turnAwayLocked(cutOff(c.opening.buf), nil, c.opening.buf)
 	}
 }
@@ -198,7 +198,7 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 // for later, and would take an answer for that to what it then asks.
 func (c *conn) expireLocked() {
 	if len(c.opening.buf) == 0 {
-		c.endLocked(closing{cause: "no request came"})
+		c.endLocked(endReason{cause: "no request came"})
 		return
 	}
 	c.turnAwayLocked(errSlowRequest, nil, c.opening.buf)

@@ -23,35 +23,8 @@ const (
 // client.
 const maxAnswerTime = time.Second
 
-// phase is where a connection stands. It only ever rises.
-type phase uint8
-
-const (
-	phaseOpening  phase = iota // the loop reads the opening handshake
-	phaseAuth                  // HandleAuth decides
-	phaseOpen                  // messages go both ways
-	phaseClosing               // out of All and Conns, nothing is read; handlers and HandleClientRemove finish
-	phaseFlushing              // sealed: Send fails; the queue is written
-	phaseDraining              // half-closed; the peer's end is awaited
-	phaseClosed                // the placeholder is over the number
-	phaseGone                  // out of the table
-)
-
-// reads is what the loop may read from a connection, which follows from its phase.
-type reads uint8
-
-const (
-	readNothing reads = iota
-	readHandshake
-	readMessages
-	readRest // and throw it away
-)
-
-// conn is one connection of a Server. Its life:
-//
-//	opening → auth → open → closing → flushing → draining → closed → gone
-//
-// The loop moves it on, in advance; any goroutine may send it to closing with end.
+// conn is one connection of a Server. Its loop moves it on through its life, in advanceLocked; any goroutine may send it to its end,
+// with end.
 type conn struct {
 	// Immutable.
 	id   uint64
@@ -78,20 +51,20 @@ type conn struct {
 	discards atomic.Bool // messages are not handled any more; set with mu held
 
 	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
-	mu         sync.Mutex
-	sent       int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
-	ctx        context.Context
-	uid        uint64
-	userNext   *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
-	userPrev   *conn
-	out        *sendQueue
-	backlog    *backlog
-	closing    *closing          // why it ends, from phaseClosing on
-	since      int64             // when the phase began, HandleClientAdd started or a Close frame was sent
-	member     int32             // place in its clientShard; guarded by the mu of that
-	running    [laneCount]uint16 // handlers that run now
-	wary       uint16            // how many jobs workers are to run, and fast, since a message took long
-	phase      phase
+	mu       sync.Mutex
+	sent     int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
+	ctx      context.Context
+	uid      uint64
+	userNext *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
+	userPrev *conn
+	out      *sendQueue
+	backlog  *backlog
+	ending   *endReason        // from phaseEnding on
+	since    int64             // when the phase began, HandleClientAdd started or a Close frame was sent
+	member   int32             // place in its clientShard; guarded by the mu of that
+	running  [laneCount]uint16 // handlers that run now
+	wary     uint16            // how many jobs workers are to run, and fast, since a message took long
+	life
 	addDue     bool // HandleClientAdd is to be called
 	addRuns    bool // HandleClientAdd runs
 	adding     bool // messages wait for it, until it is a writer
@@ -116,7 +89,7 @@ type opening struct {
 }
 
 // waitsUntil returns until when handlers that run are waited for, of a connection that began to end at a moment.
-func (why *closing) waitsUntil(since int64, opts *ServerOptions) int64 {
+func (why *endReason) waitsUntil(since int64, opts *ServerOptions) int64 {
 	if why.code != 0 && !why.farewell {
 		return since + int64(min(maxAnswerTime, opts.WriteTimeout))
 	}
@@ -124,13 +97,13 @@ func (why *closing) waitsUntil(since int64, opts *ServerOptions) int64 {
 }
 
 // goingAway is the end of every connection when the server stops.
-var goingAway = closing{code: StatusGone, cause: "server stops", discard: true, immediate: true}
+var goingAway = endReason{code: StatusGone, cause: "server stops", discard: true, immediate: true}
 
 // emptyPing asks an idle client for a sign of life (RFC 6455, section 5.5.2).
 var emptyPing = NewFramePing(false, nil)
 
-// closing says how a connection ends.
-type closing struct {
+// endReason says why and how a connection ends.
+type endReason struct {
 	code   CloseCode // of the Close frame to send; 0: none
 	reason string
 	cause  string // for the log
@@ -152,14 +125,14 @@ func (c *conn) gen() uint32 { return uint32(c.id >> fdBits) }
 func (c *conn) isUp() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.phase >= phaseOpen && c.phase < phaseGone && c.ctx != nil
+	return c.known() && c.ctx != nil
 }
 
 // context returns the connection's context; ok is false where the program does not know the connection.
 func (c *conn) context() (ctx context.Context, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ctx, c.ctx != nil && c.phase >= phaseOpen
+	return c.ctx, c.ctx != nil && c.known()
 }
 
 // closedBy is the error of a connection that failed.
@@ -169,47 +142,43 @@ func closedBy(err error) error { return fmt.Errorf("%w: %w", ErrConnClosed, err)
 func (c *conn) attendLocked() { c.loop.attend(c) }
 
 // end sends a connection to its end. The first reason counts, but a later one may still make it immediate.
-func (c *conn) end(why closing) {
+func (c *conn) end(why endReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.endLocked(why)
 }
 
-func (c *conn) endLocked(why closing) {
+func (c *conn) endLocked(why endReason) {
 	switch {
-	case c.phase < phaseOpen:
-		c.phase, c.since = phaseFlushing, now()
+	case c.isShaking():
+		c.stepLocked(factEnded)
 		if why.cause != "" { // else it was refused, which has a record of its own
 			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause)
 		}
-	case c.phase == phaseOpen:
+	case c.isOpen():
 		why.addBy = c.since + int64(c.loop.opts.AddTimeout)
-		c.closing = &why
-		c.phase, c.since = phaseClosing, now()
-		c.loop.clients.remove(c)
-		if c.awaited {
-			c.loop.ends.tell(c)
-		}
-		c.settleLocked()
-	case c.phase == phaseClosing && why.immediate && !c.closing.immediate:
-		c.closing.immediate, c.closing.discard = true, true
-		c.settleLocked()
+		c.ending = &why
+		c.stepLocked(factEnded)
+		c.enforceEndLocked()
+	case c.isEnding() && why.immediate && !c.ending.immediate:
+		c.ending.immediate, c.ending.discard = true, true
+		c.enforceEndLocked()
 	default:
 		return
 	}
 	c.attendLocked()
 }
 
-// settleLocked does what an end wants at once.
-func (c *conn) settleLocked() {
-	if c.closing.discard {
+// enforceEndLocked does what an end does not leave to the loop.
+func (c *conn) enforceEndLocked() {
+	if c.ending.discard {
 		c.discards.Store(true)
 		c.dropBacklogLocked()
 		if c.addDue { // the program has not seen it
 			c.addDue, c.removeDue = false, false
 		}
 	}
-	if c.closing.immediate {
+	if c.ending.immediate {
 		c.closeFrameLocked()
 	}
 }
@@ -218,21 +187,21 @@ func (c *conn) settleLocked() {
 func (c *conn) peerGoneLocked() {
 	c.peerGone = true
 	c.dropQueueLocked()
-	c.endLocked(closing{cause: "connection lost"})
+	c.endLocked(endReason{cause: "connection lost"})
 	c.attendLocked()
 }
 
 // stalledOutLocked ends the connection because its peer takes no data.
 func (c *conn) stalledOutLocked() {
 	c.stalledOut = true
-	c.endLocked(closing{cause: "takes no data"})
+	c.endLocked(endReason{cause: "takes no data"})
 	c.peerGoneLocked()
 }
 
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
-	why := c.closing
-	if why == nil || why.code == 0 || c.phase > phaseFlushing || c.closeSent || c.peerGone {
+	why := c.ending
+	if why == nil || why.code == 0 || !c.sends() && !c.isFlushing() || c.closeSent || c.peerGone {
 		return
 	}
 	c.writeLocked(&outgoing{body: NewFrameClose(false, why.code, []byte(why.reason))})
@@ -242,14 +211,18 @@ func (c *conn) closeFrameLocked() {
 	}
 }
 
-// acceptLocked opens the connection after its handshake: the answer goes out and the program may know it.
-func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
-	l := c.loop
+// acceptLocked opens the connection after its handshake.
+func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
 	c.ctx, c.uid = ctx, uid
-	c.phase, c.since = phaseOpen, now()
-	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
-	c.sent = 0                // the client answers nothing before it has got this
-	if c.phase != phaseOpen { // the client did not wait for the answer
+	c.stepLocked(factAccepted)
+}
+
+// welcomeLocked answers the handshake, and the program may know the connection.
+func (c *conn) welcomeLocked() {
+	l := c.loop
+	c.writeLocked(&outgoing{body: appendAccept(nil, c.opening.request)})
+	c.sent = 0       // the client answers nothing before it has got this
+	if !c.isOpen() { // the client did not wait for the answer
 		return
 	}
 	c.addDue = l.opts.HandleClientAdd != nil
@@ -260,47 +233,85 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64, req *Handshake) {
 // refuseLocked answers the handshake with something else than a connection and ends it.
 func (c *conn) refuseLocked(answer []byte) {
 	c.writeLocked(&outgoing{body: answer})
-	c.endLocked(closing{})
+	c.endLocked(endReason{})
+}
+
+// stepLocked takes one step of the connection's life, if the facts allow one, and does what the step wants. Only the loop knows the
+// facts for the steps behind phaseEnding, and a handler that returns the one for the last.
+func (c *conn) stepLocked(f facts) (moved bool) {
+	do, moved := c.move(f)
+	if !moved {
+		return false
+	}
+	c.since = now()
+	switch do {
+	case doWelcome:
+		c.welcomeLocked()
+	case doDelist:
+		c.loop.clients.remove(c)
+		if c.awaited {
+			c.loop.ends.tell(c)
+		}
+	case doSeal:
+		c.closeFrameLocked()
+		c.uncorkLocked()
+		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.ending.cause, "code", c.ending.code)
+	case doHalfClose:
+		halfCloseSocket(c.fd())
+	case doCover:
+		c.coverLocked()
+	case doRelease:
+		c.releaseLocked()
+	}
+	return true
 }
 
 // advanceLocked moves a connection that ends on as far as it can go now.
-func (l *loop) advanceLocked(c *conn) {
+func (c *conn) advanceLocked() {
 	at := now()
-	if c.mayGoOnLocked() && at >= c.closing.addBy {
+	if c.mayGoOnLocked() && at >= c.ending.addBy {
 		c.goOnLocked()
 	}
-	if c.phase == phaseClosing {
-		if c.addRuns && c.running[laneLife] == 1 && !c.adding && !c.removeDue && !c.hasMessagesLocked() {
-			c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
-		}
-		if c.busyLocked() && !c.closing.immediate && at < c.closing.waitsUntil(c.since, &l.opts) {
-			return
-		}
-		c.phase, c.since = phaseFlushing, at // first, so that what is written now goes out with the end of the stream
-		c.closeFrameLocked()
-		c.uncorkLocked()
-		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.closing.cause, "code", c.closing.code)
+	if c.isEnding() && c.addRuns && c.running[laneLife] == 1 && !c.adding && !c.removeDue && !c.hasMessagesLocked() {
+		c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
 	}
-	if c.phase == phaseFlushing {
+	for c.stepLocked(c.factsLocked(at)) {
+	}
+}
+
+// factsLocked returns what is true of a connection that ends, as far as its phase asks for it.
+func (c *conn) factsLocked(at int64) (f facts) {
+	switch {
+	case c.isEnding():
+		if !c.busyLocked() || c.ending.immediate || at >= c.ending.waitsUntil(c.since, &c.loop.opts) {
+			f = factHandlersDone
+		}
+	case c.isFlushing():
 		if c.out != nil {
 			c.out.releaseWaiters()
-			if at < c.since+int64(l.opts.WriteTimeout) {
-				return
+			if at < c.since+int64(c.loop.opts.WriteTimeout) {
+				break
 			}
 			c.dropQueueLocked()
 			c.peerGone = true
 		}
-		halfCloseSocket(c.fd())
-		c.phase, c.since = phaseDraining, at
+		f = factWritten
+	case c.isDraining():
+		if c.peerGone || c.peerEnd || at >= c.since+int64(maxDrainTime) {
+			f = factPeerDone
+		}
+	case c.isClosed():
+		if !c.busyLocked() {
+			f = factUnused
+		}
 	}
-	if c.phase == phaseDraining && (c.peerGone || c.peerEnd || at >= c.since+int64(maxDrainTime)) {
-		l.closeLocked(c)
-	}
+	return f
 }
 
-// closeLocked takes the socket out of the poller and puts the placeholder over its number. The number is held back once the
+// coverLocked takes the socket out of the poller and puts the placeholder over its number. The number is held back once the
 // handlers have returned, HandleClientRemove the last of them.
-func (l *loop) closeLocked(c *conn) {
+func (c *conn) coverLocked() {
+	l := c.loop
 	l.poll.remove(c.fd())
 	c.in.end()
 	c.dropQueueLocked()
@@ -310,23 +321,19 @@ func (l *loop) closeLocked(c *conn) {
 	if err := coverSocket(c.fd(), l.placeholder); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot cover a descriptor", "error", err)
 	}
-	c.phase = phaseClosed
 	l.deadlines.remove(c)
 	l.connections.Add(-1)
-	switch {
-	case !c.busyLocked():
-		c.goneLocked()
-	case c.mayGoOnLocked():
+	if c.busyLocked() && c.mayGoOnLocked() {
 		c.goOnLaterLocked()
 	}
 }
 
-// goneLocked gives the number to the quarantine. Nothing is left that knows the connection.
-func (c *conn) goneLocked() {
-	if c.closing != nil && c.closing.goesOn != nil {
-		c.closing.goesOn.Stop() // it would keep the connection
+// releaseLocked gives the number to the quarantine. Nothing is left that knows the connection.
+func (c *conn) releaseLocked() {
+	if c.ending != nil && c.ending.goesOn != nil {
+		c.ending.goesOn.Stop() // it would keep the connection
 	}
-	c.phase, c.ctx = phaseGone, nil
+	c.ctx = nil
 	c.dropBacklogLocked()
 	descriptors.set(c.fd(), tombstone)
 	c.loop.numbers.hold(c.fd())

@@ -84,8 +84,8 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 		return l.now
 	case phaseOpen:
 		return min(l.silenceLocked(c), l.limitsLocked(c))
-	case phaseClosing:
-		due = c.closing.waitsUntil(c.since, &l.opts)
+	case phaseEnding:
+		due = c.ending.waitsUntil(c.since, &l.opts)
 	case phaseFlushing:
 		due = c.since + int64(l.opts.WriteTimeout)
 	case phaseDraining:
@@ -94,7 +94,7 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 		return never
 	}
 	if c.mayGoOnLocked() {
-		due = min(due, c.closing.addBy)
+		due = min(due, c.ending.addBy)
 	}
 	return due
 }
@@ -114,7 +114,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 		if due > l.now {
 			return min(due, l.pingStep(l.now)) // it may have answered by then
 		}
-		c.endLocked(closing{code: StatusForbidden, reason: silentReason, cause: silentReason})
+		c.endLocked(endReason{code: StatusForbidden, reason: silentReason, cause: silentReason})
 		return never
 	}
 	wasSentMuch := earnedTime(int(c.sent), l.opts.MinRate) > int64(l.opts.PingInterval)
@@ -189,7 +189,7 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 		}
 		inFront := inTransit(int(c.unproven), int(c.sent))
 		if by := c.since + int64(l.opts.WriteTimeout) + earnedTime(inFront, l.opts.MinRate); by <= l.now {
-			c.endLocked(closing{cause: "close frame not answered", discard: true})
+			c.endLocked(endReason{cause: "close frame not answered", discard: true})
 		} else {
 			due = min(due, by)
 		}

@@ -25,7 +25,7 @@ type descriptorChunk [1 << chunkBits]atomic.Pointer[conn]
 var descriptors descriptorTable
 
 // tombstone stands in the table for a connection that has gone while its number is held back.
-var tombstone = &conn{phase: phaseGone}
+var tombstone = &conn{life: life{phaseGone}}
 
 // serial numbers the connections of the process.
 var serial atomic.Uint64

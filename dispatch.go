@@ -105,7 +105,7 @@ func (c *conn) enqueueLocked(b *backlog) *backlog {
 	switch {
 	case b.isEmpty():
 		return b
-	case c.phase != phaseOpen || c.closeSent:
+	case !c.isOpen() || c.closeSent:
 	case c.backlog == nil:
 		c.backlog = b
 		return backlogs.Get().(*backlog)
@@ -143,17 +143,17 @@ func (c *conn) hasMessagesLocked() bool {
 // takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it in work.
 func (c *conn) takeLocked() (j job, ok bool) {
 	switch {
-	case c.phase == phaseAuth && c.running[laneLife] == 0:
+	case c.isAsking() && c.running[laneLife] == 0:
 		j = job{kind: jobAuth, lane: laneLife}
-	case c.phase < phaseOpen || c.adding:
+	case c.isShaking() || c.adding:
 		return job{}, false
 	case c.addDue:
 		c.addDue, c.adding = false, true
 		j = job{kind: jobAdd, lane: laneLife}
 	case c.takeMessagesLocked(laneOrdered, &j), c.takeMessagesLocked(laneRequests, &j):
-	case c.removeDue && c.phase >= phaseClosing && !c.hasMessagesLocked(): // HandleClientAdd may go on as a writer
+	case c.removeDue && c.hasEnded() && !c.hasMessagesLocked(): // HandleClientAdd may go on as a writer
 		c.removeDue = false
-		if !c.closing.farewell {
+		if !c.ending.farewell {
 			c.closeFrameLocked()
 		}
 		j = job{kind: jobRemove, lane: laneLife}
@@ -169,12 +169,12 @@ func (c *conn) addStarts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.addRuns = true
-	if c.phase == phaseOpen {
+	if c.isOpen() {
 		c.since = now()
 	} else {
-		c.closing.addBy = now() + int64(c.loop.opts.AddTimeout)
+		c.ending.addBy = now() + int64(c.loop.opts.AddTimeout)
 	}
-	if c.phase < phaseClosed {
+	if c.hasSocket() {
 		c.attendLocked() // for the deadline
 	} else {
 		c.goOnLaterLocked()
@@ -183,7 +183,7 @@ func (c *conn) addStarts() {
 
 // goOnLaterLocked sets a timer in place of the loop's clock, which a connection without a socket has no more.
 func (c *conn) goOnLaterLocked() {
-	c.closing.goesOn = time.AfterFunc(time.Duration(c.closing.addBy-now()), c.goOn)
+	c.ending.goesOn = time.AfterFunc(time.Duration(c.ending.addBy-now()), c.goOn)
 }
 
 // mayGoOnLocked reports whether HandleClientAdd runs and is waited for.
@@ -244,9 +244,9 @@ func (c *conn) doneLocked(j job) {
 		c.backlog = nil
 		backlogs.Put(b)
 	}
-	if c.phase == phaseClosed && !c.busyLocked() {
-		c.goneLocked()
-	} else if c.phase > phaseOpen {
+	if c.isClosed() {
+		c.stepLocked(c.factsLocked(never))
+	} else if c.hasEnded() {
 		c.attendLocked()
 	}
 }
@@ -406,11 +406,11 @@ func (c *conn) failed(j *job, panicked any) {
 	c.loop.log.Error(text, append(c.attrs(), "panic", panicked, "stack", string(debug.Stack()))...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if j.kind == jobAuth && c.phase == phaseAuth {
+	if j.kind == jobAuth && c.isAsking() {
 		c.turnAwayLocked(errHandlerFailed, c.opening.request, nil)
 		return
 	}
-	c.endLocked(closing{code: StatusInternalError, cause: "handler panicked", discard: true})
+	c.endLocked(endReason{code: StatusInternalError, cause: "handler panicked", discard: true})
 }
 
 // status answers a request for StatusPath.
@@ -418,7 +418,7 @@ func (c *conn) status() {
 	contentType, body := c.loop.opts.HandleStatus()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == phaseAuth {
+	if c.isAsking() {
 		c.refuseLocked(appendStatus(nil, c.opening.request, contentType, body))
 	}
 }
@@ -436,11 +436,11 @@ func (c *conn) authenticate(req *Handshake) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.phase != phaseAuth: // stopped meanwhile, or the client has gone
+	case !c.isAsking(): // stopped meanwhile, or the client has gone
 	case err != nil:
 		c.turnAwayLocked(err, req, nil)
 	default:
-		c.acceptLocked(ctx, uid, req)
+		c.acceptLocked(ctx, uid)
 		c.attendLocked() // for what the client sent behind its request
 	}
 }

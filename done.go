@@ -15,11 +15,11 @@ func Done(conn int) <-chan struct{} {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase > phaseOpen {
+	if c.hasEnded() {
 		ended := make(chan struct{})
 		close(ended)
 		return ended
-	} else if c.phase < phaseOpen { // the program does not know it yet
+	} else if c.isShaking() { // the program does not know it yet
 		return nil
 	}
 	c.awaited = true

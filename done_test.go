@@ -204,8 +204,8 @@ func TestRemoveBesideWriter(t *testing.T) {
 		defer c.mu.Unlock()
 		require.True(t, c.mayGoOnLocked())
 		began := c.since
-		c.endLocked(closing{})
-		require.Equal(t, began+int64(time.Hour), c.closing.addBy)
+		c.endLocked(endReason{})
+		require.Equal(t, began+int64(time.Hour), c.ending.addBy)
 	})
 	t.Run("a HandleClientRemove that has the time to send a goodbye sends it beside a writer", func(t *testing.T) {
 		added, gone, inside, release := make(chan int, 1), make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -244,7 +244,7 @@ func TestRemoveBesideWriter(t *testing.T) {
 		c.reset()
 		s.stop(t)
 		d.mu.Lock()
-		timer := d.closing.goesOn
+		timer := d.ending.goesOn
 		d.mu.Unlock()
 		require.NotNil(t, timer)
 		now()

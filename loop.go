@@ -57,7 +57,7 @@ type reading struct {
 	pongs  []byte // a Pong for each Ping that came before the messages
 	ponged bool   // a Pong came that says which Ping it answers:
 	number byte
-	end    closing
+	end    endReason
 	ends   bool
 }
 
@@ -276,15 +276,14 @@ func (l *loop) serveAgain(c *conn, list *[]*conn) {
 
 // readsLocked returns what the loop may read from the connection.
 func (c *conn) readsLocked() reads {
+	r := c.life.reads()
 	switch {
-	case c.phase == phaseOpening:
-		return readHandshake
-	case c.phase == phaseOpen && c.opening == nil && !c.paused: // what came behind the request is parsed first
-		return readMessages
-	case c.phase == phaseDraining && c.drained <= maxDrainSize:
-		return readRest
+	case r == readMessages && (c.opening != nil || c.paused): // what came behind the request is parsed first
+		return readNothing
+	case r == readRest && c.drained > maxDrainSize:
+		return readNothing
 	}
-	return readNothing
+	return r
 }
 
 // read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message. n is how many bytes it
@@ -326,13 +325,13 @@ func (l *loop) noteEnd(c *conn, err error) {
 	}
 	c.peerEnd = true
 	if err != nil {
-		l.got.finish(closing{cause: err.Error()})
+		l.got.finish(endReason{cause: err.Error()})
 		return
 	}
 	if c.reads == readHandshake {
 		l.refuseCutOff(c)
 	}
-	l.got.finish(closing{cause: "end of stream"})
+	l.got.finish(endReason{cause: "end of stream"})
 }
 
 // parse feeds bytes to the connection's endpoint.
@@ -350,7 +349,7 @@ func (l *loop) parse(c *conn, b []byte) {
 func (l *loop) note(ev *event, err *protocolError) {
 	got := &l.got
 	if err != nil {
-		end := closing{code: err.code, cause: err.Error()}
+		end := endReason{code: err.code, cause: err.Error()}
 		if ev.kind != eventClose {
 			end.reason = err.text
 		}
@@ -380,13 +379,13 @@ func (l *loop) note(ev *event, err *protocolError) {
 		if ev.code == 0 {
 			ev.code = StatusNormal
 		}
-		got.finish(closing{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
+		got.finish(endReason{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
 	}
 }
 
 func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
 
-func (got *reading) finish(why closing) {
+func (got *reading) finish(why endReason) {
 	if !got.ends {
 		got.end, got.ends = why, true
 	}
@@ -413,18 +412,18 @@ func (l *loop) applyLocked(c *conn) {
 
 // tendLocked moves a connection on and sets its deadline.
 func (l *loop) tendLocked(c *conn) {
-	if l.ending && c.phase < phaseClosing {
+	if l.ending && !c.hasEnded() {
 		c.endLocked(goingAway)
 	}
-	if c.phase == phaseOpen && c.opening != nil {
+	if c.isOpen() && c.opening != nil {
 		l.openedLocked(c)
 	}
 	due := l.clockLocked(c)
-	if c.phase > phaseOpen && c.phase < phaseClosed {
-		l.advanceLocked(c)
+	if c.hasEnded() && c.hasSocket() {
+		c.advanceLocked()
 		due = l.clockLocked(c)
 	}
-	if c.phase < phaseClosed {
+	if c.hasSocket() {
 		l.deadlines.set(c, due)
 	}
 }

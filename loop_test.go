@@ -72,7 +72,7 @@ func TestRound(t *testing.T) {
 		start(t)
 		c, taken := long(t, 2*read)
 		l.deadlines.set(c, never)
-		c.end(closing{discard: true})
+		c.end(endReason{discard: true})
 		c.readable, c.tend = false, true
 		l.serve(turn, c)
 		require.Equal(t, phaseDraining, c.phase)

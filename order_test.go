@@ -117,19 +117,19 @@ func TestHowLongAnEndWaitsForHandlers(t *testing.T) {
 	opts := &ServerOptions{WriteTimeout: 10 * time.Second}
 	for _, row := range []struct {
 		name string
-		why  closing
+		why  endReason
 		want time.Duration
 	}{
-		{"a client's Close frame waits for a second", closing{code: StatusNormal}, maxAnswerTime},
-		{"one that is removed may get a goodbye", closing{code: StatusNormal, farewell: true}, opts.WriteTimeout},
-		{"one that has ended its side gets answers", closing{}, opts.WriteTimeout},
+		{"a client's Close frame waits for a second", endReason{code: StatusNormal}, maxAnswerTime},
+		{"one that is removed may get a goodbye", endReason{code: StatusNormal, farewell: true}, opts.WriteTimeout},
+		{"one that has ended its side gets answers", endReason{}, opts.WriteTimeout},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			require.EqualValues(t, 1000+row.want, row.why.waitsUntil(1000, opts))
 		})
 	}
 	opts.WriteTimeout = time.Millisecond
-	require.EqualValues(t, 1000+time.Millisecond, (&closing{code: StatusNormal}).waitsUntil(1000, opts))
+	require.EqualValues(t, 1000+time.Millisecond, (&endReason{code: StatusNormal}).waitsUntil(1000, opts))
 }
 
 // TestCloseIsAnswered has a handler run when the client closes, with the default time-outs.

@@ -211,7 +211,7 @@ func (c *conn) makeRoomLocked(size int, wait bool) error {
 // sendableLocked returns why the connection takes no more data, nil where it does.
 func (c *conn) sendableLocked() error {
 	switch {
-	case c.phase != phaseOpen && c.phase != phaseClosing, c.closeSent, c.peerGone:
+	case !c.sends(), c.closeSent, c.peerGone:
 		if c.stalledOut {
 			return ErrWriteTimeout
 		}
@@ -335,7 +335,7 @@ func (c *conn) stallLocked() {
 // writeSocketLocked writes as much as the socket takes. A failed connection is on its way to be removed when it returns.
 func (c *conn) writeSocketLocked(b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := writeSocket(c.fd(), b[n:], c.phase == phaseFlushing)
+		m, err := writeSocket(c.fd(), b[n:], c.endsStream())
 		if err == errWouldBlock {
 			break
 		}
@@ -383,7 +383,7 @@ func (c *conn) flushLocked() error {
 	}
 	c.out = nil
 	q.recycle()
-	if c.phase != phaseOpen {
+	if !c.isOpen() {
 		c.attendLocked() // the loop waits for the queue to be empty
 	}
 	return nil

@@ -124,7 +124,7 @@ func (c *conn) attrs() []any {
 // attrsLocked tells which connection a record is about: its number, the address of its peer while it has a socket, and its user.
 func (c *conn) attrsLocked() []any {
 	attrs := []any{"conn", c.fd()}
-	if c.phase < phaseClosed { // else the placeholder is there
+	if c.hasSocket() { // else the placeholder is there
 		attrs = peerAttrs(c.fd())
 	}
 	if c.uid != 0 {

@@ -344,7 +344,7 @@ func TestSendThatWaitedTooLong(t *testing.T) {
 		phase phase
 	}{
 		{"a peer that took something is kept", defaultWriteTimeout / 4, ErrSendQueueFull, phaseOpen},
-		{"one that has taken nothing for half of the time is not", defaultWriteTimeout / 2, ErrWriteTimeout, phaseClosing},
+		{"one that has taken nothing for half of the time is not", defaultWriteTimeout / 2, ErrWriteTimeout, phaseEnding},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, _ := serveLoop(t, nil)

@@ -295,8 +295,8 @@ func (serv *Server) ClientRemove(conn int) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == phaseOpen {
-		c.endLocked(closing{code: StatusNormal, cause: "removed by the program", discard: true, farewell: true})
+	if c.isOpen() {
+		c.endLocked(endReason{code: StatusNormal, cause: "removed by the program", discard: true, farewell: true})
 	}
 }
 

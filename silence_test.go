@@ -93,8 +93,8 @@ func TestSilence(t *testing.T) {
 			require.Equal(t, phaseOpen, c.phase)
 			l.now = end
 			l.silenceLocked(c)
-			require.Equal(t, phaseClosing, c.phase)
-			require.Equal(t, StatusForbidden, int(c.closing.code))
+			require.Equal(t, phaseEnding, c.phase)
+			require.Equal(t, StatusForbidden, int(c.ending.code))
 		})
 	}
 }
@@ -161,7 +161,7 @@ func TestSilenceOfSlowSystem(t *testing.T) {
 	require.Zero(t, c.held, "the Ping has left")
 	l.now = l.silentAt(c)
 	l.silenceLocked(c)
-	require.Equal(t, phaseClosing, c.phase)
+	require.Equal(t, phaseEnding, c.phase)
 }
 
 // knowsUnacked reports whether unackedBytes can tell.
@@ -192,7 +192,7 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 			require.Equal(t, phaseOpen, c.phase)
 			l.now = end
 			l.limitsLocked(c)
-			require.Equal(t, phaseClosing, c.phase)
+			require.Equal(t, phaseEnding, c.phase)
 		})
 	}
 	t.Run("the time begins when it has left the queue", func(t *testing.T) {

@@ -1,0 +1,137 @@
+package websocket
+
+// phase is how far a connection has come. It only ever rises.
+type phase uint8
+
+const (
+	phaseOpening  phase = iota // the loop reads the opening handshake
+	phaseAuth                  // HandleAuth decides, or HandleStatus answers
+	phaseOpen                  // messages go both ways
+	phaseEnding                // out of All and Conns, nothing is read; handlers and HandleClientRemove finish
+	phaseFlushing              // sealed: Send fails; the queue is written
+	phaseDraining              // half-closed; the peer's end is awaited
+	phaseClosed                // the placeholder is over the number
+	phaseGone                  // out of the table
+)
+
+// facts are what moves a connection on.
+type facts uint8
+
+const (
+	factRequest      facts = 1 << iota // the opening handshake is there, and a handler has to see it
+	factAccepted                       // it is answered with a connection
+	factEnded                          // the connection was sent to its end, or the handshake refused
+	factHandlersDone                   // no handler runs or is still to be called, or they are not waited for any more
+	factWritten                        // nothing is queued, or it was given up
+	factPeerDone                       // the peer has closed its side, or it is not waited for any more
+	factUnused                         // no handler that runs knows the connection
+)
+
+// action is what an edge of a connection's life wants done, once the connection is in its new phase.
+type action uint8
+
+const (
+	doNothing   action = iota
+	doWelcome          // answer the handshake; the program may know the connection
+	doDelist           // take it out of the ClientManager, and tell those who wait for its end
+	doSeal             // send the Close frame, with the end of the stream to follow
+	doHalfClose        // end this side of the stream
+	doCover            // put the placeholder over the number
+	doRelease          // hold the number back
+)
+
+// edge is a step that a connection may take.
+type edge struct {
+	when facts
+	to   phase
+	do   action
+}
+
+// edges are all the steps there are. Of those of one phase the first whose fact holds is taken.
+var edges = [phaseGone + 1][]edge{
+	phaseOpening: {
+		{factEnded, phaseFlushing, doNothing},
+		{factAccepted, phaseOpen, doWelcome},
+		{factRequest, phaseAuth, doNothing},
+	},
+	phaseAuth: {
+		{factEnded, phaseFlushing, doNothing},
+		{factAccepted, phaseOpen, doWelcome},
+	},
+	phaseOpen:     {{factEnded, phaseEnding, doDelist}},
+	phaseEnding:   {{factHandlersDone, phaseFlushing, doSeal}},
+	phaseFlushing: {{factWritten, phaseDraining, doHalfClose}},
+	phaseDraining: {{factPeerDone, phaseClosed, doCover}},
+	phaseClosed:   {{factUnused, phaseGone, doRelease}},
+}
+
+// step returns the phase that follows from the facts, and what is to be done in it. It is the same phase if none of them matters now.
+func (p phase) step(f facts) (next phase, do action) {
+	for _, e := range edges[p] {
+		if f&e.when != 0 {
+			return e.to, e.do
+		}
+	}
+	return p, doNothing
+}
+
+// life is the phase of a connection. Nothing but move changes it.
+type life struct{ phase phase }
+
+// move takes one step, if the facts allow one.
+func (l *life) move(f facts) (do action, moved bool) {
+	next, do := l.phase.step(f)
+	moved = next != l.phase
+	l.phase = next
+	return do, moved
+}
+
+// isShaking reports whether the opening handshake is not done.
+func (l life) isShaking() bool { return l.phase < phaseOpen }
+
+func (l life) isOpening() bool  { return l.phase == phaseOpening }
+func (l life) isAsking() bool   { return l.phase == phaseAuth }
+func (l life) isOpen() bool     { return l.phase == phaseOpen }
+func (l life) isEnding() bool   { return l.phase == phaseEnding }
+func (l life) isFlushing() bool { return l.phase == phaseFlushing }
+func (l life) isDraining() bool { return l.phase == phaseDraining }
+func (l life) isClosed() bool   { return l.phase == phaseClosed }
+
+// hasEnded reports whether an open connection has begun to end, or a handshake was refused.
+func (l life) hasEnded() bool { return l.phase > phaseOpen }
+
+// known reports whether the program may know the connection, if its handshake was accepted: ClientManager.Context answers.
+func (l life) known() bool { return l.phase >= phaseOpen && l.phase < phaseGone }
+
+// sends reports whether the program may send.
+func (l life) sends() bool { return l.phase == phaseOpen || l.phase == phaseEnding }
+
+// hasSocket reports whether the number is the connection's socket, and not yet the placeholder.
+func (l life) hasSocket() bool { return l.phase < phaseClosed }
+
+// endsStream reports whether the end of the stream follows what is written now: it goes out with it (MSG_MORE on Linux). The
+// phase comes first, then the Close frame, so that both are one segment.
+func (l life) endsStream() bool { return l.phase == phaseFlushing }
+
+// reads is what the loop may read from a connection.
+type reads uint8
+
+const (
+	readNothing reads = iota
+	readHandshake
+	readMessages
+	readRest // and throw it away
+)
+
+// reads returns what may be read in this phase.
+func (l life) reads() reads {
+	switch l.phase {
+	case phaseOpening:
+		return readHandshake
+	case phaseOpen:
+		return readMessages
+	case phaseDraining:
+		return readRest
+	}
+	return readNothing
+}
