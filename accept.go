@@ -91,7 +91,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
-		c.peerGone = true
+		c.outState = outLost
 		c.endLocked(endReason{})
 	}
 	c.attendLocked()

@@ -91,7 +91,7 @@ func sendEach(ids []uint64, packet []byte) (sent int, failed map[int]error) {
 	for _, id := range ids {
 		err := ErrConnClosed
 		if c := descriptors.byID(id); c != nil {
-			err = c.transmit(outgoing{body: packet[:end], closes: closes}, false)
+			err = c.write(outgoing{body: packet[:end], closes: closes}, false)
 		}
 		if err == nil {
 			sent++

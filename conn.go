@@ -57,7 +57,7 @@ type conn struct {
 	uid      uint64
 	userNext *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev *conn
-	out      *sendQueue
+	out      *outbox
 	backlog  *backlog
 	ending   *endReason        // from phaseEnding on
 	since    int64             // when the phase began, HandleClientAdd started or a Close frame was sent
@@ -65,17 +65,15 @@ type conn struct {
 	running  [laneCount]uint16 // handlers that run now
 	wary     uint16            // how many jobs workers are to run, and fast, since a message took long
 	life
-	addDue     bool // HandleClientAdd is to be called
-	addRuns    bool // HandleClientAdd runs
-	adding     bool // messages wait for it, until it is a writer
-	removeDue  bool // HandleClientRemove is to be called
-	corked     bool // packets are collected until the handlers of a batch are done
-	closeSent  bool // a Close frame is written or queued
-	peerGone   bool // writing is pointless
-	stalledOut bool // the peer took nothing for the write time-out
-	awaited    bool // Done has made a channel
-	paused     bool // the backlog is full: nothing is read
-	attended   bool // in the loop's list of connections to look at; guarded by loop.mu
+	outState
+	addDue    bool // HandleClientAdd is to be called
+	addRuns   bool // HandleClientAdd runs
+	adding    bool // messages wait for it, until it is a writer
+	removeDue bool // HandleClientRemove is to be called
+	corked    bool // packets are collected until the handlers of a batch are done
+	awaited   bool // Done has made a channel
+	paused    bool // the backlog is full: nothing is read
+	attended  bool // in the loop's list of connections to look at; guarded by loop.mu
 }
 
 // opening is what a connection keeps while it reads its opening handshake.
@@ -183,32 +181,16 @@ func (c *conn) enforceEndLocked() {
 	}
 }
 
-// peerGoneLocked ends the connection because its socket failed.
-func (c *conn) peerGoneLocked() {
-	c.peerGone = true
-	c.dropQueueLocked()
-	c.endLocked(endReason{cause: "connection lost"})
-	c.attendLocked()
-}
-
-// stalledOutLocked ends the connection because its peer takes no data.
-func (c *conn) stalledOutLocked() {
-	c.stalledOut = true
-	c.endLocked(endReason{cause: "takes no data"})
-	c.peerGoneLocked()
-}
-
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
 	why := c.ending
-	if why == nil || why.code == 0 || !c.sends() && !c.isFlushing() || c.closeSent || c.peerGone {
+	if why == nil || why.code == 0 || !c.sends() && !c.isFlushing() || c.outState != outOpen {
 		return
 	}
-	c.writeLocked(&outgoing{body: NewFrameClose(false, why.code, []byte(why.reason))})
-	c.closeSent = true
-	if c.out != nil {
-		c.out.releaseWaiters()
+	if c.writeLocked(&outgoing{body: NewFrameClose(false, why.code, []byte(why.reason))}) == nil {
+		c.outState = outClosed
 	}
+	c.out.releaseWaiters()
 }
 
 // acceptLocked opens the connection after its handshake.
@@ -292,12 +274,12 @@ func (c *conn) factsLocked(at int64) (f facts) {
 			if at < c.since+int64(c.loop.opts.WriteTimeout) {
 				break
 			}
-			c.dropQueueLocked()
-			c.peerGone = true
+			c.dropOutboxLocked()
+			c.outState = outLost
 		}
 		f = factWritten
 	case c.isDraining():
-		if c.peerGone || c.peerEnd || at >= c.since+int64(maxDrainTime) {
+		if c.isLost() || c.peerEnd || at >= c.since+int64(maxDrainTime) {
 			f = factPeerDone
 		}
 	case c.isClosed():
@@ -314,7 +296,7 @@ func (c *conn) coverLocked() {
 	l := c.loop
 	l.poll.remove(c.fd())
 	c.in.end()
-	c.dropQueueLocked()
+	c.dropOutboxLocked()
 	if !c.peerEnd { // else both ways have ended
 		shutSocket(c.fd())
 	}

@@ -105,7 +105,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 	switch {
 	case l.opts.PingInterval < 0:
 		return never
-	case c.paused, c.out != nil && c.out.stalled: // its answer may wait to be read, or for it to have read what comes first
+	case c.paused, c.out.isStalled(): // its answer may wait to be read, or for it to have read what comes first
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
 		if due = l.silentAt(c); due <= l.now && l.movedLocked(c) {
@@ -180,11 +180,11 @@ func (l *loop) pingStep(from int64) int64 {
 // HandleClientAdd takes long.
 func (l *loop) limitsLocked(c *conn) (due int64) {
 	due = never
-	if c.out != nil && c.out.stalled {
+	if c.out.isStalled() {
 		due = l.stallLocked(c)
 	}
-	if c.closeSent {
-		if c.out != nil && c.out.stalled { // the Close frame has not left
+	if c.outState == outClosed {
+		if c.out.isStalled() { // the Close frame has not left
 			c.since = l.now
 		}
 		inFront := inTransit(int(c.unproven), int(c.sent))
@@ -207,15 +207,15 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 // stallLocked tries a socket that was full, and ends a connection whose peer takes nothing.
 func (l *loop) stallLocked(c *conn) (due int64) {
 	c.flushLocked() // the poller tells of room only once there is a lot of it; less is a sign of life too
-	q := c.out
-	if q == nil || !q.stalled {
+	o := c.out
+	if !o.isStalled() {
 		return never
 	}
-	q.moves(unackedBytes(c.fd()), l.now)
+	o.moves(unackedBytes(c.fd()), l.now)
 	timeout := int64(l.opts.WriteTimeout)
-	if q.since+timeout <= l.now {
-		c.stalledOutLocked()
+	if o.since+timeout <= l.now {
+		c.endStalledLocked()
 		return never
 	}
-	return min(q.since+timeout, l.now+timeout/stallLooks)
+	return min(o.since+timeout, l.now+timeout/stallLooks)
 }

@@ -105,7 +105,7 @@ func (c *conn) enqueueLocked(b *backlog) *backlog {
 	switch {
 	case b.isEmpty():
 		return b
-	case !c.isOpen() || c.closeSent:
+	case !c.isOpen() || c.outState != outOpen:
 	case c.backlog == nil:
 		c.backlog = b
 		return backlogs.Get().(*backlog)

@@ -228,7 +228,7 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 	}
 	c.mu.Lock()
 	l.applyLocked(c)
-	if c.out != nil && c.out.stalled && (c.writable || c.out.more) {
+	if c.out.isStalled() && (c.writable || c.out.more) {
 		c.flushLocked()
 	}
 	c.writable = false

@@ -89,5 +89,13 @@ func newBuffer(size int) []byte {
 // backlogs are the message lists of connections that are being served.
 var backlogs = sync.Pool{New: func() any { return new(backlog) }}
 
-// queues are the send queues of connections that have something to send.
-var queues = sync.Pool{New: func() any { return new(sendQueue) }}
+// outboxes are those of connections that had something to send.
+var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+
+func newOutbox() *outbox { return outboxes.Get().(*outbox) }
+
+// putOutbox gives one back that nobody needs any more. Those who wait for room in it are woken.
+func putOutbox(o *outbox) {
+	o.reset()
+	outboxes.Put(o)
+}

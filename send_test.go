@@ -354,8 +354,8 @@ func TestSendThatWaitedTooLong(t *testing.T) {
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.queueLocked(&outgoing{body: []byte("x")})
-			c.stallLocked()
+			c.queue(&outgoing{body: []byte("x")})
+			c.watchForRoom()
 			c.out.since = now() - int64(row.taken)
 			require.Equal(t, row.err, c.tooSlowLocked())
 			require.Equal(t, row.phase, c.phase)
@@ -368,7 +368,7 @@ func TestQueueDoesNotGrowWithWhatPasses(t *testing.T) {
 	c, _ := serveConn(t, l)
 	piece := rawPattern(1000, 0)
 	for range 1000 {
-		c.queueLocked(&outgoing{body: piece})
+		c.queue(&outgoing{body: piece})
 		if c.out.len() == 2*len(piece) {
 			require.Equal(t, piece, c.out.buf[c.out.sent:][:len(piece)])
 			c.out.sent += len(piece) // as if the socket had taken it

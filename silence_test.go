@@ -186,7 +186,7 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			c, _ := serveConn(t, l)
 			l.now = 1000 * int64(time.Hour)
-			c.closeSent, c.since, c.unproven, c.sent = true, l.now, row.unproven, row.sent
+			c.outState, c.since, c.unproven, c.sent = outClosed, l.now, row.unproven, row.sent
 			end := l.limitsLocked(c)
 			require.Equal(t, l.now+int64(l.opts.WriteTimeout+row.earned), end)
 			require.Equal(t, phaseOpen, c.phase)
@@ -224,23 +224,6 @@ func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
 	require.Equal(t, phaseOpen, c.phase)
 	require.Zero(t, c.pinged)
 	require.Greater(t, due, l.now)
-}
-
-func TestStalledQueue(t *testing.T) {
-	q := &sendQueue{stalled: true, since: 1}
-	for _, row := range []struct {
-		name      string
-		held      int
-		at, since int64
-	}{
-		{"the first look says nothing", 100, 2, 1},
-		{"nor does one that finds as much", 100, 3, 1},
-		{"less is a sign of life", 99, 4, 4},
-		{"as much as then is none", 99, 5, 4},
-	} {
-		q.moves(row.held, row.at)
-		require.Equal(t, row.since, q.since, row.name)
-	}
 }
 
 func TestSlowReader(t *testing.T) {

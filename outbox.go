@@ -1,0 +1,151 @@
+package websocket
+
+const (
+	// corkSize is how many corked bytes are written without waiting for the rest of the batch.
+	corkSize = 32 << 10
+
+	// joinSize is the size from which on a payload is written from where it is, behind its header, in bytes. Shorter ones are
+	// copied.
+	joinSize = 4 << 10
+
+	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would
+	// hold up those who wait for the lock, the loop among them. No more than this is written in one go either.
+	largeSize = 4 << 20
+)
+
+// outgoing is what one Send sends: whole frames, in two parts that may be empty.
+type outgoing struct {
+	head, body []byte
+	closes     bool // there is a Close frame at the end
+}
+
+func (out *outgoing) len() int { return len(out.head) + len(out.body) }
+
+// took drops n bytes from the front.
+func (out *outgoing) took(n int) {
+	part := min(n, len(out.head))
+	out.head, out.body = out.head[part:], out.body[n-part:]
+}
+
+// outbox is what a connection has to send and its socket has not yet taken, in the order of the wire: whole packets, then the Pong for
+// the latest Ping. A connection has one only while it is corked or its socket is full; nil is an empty one. It is guarded by the
+// connection's mu. It does no I/O: whoever writes is given the front, and tells what the socket took.
+type outbox struct {
+	buf  []byte
+	sent int // bytes at the front of buf that the socket has taken
+
+	stalled bool  // the socket is full, and bytes are left: it will be writable
+	more    bool  // or it was not, but others wait for the lock: the loop writes on
+	since   int64 // when the socket last took something, or had it acknowledged, if stalled
+	held    int   // bytes that were not acknowledged when the system was last asked, if stalled; 0 if it was not
+
+	pong    []byte // payload of the Pong that follows buf, if hasPong: the latest Ping's
+	hasPong bool
+	room    chan struct{} // closed when the socket has taken something, for those who wait for room
+}
+
+// len returns how many bytes of packets are left.
+func (o *outbox) len() int {
+	if o == nil {
+		return 0
+	}
+	return len(o.buf) - o.sent
+}
+
+// isStalled reports whether the socket is full. Then bytes are left.
+func (o *outbox) isStalled() bool { return o != nil && o.stalled }
+
+// hasRoom reports whether a packet may be added, up to a limit in bytes. An empty outbox takes one of any size; a large packet goes
+// into an empty one only, where it is not copied.
+func (o *outbox) hasRoom(size, limit int) bool {
+	return o.len() == 0 || size < largeSize && o.len()+size <= limit
+}
+
+// add copies a packet behind what is there.
+func (o *outbox) add(out *outgoing) {
+	if o.sent > 0 && len(o.buf)+out.len() > cap(o.buf) {
+		o.buf = o.buf[:copy(o.buf, o.buf[o.sent:])]
+		o.sent = 0
+	}
+	o.buf = append(append(o.buf, out.head...), out.body...)
+}
+
+// addLarge makes an empty outbox keep a packet as it is.
+func (o *outbox) addLarge(packet []byte) { o.buf, o.sent = packet, 0 }
+
+// answer has a Pong follow, in the place of one that has not left (RFC 6455, section 5.5.3).
+func (o *outbox) answer(payload []byte) {
+	o.pong, o.hasPong = append(o.pong[:0], payload...), true
+}
+
+// front returns what is to be written next: at most largeSize bytes, none if all has been taken.
+func (o *outbox) front() []byte {
+	if o.len() == 0 {
+		o.buf, o.sent = o.buf[:0], 0
+		if o.hasPong {
+			o.buf = appendFrame(o.buf, OpcodePong, false, o.pong)
+			o.hasPong = false
+		}
+	}
+	part := o.buf[o.sent:]
+	return part[:min(len(part), largeSize)]
+}
+
+// took is told how much of the front the socket has taken, at a moment. Of less than all it is full. It returns whether there is
+// something left that cannot, or should not, be written now.
+func (o *outbox) took(n, of int, at int64) (left bool) {
+	o.sent += n
+	if n > 0 && o.stalled {
+		o.since, o.held = at, 0
+		o.releaseWaiters()
+	}
+	if o.len() == 0 {
+		return false
+	}
+	o.more = n == of
+	return true
+}
+
+// stall is told that the socket is full, at a moment. It returns whether that is news.
+func (o *outbox) stall(at int64) bool {
+	if o.stalled {
+		return false
+	}
+	o.stalled, o.since = true, at
+	return true
+}
+
+// moves is told how many bytes the system still holds for a peer whose socket is full. If some of them were acknowledged since the
+// last time, the peer takes data, however slowly: there may be no room for more until it has taken a lot.
+func (o *outbox) moves(held int, at int64) {
+	if held < o.held {
+		o.since = at
+	}
+	o.held = held
+}
+
+// awaitRoom returns what is closed when the socket has taken something, or nothing is taken any more.
+func (o *outbox) awaitRoom() <-chan struct{} {
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
+}
+
+// releaseWaiters wakes those who wait for room, once.
+func (o *outbox) releaseWaiters() {
+	if o != nil && o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// reset makes it an empty one, without a buffer that is large.
+func (o *outbox) reset() {
+	o.releaseWaiters()
+	buf := o.buf[:0]
+	if cap(buf) > 2*corkSize {
+		buf = nil
+	}
+	*o = outbox{buf: buf, pong: o.pong[:0]}
+}

@@ -1,0 +1,421 @@
+package websocket
+
+import "time"
+
+// Send sends a packet, one or more whole frames (see NewFrame), to a connection. It may be called from any goroutine,
+// handlers included; packets of concurrent calls are never mixed. It keeps no reference to the packet.
+//
+// For a connection of a Server it writes what the socket takes, queues the rest and returns. At the limit of the queue
+// (ServerOptions.SendQueueSize, 1 MiB by default; an empty queue takes a packet of any size) it waits for room, for
+// ServerOptions.WriteTimeout (10 seconds by default) at most. A packet of 4 MiB or more, or of more than the limit, waits for
+// an empty queue, which others that send all the time may keep from it. After the time-out, a peer that has taken nothing for
+// half of that time is disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is
+// ErrSendQueueFull. On a connection that was removed, that has been sent a Close frame or whose peer is gone it is
+// ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing handshake (RFC 6455, section 7.1.2);
+// frames behind it are not sent.
+//
+// The number of a closed connection is not used again for as long as a budget allows. See SendID for programs that keep
+// connections for longer.
+//
+// On any other connected stream socket, blocking or not, Send writes all of the packet. It gives up with ErrWriteTimeout
+// where the socket takes nothing for 10 seconds.
+func Send(fd int, packet []byte) (err error) {
+	if c := descriptors.get(fd); c != nil {
+		return c.send(packet, true)
+	}
+	return unmanaged.send(fd, packet)
+}
+
+// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Else it does
+// what Send does with a packet of NewFrameText.
+func SendText(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeText, payload) }
+
+// SendBin sends a binary message of one frame, as SendText does with text.
+func SendBin(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeBin, payload) }
+
+func sendMessage(fd int, opcode Opcode, payload []byte) error {
+	if c := descriptors.get(fd); c != nil {
+		return c.sendMessage(opcode, payload)
+	}
+	return unmanaged.send(fd, NewFrame(opcode, false, payload))
+}
+
+// TrySend is a Send that never waits: where the packet does not fit into the send queue, it returns ErrSendQueueFull and sends
+// nothing of it. On a socket that is not a connection of a Server it returns ErrConnClosed.
+func TrySend(fd int, packet []byte) (err error) {
+	if c := descriptors.get(fd); c != nil {
+		return c.send(packet, false)
+	}
+	return ErrConnClosed
+}
+
+// ID returns the id of a connection of a Server: a number above 0 that this process never uses for another one. It is 0 where
+// conn is no such connection, or was one; HandleClientRemove may still ask. It may be called from any goroutine.
+func ID(conn int) uint64 {
+	if c := descriptors.get(conn); c != nil && c.isUp() {
+		return c.id
+	}
+	return 0
+}
+
+// SendID is Send for the connection with that id. Once that connection has gone it returns ErrConnClosed, for ever.
+func SendID(id uint64, packet []byte) (err error) {
+	if c := descriptors.byID(id); c != nil {
+		return c.send(packet, true)
+	}
+	return ErrConnClosed
+}
+
+// TrySendID is TrySend for the connection with that id.
+func TrySendID(id uint64, packet []byte) (err error) {
+	if c := descriptors.byID(id); c != nil {
+		return c.send(packet, false)
+	}
+	return ErrConnClosed
+}
+
+// closeFrameIn looks for a Close frame in a packet of whole frames. It returns the packet's length up to the end of it.
+func closeFrameIn(packet []byte) (end int, found bool) {
+	for end < len(packet) {
+		h, n := parseHeader(packet[end:])
+		if n == 0 || h.length > uint64(len(packet)-end-n) {
+			return len(packet), false
+		}
+		end += n + int(h.length)
+		if h.opcode() == OpcodeClose {
+			return end, true
+		}
+	}
+	return end, false
+}
+
+// outState is what a connection's outbox still takes.
+type outState uint8
+
+const (
+	outOpen    outState = iota
+	outClosed           // nothing: a Close frame is written or queued
+	outLost             // nothing, and writing is pointless: the peer is gone
+	outStalled          // likewise: the peer took nothing for the write time-out
+)
+
+// isLost reports whether writing is pointless.
+func (s outState) isLost() bool { return s >= outLost }
+
+// send sends a packet of whole frames.
+func (c *conn) send(packet []byte, wait bool) error {
+	end, closes := closeFrameIn(packet)
+	return c.write(outgoing{body: packet[:end], closes: closes}, wait)
+}
+
+// sendMessage sends a message of one frame.
+func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
+	var head [maxHeader]byte
+	return c.write(outgoing{head: appendHeader(head[:0], finished(opcode, len(payload))), body: payload}, true)
+}
+
+// write writes or queues what is to be sent. If there is no room in the outbox it waits for it, or fails.
+func (c *conn) write(out outgoing, wait bool) (err error) {
+	var large []byte
+	if out.len() >= largeSize {
+		if err = c.refusal(out.len(), wait); err != nil {
+			return err
+		}
+		// A Close frame or a Pong may follow: they have room too, so that nobody copies it again.
+		large = append(append(make([]byte, 0, out.len()+2*(maxHeader+maxControl)), out.head...), out.body...)
+	}
+	c.mu.Lock()
+	if err = c.sendableLocked(); err == nil && !c.hasRoomLocked(out.len()) {
+		err = c.makeRoomLocked(out.len(), wait)
+	}
+	if err == nil {
+		if out.closes {
+			c.outState, c.since = outClosed, now()
+			c.attendLocked()
+		}
+		if large != nil {
+			err = c.writeLargeLocked(large)
+		} else {
+			err = c.writeLocked(&out)
+		}
+	}
+	c.mu.Unlock()
+	return err
+}
+
+// refusal returns why a packet would not be taken now, so that a large one is not copied in vain.
+func (c *conn) refusal(size int, wait bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.sendableLocked(); err != nil || wait || c.corked || c.hasRoomLocked(size) {
+		return err
+	}
+	return ErrSendQueueFull
+}
+
+// hasRoomLocked reports whether the outbox takes that many bytes.
+func (c *conn) hasRoomLocked(size int) bool { return c.out.hasRoom(size, c.loop.opts.SendQueueSize) }
+
+// sendableLocked returns why the connection takes no more data, nil if it does.
+func (c *conn) sendableLocked() error {
+	switch {
+	case c.outState == outStalled:
+		return ErrWriteTimeout
+	case c.outState != outOpen, !c.sends():
+		return ErrConnClosed
+	}
+	return nil
+}
+
+// makeRoomLocked waits until there is room in the outbox, or returns why there is none.
+func (c *conn) makeRoomLocked(size int, wait bool) error {
+	var expired <-chan time.Time
+	for {
+		switch err := c.sendableLocked(); {
+		case err != nil:
+			return err
+		case c.hasRoomLocked(size):
+			return nil
+		case c.corked:
+			c.uncorkLocked()
+			continue
+		case !wait:
+			return ErrSendQueueFull
+		}
+		if expired == nil {
+			timer := time.NewTimer(c.loop.opts.WriteTimeout)
+			defer timer.Stop()
+			expired = timer.C
+		}
+		if !c.awaitRoomLocked(expired) {
+			return c.tooSlowLocked()
+		}
+	}
+}
+
+// awaitRoomLocked lets go of mu until the socket has taken something or the connection has ended. It returns false if that took
+// too long.
+func (c *conn) awaitRoomLocked(expired <-chan time.Time) bool {
+	room := c.out.awaitRoom()
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-room:
+		return true
+	case <-expired:
+		return false
+	}
+}
+
+// tooSlowLocked is the error of a Send that has waited for the write time-out. A peer that has taken nothing for half of it is
+// disconnected.
+func (c *conn) tooSlowLocked() error {
+	if c.out.isStalled() {
+		c.flushLocked() // the poller does not tell of little room
+	}
+	if err := c.sendableLocked(); err != nil {
+		return err
+	}
+	if o := c.out; !o.isStalled() || now()-o.since < int64(c.loop.opts.WriteTimeout)/2 {
+		return ErrSendQueueFull
+	}
+	c.endStalledLocked()
+	return ErrWriteTimeout
+}
+
+// writeLocked writes behind what is queued: immediately if nothing is, or into the outbox if the connection is corked or its socket
+// full. Whatever is written may find the socket dead, and so end the connection: a caller that goes on with it looks at its phase.
+func (c *conn) writeLocked(out *outgoing) error { return c.endIfLostLocked(c.push(out)) }
+
+// writeLargeLocked writes a copy of a packet, which an empty outbox keeps.
+func (c *conn) writeLargeLocked(packet []byte) error {
+	if c.out == nil {
+		c.out = newOutbox()
+	}
+	c.out.addLarge(packet)
+	return c.flushLocked()
+}
+
+// flushLocked writes what is queued, and may end the connection as writeLocked may.
+func (c *conn) flushLocked() error { return c.endIfLostLocked(c.flush()) }
+
+// endIfLostLocked ends the connection if writing to its socket has failed. It is the only place that does.
+func (c *conn) endIfLostLocked(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.endLostLocked(outLost)
+	return closedBy(err)
+}
+
+// endLostLocked ends a connection to which nothing can be written any more.
+func (c *conn) endLostLocked(why outState) {
+	c.outState = why
+	c.dropOutboxLocked()
+	c.endLocked(endReason{cause: "connection lost"})
+	c.attendLocked()
+}
+
+// endStalledLocked ends the connection because its peer takes no data.
+func (c *conn) endStalledLocked() {
+	c.endLocked(endReason{cause: "takes no data"})
+	c.endLostLocked(outStalled)
+}
+
+// push is writeLocked with the socket's error.
+func (c *conn) push(out *outgoing) error {
+	stalled := c.out.isStalled()
+	if stalled || c.corked && out.len() < corkSize/2 || len(out.head) > 0 && len(out.body) < joinSize {
+		c.queue(out)
+		if !stalled && (!c.corked || c.out.len() >= corkSize) {
+			return c.flush()
+		}
+		return nil
+	}
+	if err := c.flush(); err != nil { // what is corked comes first
+		return err
+	}
+	if c.out == nil {
+		if err := c.pushThrough(out); err != nil || out.len() == 0 {
+			return err
+		}
+	}
+	c.queue(out)
+	c.watchForRoom()
+	return nil
+}
+
+// queue puts what is to be sent into the outbox.
+func (c *conn) queue(out *outgoing) {
+	if c.out == nil {
+		c.out = newOutbox()
+	}
+	c.out.add(out)
+}
+
+// pushThrough writes as much as the socket takes, past an outbox that is empty, and leaves the rest in out.
+func (c *conn) pushThrough(out *outgoing) error {
+	if len(out.head) > 0 {
+		n, err := writeSocketParts(c.fd(), out.head, out.body)
+		if err != nil && err != errWouldBlock {
+			return err
+		}
+		c.sent = int32(inTransit(int(c.sent), n))
+		if out.took(n); err != nil || len(out.head) > 0 {
+			return nil
+		}
+	}
+	n, err := c.writeSocket(out.body)
+	out.took(n)
+	return err
+}
+
+// writeSocket writes as much as the socket takes.
+func (c *conn) writeSocket(b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := writeSocket(c.fd(), b[n:], c.endsStream())
+		if err == errWouldBlock {
+			break
+		}
+		if err != nil {
+			return n, err
+		}
+		n += m
+	}
+	c.sent = int32(inTransit(int(c.sent), n))
+	return n, nil
+}
+
+// flush is flushLocked with the socket's error.
+func (c *conn) flush() error {
+	if c.out == nil {
+		return nil
+	}
+	for part := c.out.front(); len(part) > 0; part = c.out.front() {
+		n, err := c.writeSocket(part)
+		if err != nil {
+			return err
+		}
+		at := int64(0)
+		if c.out.stalled {
+			at = now()
+		}
+		if c.out.took(n, len(part), at) {
+			c.watchForRoom()
+			if c.out.more {
+				c.attendLocked()
+			}
+			return nil
+		}
+	}
+	c.dropOutboxLocked()
+	if !c.isOpen() {
+		c.attendLocked() // the loop waits for the outbox to be empty
+	}
+	return nil
+}
+
+// watchForRoom has the loop watch a socket that is full for room, and for the lack of it.
+func (c *conn) watchForRoom() {
+	if c.out.stall(now()) {
+		c.attendLocked()
+	}
+	c.loop.poll.wantWrite(c.fd(), c.gen())
+}
+
+// dropOutboxLocked forgets what was to be sent.
+func (c *conn) dropOutboxLocked() {
+	if o := c.out; o != nil {
+		c.out = nil
+		putOutbox(o)
+	}
+}
+
+// uncorkLocked ends the time in which packets are collected, and writes them.
+func (c *conn) uncorkLocked() {
+	c.corked = false
+	if !c.out.isStalled() {
+		c.flushLocked()
+	}
+}
+
+// pongLocked answers Pings: frames holds a Pong for each. A peer that does not read gets the latest only (RFC 6455, section 5.5.3).
+func (c *conn) pongLocked(frames []byte) {
+	if c.sendableLocked() != nil {
+		return
+	}
+	if !c.out.isStalled() {
+		c.writeLocked(&outgoing{body: frames})
+		return
+	}
+	for len(frames) > 0 {
+		h, n := parseHeader(frames)
+		end := n + int(h.length)
+		c.out.answer(frames[n:end])
+		frames = frames[end:]
+	}
+}
+
+// pongBehind answers the Pings that came before the n-th message that is being handled, counted from 0.
+func (c *conn) pongBehind(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.backlog != nil {
+		c.pongBehindLocked(c.backlog, n)
+	}
+}
+
+func (c *conn) pongBehindLocked(b *backlog, n int) {
+	var frames []byte
+	for len(b.pongs) > 0 && b.pongs[0].behind <= n {
+		if next := b.pongs[0].frames; frames == nil {
+			frames = next
+		} else {
+			frames = append(frames, next...)
+		}
+		b.pongs = b.pongs[1:]
+	}
+	if frames != nil {
+		c.pongLocked(frames)
+	}
+}
