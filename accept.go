@@ -111,7 +111,7 @@ func (a *acceptor) close(l *loop) {
 
 // newConn makes the connection of an accepted socket.
 func newConn(l *loop, fd int, at int64) *conn {
-	return &conn{id: nextID(fd), loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
+	return &conn{stream: stream{nextID(fd)}, loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
 }
 
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.

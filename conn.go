@@ -27,7 +27,7 @@ const maxAnswerTime = time.Second
 // with end.
 type conn struct {
 	// Immutable.
-	id   uint64
+	stream
 	loop *loop
 
 	// Owned by the loop.
@@ -113,11 +113,6 @@ type endReason struct {
 	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
 	immediate bool // handlers that run are not waited for
 }
-
-func (c *conn) fd() int { return int(c.id & (1<<fdBits - 1)) }
-
-// gen is the generation of the descriptor for the poller: the low bits of the serial number.
-func (c *conn) gen() uint32 { return uint32(c.id >> fdBits) }
 
 // isUp reports whether the program knows the connection: HandleClientAdd was or will be called.
 func (c *conn) isUp() bool {
@@ -239,7 +234,7 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		c.uncorkLocked()
 		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.ending.cause, "code", c.ending.code)
 	case doHalfClose:
-		halfCloseSocket(c.fd())
+		c.halfClose()
 	case doCover:
 		c.coverLocked()
 	case doRelease:
@@ -297,10 +292,7 @@ func (c *conn) coverLocked() {
 	l.poll.remove(c.fd())
 	c.in.end()
 	c.dropOutboxLocked()
-	if !c.peerEnd { // else both ways have ended
-		shutSocket(c.fd())
-	}
-	if err := coverSocket(c.fd(), l.placeholder); err != nil {
+	if err := c.cover(l.placeholder, c.peerEnd); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot cover a descriptor", "error", err)
 	}
 	l.deadlines.remove(c)

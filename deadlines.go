@@ -140,7 +140,7 @@ func (l *loop) pingLocked(c *conn) {
 	if c.unproven > 0 {
 		c.asked++
 		frame = NewFramePing(false, []byte{c.asked})
-		c.held = int32(min(unackedBytes(c.fd()), maxInTransit))
+		c.held = int32(min(c.unacked(), maxInTransit))
 	}
 	if c.sendableLocked() == nil { // else a Close frame was sent, which has to be answered in its own time
 		c.writeLocked(&outgoing{body: frame})
@@ -161,7 +161,7 @@ func (l *loop) movedLocked(c *conn) bool {
 	if c.held == 0 {
 		return false
 	}
-	held := max(int32(min(unackedBytes(c.fd()), maxInTransit))-c.sent-int32(len(emptyPing)+1), 0)
+	held := max(int32(min(c.unacked(), maxInTransit))-c.sent-int32(len(emptyPing)+1), 0)
 	if held >= c.held {
 		return false
 	}
@@ -211,7 +211,7 @@ func (l *loop) stallLocked(c *conn) (due int64) {
 	if !o.isStalled() {
 		return never
 	}
-	o.moves(unackedBytes(c.fd()), l.now)
+	o.moves(c.unacked(), l.now)
 	timeout := int64(l.opts.WriteTimeout)
 	if o.since+timeout <= l.now {
 		c.endStalledLocked()

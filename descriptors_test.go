@@ -16,12 +16,12 @@ func TestDescriptorTable(t *testing.T) {
 	var table descriptorTable
 	for _, fd := range []int{0, 1, 1<<chunkBits - 1, 1 << chunkBits, 1<<fdBits - 1} {
 		assert.Nil(t, table.get(fd))
-		c := &conn{id: nextID(fd)}
+		c := &conn{stream: stream{nextID(fd)}}
 		table.set(fd, c)
 		assert.Same(t, c, table.get(fd))
 		assert.Same(t, c, table.byID(c.id))
 		assert.Equal(t, fd, c.fd())
-		table.set(fd, &conn{id: nextID(fd)})
+		table.set(fd, &conn{stream: stream{nextID(fd)}})
 		assert.Nil(t, table.byID(c.id), "an id outlived its connection")
 		table.set(fd, nil)
 		assert.Nil(t, table.byID(c.id))

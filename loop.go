@@ -291,11 +291,11 @@ func (c *conn) readsLocked() reads {
 func (l *loop) read(c *conn) (n int) {
 	buf, direct := l.buf, false
 	if c.reads == readMessages {
-		if room := c.in.room(func() int { return waitingBytes(c.fd()) }); room != nil {
+		if room := c.in.room(func() int { return c.waiting() }); room != nil {
 			buf, direct = room, true
 		}
 	}
-	n, err := readSocket(c.fd(), buf)
+	n, err := c.stream.read(buf)
 	if err != nil || n == 0 {
 		l.noteEnd(c, err)
 		return 0

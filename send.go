@@ -296,35 +296,20 @@ func (c *conn) queue(out *outgoing) {
 // pushThrough writes as much as the socket takes, past an outbox that is empty, and leaves the rest in out.
 func (c *conn) pushThrough(out *outgoing) error {
 	if len(out.head) > 0 {
-		n, err := writeSocketParts(c.fd(), out.head, out.body)
-		if err != nil && err != errWouldBlock {
+		n, more, err := c.writeParts(out.head, out.body)
+		c.countSent(n)
+		if out.took(n); err != nil || !more {
 			return err
 		}
-		c.sent = int32(inTransit(int(c.sent), n))
-		if out.took(n); err != nil || len(out.head) > 0 {
-			return nil
-		}
 	}
-	n, err := c.writeSocket(out.body)
+	n, err := c.stream.write(out.body, c.endsStream())
+	c.countSent(n)
 	out.took(n)
 	return err
 }
 
-// writeSocket writes as much as the socket takes.
-func (c *conn) writeSocket(b []byte) (n int, err error) {
-	for n < len(b) {
-		m, err := writeSocket(c.fd(), b[n:], c.endsStream())
-		if err == errWouldBlock {
-			break
-		}
-		if err != nil {
-			return n, err
-		}
-		n += m
-	}
-	c.sent = int32(inTransit(int(c.sent), n))
-	return n, nil
-}
+// countSent counts what the peer has to take before it can answer a Ping.
+func (c *conn) countSent(n int) { c.sent = int32(inTransit(int(c.sent), n)) }
 
 // flush is flushLocked with the socket's error.
 func (c *conn) flush() error {
@@ -332,7 +317,8 @@ func (c *conn) flush() error {
 		return nil
 	}
 	for part := c.out.front(); len(part) > 0; part = c.out.front() {
-		n, err := c.writeSocket(part)
+		n, err := c.stream.write(part, c.endsStream())
+		c.countSent(n)
 		if err != nil {
 			return err
 		}
