@@ -31,22 +31,23 @@ type conn struct {
 	loop *loop
 
 	// Owned by the loop.
-	in       endpoint
-	opening  *opening // nil once the connection is open
-	heard    int64    // when bytes last arrived
-	pinged   int64    // when a Ping was sent, or the system last had some of what is in front of it acknowledged; 0: the peer was heard since
-	unproven int32    // bytes in front of the last Ping that no Pong has answered for: the peer may not have got them yet
-	held     int32    // those of them that the system had not got acknowledged when it was last asked; 0 if it was not
-	place    int32    // in the loop's deadlines
-	drained  int32    // bytes read since the half-close
-	reads    reads    // what may be read, as of the last time it was served
-	readable bool     // the socket may have something to read
-	writable bool     // the socket may have room
-	hangup   bool     // the end of the stream is to be read
-	tend     bool     // its phase or its clocks are to be looked at
-	again    bool     // in one of the loop's lists of connections to serve again
-	peerEnd  bool     // the peer has closed its side
-	asked    byte     // the number of the last Ping with something in front of it, its payload
+	in        endpoint
+	opening   *opening // nil once the connection is open
+	heard     int64    // when bytes last arrived
+	pinged    int64    // when a Ping was sent, or the system last had some of what is in front of it acknowledged; 0: the peer was heard since
+	unproven  int32    // bytes in front of the last Ping that no Pong has answered for: the peer may not have got them yet
+	held      int32    // those of them that the system had not got acknowledged when it was last asked; 0 if it was not
+	place     int32    // in the loop's deadlines
+	drained   int32    // bytes read since the half-close
+	reads     reads    // what may be read, as of the last time it was served
+	readable  bool     // the socket may have something to read
+	writable  bool     // the socket may have room
+	hangup    bool     // the end of the stream is to be read
+	tend      bool     // its phase or its clocks are to be looked at
+	again     bool     // in one of the loop's lists of connections to serve again
+	peerEnd   bool     // the peer has closed its side
+	unsettled lane     // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
+	asked     byte     // the number of the last Ping with something in front of it, its payload
 
 	discards atomic.Bool // messages are not handled any more; set with mu held
 
@@ -58,22 +59,15 @@ type conn struct {
 	userNext *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev *conn
 	out      *outbox
-	backlog  *backlog
-	ending   *endReason        // from phaseEnding on
-	since    int64             // when the phase began, HandleClientAdd started or a Close frame was sent
-	member   int32             // place in its clientShard; guarded by the mu of that
-	running  [laneCount]uint16 // handlers that run now
-	wary     uint16            // how many jobs workers are to run, and fast, since a message took long
+	ending   *endReason // from phaseEnding on
+	since    int64      // when the phase began, HandleClientAdd started or a Close frame was sent
+	member   int32      // place in its clientShard; guarded by the mu of that
+	lanes    lanes
 	life
 	outState
-	addDue    bool // HandleClientAdd is to be called
-	addRuns   bool // HandleClientAdd runs
-	adding    bool // messages wait for it, until it is a writer
-	removeDue bool // HandleClientRemove is to be called
-	corked    bool // packets are collected until the handlers of a batch are done
-	awaited   bool // Done has made a channel
-	paused    bool // the backlog is full: nothing is read
-	attended  bool // in the loop's list of connections to look at; guarded by loop.mu
+	corked   bool // packets are collected until the handlers of a batch are done
+	awaited  bool // Done has made a channel
+	attended bool // in the loop's list of connections to look at; guarded by loop.mu
 }
 
 // opening is what a connection keeps while it reads its opening handshake.
@@ -166,10 +160,7 @@ func (c *conn) endLocked(why endReason) {
 func (c *conn) enforceEndLocked() {
 	if c.ending.discard {
 		c.discards.Store(true)
-		c.dropBacklogLocked()
-		if c.addDue { // the program has not seen it
-			c.addDue, c.removeDue = false, false
-		}
+		c.lanes.discard()
 	}
 	if c.ending.immediate {
 		c.closeFrameLocked()
@@ -202,8 +193,7 @@ func (c *conn) welcomeLocked() {
 	if !c.isOpen() { // the client did not wait for the answer
 		return
 	}
-	c.addDue = l.opts.HandleClientAdd != nil
-	c.removeDue = l.opts.HandleClientRemove != nil
+	c.lanes.open(l.opts.HandleClientAdd != nil, l.opts.HandleClientRemove != nil)
 	l.clients.add(c)
 }
 
@@ -246,10 +236,10 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 // advanceLocked moves a connection that ends on as far as it can go now.
 func (c *conn) advanceLocked() {
 	at := now()
-	if c.mayGoOnLocked() && at >= c.ending.addBy {
+	if c.lanes.add == addAwaited && at >= c.ending.addBy {
 		c.goOnLocked()
 	}
-	if c.isEnding() && c.addRuns && c.running[laneLife] == 1 && !c.adding && !c.removeDue && !c.hasMessagesLocked() {
+	if c.isEnding() && c.lanes.hasWriterOnly() {
 		c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
 	}
 	for c.stepLocked(c.factsLocked(at)) {
@@ -260,7 +250,7 @@ func (c *conn) advanceLocked() {
 func (c *conn) factsLocked(at int64) (f facts) {
 	switch {
 	case c.isEnding():
-		if !c.busyLocked() || c.ending.immediate || at >= c.ending.waitsUntil(c.since, &c.loop.opts) {
+		if !c.lanes.isBusy() || c.ending.immediate || at >= c.ending.waitsUntil(c.since, &c.loop.opts) {
 			f = factHandlersDone
 		}
 	case c.isFlushing():
@@ -278,7 +268,7 @@ func (c *conn) factsLocked(at int64) (f facts) {
 			f = factPeerDone
 		}
 	case c.isClosed():
-		if !c.busyLocked() {
+		if !c.lanes.isBusy() {
 			f = factUnused
 		}
 	}
@@ -297,7 +287,7 @@ func (c *conn) coverLocked() {
 	}
 	l.deadlines.remove(c)
 	l.connections.Add(-1)
-	if c.busyLocked() && c.mayGoOnLocked() {
+	if c.lanes.isBusy() && c.lanes.add == addAwaited {
 		c.goOnLaterLocked()
 	}
 }
@@ -308,7 +298,7 @@ func (c *conn) releaseLocked() {
 		c.ending.goesOn.Stop() // it would keep the connection
 	}
 	c.ctx = nil
-	c.dropBacklogLocked()
+	c.lanes.drop()
 	descriptors.set(c.fd(), tombstone)
 	c.loop.numbers.hold(c.fd())
 }

@@ -93,7 +93,7 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 	default: // in phaseAuth HandleAuth may take its time
 		return never
 	}
-	if c.mayGoOnLocked() {
+	if c.lanes.add == addAwaited {
 		due = min(due, c.ending.addBy)
 	}
 	return due
@@ -105,7 +105,7 @@ func (l *loop) silenceLocked(c *conn) (due int64) {
 	switch {
 	case l.opts.PingInterval < 0:
 		return never
-	case c.paused, c.out.isStalled(): // its answer may wait to be read, or for it to have read what comes first
+	case c.lanes.isFull(), c.out.isStalled(): // its answer may wait to be read, or for it to have read what comes first
 		c.heard, c.pinged = l.now, 0
 	case c.pinged != 0:
 		if due = l.silentAt(c); due <= l.now && l.movedLocked(c) {
@@ -194,7 +194,7 @@ func (l *loop) limitsLocked(c *conn) (due int64) {
 			due = min(due, by)
 		}
 	}
-	if c.mayGoOnLocked() {
+	if c.lanes.add == addAwaited {
 		if by := c.since + int64(l.opts.AddTimeout); by <= l.now {
 			c.goOnLocked()
 		} else {

@@ -161,7 +161,10 @@ func TestPingClock(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			l.opts.SilenceTimeout, l.now = row.silence, at
 			c, peer := serveConn(t, l)
-			c.heard, c.pinged, c.paused = row.heard, row.pinged, row.paused
+			c.heard, c.pinged = row.heard, row.pinged
+			if row.paused {
+				c.lanes.backlog = &backlog{bytes: maxBacklog}
+			}
 			require.Equal(t, row.due, l.silenceLocked(c))
 			n, err := readSocket(peer, make([]byte, 10))
 			if row.pings {

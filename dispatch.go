@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"context"
-	"math"
 	"runtime/debug"
 	"time"
 )
@@ -12,163 +11,48 @@ import (
 // the loop's where several were slow, are called by workers, each on a goroutine of its own, until they prove fast again. Whoever
 // calls handlers does so in work, and decides there what comes next.
 
-// maxBacklog is how many bytes of messages may wait for their handler before the connection is not read any more. Each
-// message counts messageCost in addition to its payload; one of any size may wait.
-const (
-	maxBacklog  = 64 << 10
-	messageCost = 64
-)
-
-// lane is a class of handlers of one connection. Those of one lane wait for each other, up to a number that may run at once.
-type lane uint8
-
-const (
-	laneOrdered  lane = iota // HandleText, HandleBin, HandleRsvControl
-	laneRequests             // routed requests
-	laneLife                 // HandleAuth, HandleClientAdd, HandleClientRemove
-	laneCount
-)
-
-// message is something for a handler of a connection.
-type message struct {
-	payload []byte
-	head    header
-}
-
-// backlog holds the messages of a connection that wait for their handlers.
-type backlog struct {
-	waiting [laneLife][]message
-	bytes   int
-	pongs   []pong // answers to Pings that came behind messages of laneOrdered
-}
-
-// pong is the answers to Pings that wait for their turn: behind so many messages.
-type pong struct {
-	frames []byte
-	behind int
-}
-
-func (b *backlog) add(l lane, m message) {
-	b.waiting[l] = append(b.waiting[l], m)
-	b.bytes += len(m.payload) + messageCost
-}
-
-func (b *backlog) isEmpty() bool {
-	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.pongs) == 0
-}
-
-// addPong adds the answer to a Ping that came behind messages. Those behind the same message are written together.
-func (b *backlog) addPong(payload []byte) {
-	behind := len(b.waiting[laneOrdered])
-	if n := len(b.pongs); n == 0 || b.pongs[n-1].behind != behind {
-		b.pongs = append(b.pongs, pong{behind: behind})
-	}
-	last := &b.pongs[len(b.pongs)-1]
-	last.frames = appendFrame(last.frames, OpcodePong, false, payload)
-}
-
-func (b *backlog) clear() {
-	for l := range b.waiting {
-		clear(b.waiting[l])
-		b.waiting[l] = b.waiting[l][:0]
-	}
-	b.bytes = 0
-	b.clearPongs()
-}
-
-func (b *backlog) clearPongs() {
-	clear(b.pongs)
-	b.pongs = b.pongs[:0]
-}
-
-// jobKind tells which handler a job is for.
-type jobKind uint8
-
-const (
-	jobMessages jobKind = iota
-	jobAuth
-	jobAdd
-	jobRemove
-)
-
-// job is what one goroutine does for a connection between two looks at its state.
-type job struct {
-	messages []message
-	lane     lane
-	kind     jobKind
-	pongs    bool // there are some behind messages
-}
-
-// enqueueLocked adds the messages of one read, unless the connection ends without them. It returns an empty list for the next
-// read: b itself where it did not keep it.
+// enqueueLocked adds the messages of one read, unless the connection ends without them. It returns an empty backlog for the next read.
 func (c *conn) enqueueLocked(b *backlog) *backlog {
-	switch {
-	case b.isEmpty():
+	if b.isEmpty() {
 		return b
-	case !c.isOpen() || c.outState != outOpen:
-	case c.backlog == nil:
-		c.backlog = b
-		return backlogs.Get().(*backlog)
-	default:
-		for l := range b.waiting {
-			for _, m := range b.waiting[l] {
-				c.backlog.add(lane(l), m)
-			}
-		}
-		c.pongBehindLocked(b, math.MaxInt) // messages wait already: their handlers may take long
 	}
-	b.clear()
-	return b
-}
-
-// dropBacklogLocked forgets the messages that wait.
-func (c *conn) dropBacklogLocked() {
-	if b := c.backlog; b != nil {
-		c.backlog = nil
+	if !c.isOpen() || c.outState != outOpen {
 		b.clear()
-		backlogs.Put(b)
+		return b
 	}
+	empty, pongs := c.lanes.enqueue(b)
+	c.pongLocked(pongs)
+	return empty
 }
 
-// busyLocked reports whether a handler runs or is still to be called.
-func (c *conn) busyLocked() bool {
-	return c.running[laneLife] > 0 || c.hasMessagesLocked() || c.addDue || c.removeDue
-}
-
-// hasMessagesLocked reports whether messages are being handled or wait for it.
-func (c *conn) hasMessagesLocked() bool {
-	return c.running[laneOrdered]+c.running[laneRequests] > 0 || c.backlog != nil && !c.backlog.isEmpty()
-}
-
-// takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it in work.
+// takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it.
 func (c *conn) takeLocked() (j job, ok bool) {
-	switch {
-	case c.isAsking() && c.running[laneLife] == 0:
-		j = job{kind: jobAuth, lane: laneLife}
-	case c.isShaking() || c.adding:
-		return job{}, false
-	case c.addDue:
-		c.addDue, c.adding = false, true
-		j = job{kind: jobAdd, lane: laneLife}
-	case c.takeMessagesLocked(laneOrdered, &j), c.takeMessagesLocked(laneRequests, &j):
-	case c.removeDue && c.hasEnded() && !c.hasMessagesLocked(): // HandleClientAdd may go on as a writer
-		c.removeDue = false
-		if !c.ending.farewell {
-			c.closeFrameLocked()
-		}
-		j = job{kind: jobRemove, lane: laneLife}
-	default:
-		return job{}, false
+	if j, ok = c.lanes.next(c.life, &c.loop.atOnce); !ok {
+		return j, false
 	}
-	c.running[j.lane]++
+	c.corked = c.corked || j.row
+	j.light = j.whole != nil && !c.corked && c.lanes.runs() == 1
+	if j.kind == jobRemove && !c.ending.farewell {
+		c.closeFrameLocked()
+	}
 	return j, true
+}
+
+// doneLocked ends a job.
+func (c *conn) doneLocked(j *job) {
+	c.lanes.done(j)
+	if c.isClosed() {
+		c.stepLocked(c.factsLocked(never))
+	} else if c.hasEnded() {
+		c.attendLocked()
+	}
 }
 
 // addStarts has the time begin for which messages, and HandleClientRemove, wait for HandleClientAdd.
 func (c *conn) addStarts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.addRuns = true
+	c.lanes.addStarts()
 	if c.isOpen() {
 		c.since = now()
 	} else {
@@ -186,10 +70,7 @@ func (c *conn) goOnLaterLocked() {
 	c.ending.goesOn = time.AfterFunc(time.Duration(c.ending.addBy-now()), c.goOn)
 }
 
-// mayGoOnLocked reports whether HandleClientAdd runs and is waited for.
-func (c *conn) mayGoOnLocked() bool { return c.adding && c.addRuns }
-
-// goOn has a HandleClientAdd that runs for too long waited for no more: it is a writer.
+// goOn has a HandleClientAdd that runs for too long waited for no more.
 func (c *conn) goOn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,76 +78,19 @@ func (c *conn) goOn() {
 }
 
 func (c *conn) goOnLocked() {
-	if c.adding {
-		c.adding = false
-		c.kickLocked()
+	if c.lanes.goOn() {
+		c.startJobsLocked()
 	}
 }
 
-// takeMessagesLocked takes messages of a lane where one more handler may run: all that wait where they run one at a time, else
-// one.
-func (c *conn) takeMessagesLocked(l lane, j *job) bool {
-	b := c.backlog
-	if b == nil || len(b.waiting[l]) == 0 || int(c.running[l]) >= c.loop.atOnce[l] {
-		return false
-	}
-	if c.loop.atOnce[l] == 1 {
-		j.messages, b.waiting[l] = b.waiting[l], nil
-		j.pongs = l == laneOrdered && len(b.pongs) > 0
-	} else {
-		j.messages, b.waiting[l] = b.waiting[l][:1:1], b.waiting[l][1:]
-	}
-	for i := range j.messages {
-		b.bytes -= len(j.messages[i].payload) + messageCost
-	}
-	j.lane = l
-	c.corked = c.corked || len(j.messages)+len(b.waiting[l]) > 1
-	if c.paused && b.bytes < maxBacklog {
-		c.paused = false
-		c.attendLocked()
-	}
-	return true
-}
-
-// doneLocked ends a job.
-func (c *conn) doneLocked(j job) {
-	c.running[j.lane]--
-	if j.kind == jobAdd {
-		c.addRuns, c.adding = false, false
-	}
-	if j.pongs && c.backlog != nil {
-		c.backlog.clearPongs()
-	}
-	if b := c.backlog; b != nil && b.isEmpty() {
-		if j.kind == jobMessages && c.loop.atOnce[j.lane] == 1 {
-			b.waiting[j.lane] = j.messages[:0] // cleared by run
-		}
-		c.backlog = nil
-		backlogs.Put(b)
-	}
-	if c.isClosed() {
-		c.stepLocked(c.factsLocked(never))
-	} else if c.hasEnded() {
-		c.attendLocked()
-	}
-}
-
-// work runs a job of the connection and then whatever has become due, until nothing is. With a turn, the goroutine owns the
+// work runs a job of the connection and then whatever has become due, until nothing is. With a lease, the goroutine owns the
 // loop; it returns whether it still does. Without one it is a worker. The monitor counts all of it as one, so that a row of
 // jobs cannot hold up the loop any more than a single one.
-func (c *conn) work(t *turn, j job) (owns bool) {
-	l := c.loop
+func (c *conn) work(t *lease, j job) (owns bool) {
 	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit ends this goroutine
-			c.mu.Lock()
-			c.doneLocked(j)
-			c.uncorkLocked()
-			c.kickLocked()
-			c.mu.Unlock()
-			if t != nil && t.leave() {
-				go l.run(newTurn(l))
-			}
+			c.workerEnds(t, &j)
 		}
 	}()
 	if t != nil {
@@ -278,43 +102,92 @@ func (c *conn) work(t *turn, j job) (owns bool) {
 			start = now()
 		}
 		c.run(&j)
+		if t != nil && j.light && t.leave() {
+			returned = true
+			c.leaveLight(&j)
+			return true
+		}
 		c.mu.Lock()
 		if t == nil {
-			c.noteLocked(j.kind, now()-start < int64(slowHandler))
+			c.countJobLocked(j.kind, now()-start < int64(slowHandler))
 		}
-		c.doneLocked(j)
-		if j, ok = c.takeLocked(); !ok {
-			c.uncorkLocked()
-		} else if c.corked && (t == nil || t.isTaken()) {
-			l.monitor.watchCork(c)
-		}
+		j, ok = c.doneAndTakeLocked(j, t == nil || t.isTaken())
 		c.mu.Unlock()
 	}
 	returned = true
 	return t != nil && t.leave()
 }
 
-// noteLocked is told of each job that a worker has run for the connection. That a connection known to be slow has another slow one
-// is not held against the others; that HandleAuth is slow says nothing of the messages.
-func (c *conn) noteLocked(kind jobKind, isFast bool) {
-	if isFast || c.wary == 0 {
-		c.loop.pace.note(isFast)
+// doneAndTakeLocked ends a job and returns the next one. If there is none, what was collected is written. If the goroutine does not
+// have the loop, it may have to be written earlier.
+func (c *conn) doneAndTakeLocked(j job, isWorker bool) (next job, ok bool) {
+	c.doneLocked(&j)
+	j.release()
+	if next, ok = c.takeLocked(); !ok {
+		c.uncorkLocked()
+		return next, false
+	}
+	if next.relief {
+		c.attendLocked()
+	}
+	if c.corked && isWorker {
+		c.loop.monitor.watchCork(c)
+	}
+	return next, true
+}
+
+// workerEnds is what work has to leave behind when a handler ends the goroutine.
+func (c *conn) workerEnds(t *lease, j *job) {
+	c.mu.Lock()
+	c.doneLocked(j)
+	c.uncorkLocked()
+	c.startJobsLocked()
+	c.mu.Unlock()
+	if t != nil && t.leave() {
+		go c.loop.run(newLease(c.loop))
+	}
+}
+
+// leaveLight ends a light job of a goroutine that owns the loop, without the lock: settleLocked counts it as done when the
+// connection is served next. Nobody asks before that: what could wait for it comes from the loop, or has the loop look at the
+// connection.
+func (c *conn) leaveLight(j *job) {
+	c.unsettled = j.lane + 1
+	j.release()
+}
+
+// settleLocked ends the light job that the loop has run for the connection, if there is one.
+func (c *conn) settleLocked() {
+	if c.unsettled > 0 {
+		c.lanes.running[c.unsettled-1]--
+		c.unsettled = 0
+	}
+}
+
+// countJobLocked is told of each job that a worker has run for the connection. That a connection known to be slow has another slow
+// one is not held against the others; that HandleAuth is slow says nothing of the messages.
+func (c *conn) countJobLocked(kind jobKind, isFast bool) {
+	if isFast || c.lanes.offload == 0 {
+		c.loop.offloading.count(isFast)
 	}
 	switch {
 	case kind != jobMessages:
 	case !isFast:
-		c.wary = fastRow
-	case c.wary > 0:
-		c.wary--
+		c.lanes.offload = fastRow
+	case c.lanes.offload > 0:
+		c.lanes.offload--
 	}
 }
 
-// kickLocked starts workers for all that can run now.
-func (c *conn) kickLocked() {
+// startJobsLocked starts workers for all that can run now.
+func (c *conn) startJobsLocked() {
 	for {
 		j, ok := c.takeLocked()
 		if !ok {
 			return
+		}
+		if j.relief {
+			c.attendLocked()
 		}
 		c.startLocked(j)
 	}

@@ -352,8 +352,8 @@ func TestBacklogIsBounded(t *testing.T) {
 	mc := descriptors.get(s.Clients.All()[0])
 	mc.mu.Lock()
 	waiting := 0
-	if mc.backlog != nil {
-		waiting = mc.backlog.bytes
+	if mc.lanes.backlog != nil {
+		waiting = mc.lanes.backlog.bytes
 	}
 	mc.mu.Unlock()
 	require.LessOrEqual(t, waiting, maxBacklog+2*readSize)

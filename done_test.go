@@ -194,15 +194,15 @@ func TestRemoveBesideWriter(t *testing.T) {
 		l.opts.HandleClientAdd = func(context.Context, int) {}
 		c, _ := serveConn(t, l)
 		c.mu.Lock()
-		c.addDue = true
+		c.lanes.add = addDue
 		_, ok := c.takeLocked()
 		require.True(t, ok)
-		require.False(t, c.mayGoOnLocked(), "it has not been called")
+		require.False(t, c.lanes.add == addAwaited, "it has not been called")
 		c.mu.Unlock()
 		c.addStarts()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		require.True(t, c.mayGoOnLocked())
+		require.True(t, c.lanes.add == addAwaited)
 		began := c.since
 		c.endLocked(endReason{})
 		require.Equal(t, began+int64(time.Hour), c.ending.addBy)

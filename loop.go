@@ -21,13 +21,13 @@ const readSize = 64 << 10
 const readRound = 1 << 20
 
 // loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
-// at a time owns it, as its turn says.
+// at a time owns it, as its lease says.
 type loop struct {
 	// Immutable, or with locks of its own.
 	*engine
-	poll *poller
-	pace pace
-	turn atomic.Pointer[turn]
+	poll       *poller
+	offloading offloading
+	lease      atomic.Pointer[lease]
 
 	// What other goroutines tell the loop.
 	mu        sync.Mutex
@@ -36,7 +36,7 @@ type loop struct {
 	pending   atomic.Bool // attention is not empty
 	asleep    atomic.Bool // waits in the poller, or is about to
 
-	// Everything following is owned by the goroutine whose turn it is.
+	// Everything following is owned by the goroutine that has the lease.
 	now       int64 // moment of the current round
 	todo      []*conn
 	served    int     // how many of todo have been served
@@ -67,13 +67,13 @@ func newLoop(e *engine) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, poll: poll, buf: make([]byte, readSize)}
-	l.got.inbox = backlogs.Get().(*backlog)
-	newTurn(l)
+	l.got.inbox = newBacklog()
+	newLease(l)
 	return l, nil
 }
 
-// run serves the loop's connections until the server has stopped, or until the turn has been lost to another goroutine.
-func (l *loop) run(t *turn) {
+// run serves the loop's connections until the server has stopped, or until the lease has been lost to another goroutine.
+func (l *loop) run(t *lease) {
 	for {
 		c := l.next()
 		if c == nil {
@@ -219,7 +219,7 @@ func (l *loop) takeDue() {
 
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
 // returns whether the goroutine still owns the loop.
-func (l *loop) serve(t *turn, c *conn) (owns bool) {
+func (l *loop) serve(t *lease, c *conn) (owns bool) {
 	if c.readable && c.reads != readNothing && !l.defers(c) {
 		n := l.read(c)
 		for c.readable && c.reads == readMessages && l.left > 0 && l.got.isEmpty() && c.in.isWithin(n) {
@@ -227,6 +227,7 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 		}
 	}
 	c.mu.Lock()
+	c.settleLocked()
 	l.applyLocked(c)
 	if c.out.isStalled() && (c.writable || c.out.more) {
 		c.flushLocked()
@@ -237,17 +238,14 @@ func (l *loop) serve(t *turn, c *conn) (owns bool) {
 		l.tendLocked(c)
 	}
 	j, ok := c.takeLocked()
-	if ok && (c.wary > 0 || l.pace.workers.Load()) {
+	if ok && (c.lanes.offload > 0 || l.offloading.isOn()) {
 		c.startLocked(j)
-		c.kickLocked()
+		c.startJobsLocked()
 		l.yields = true
 		ok = false
 	}
-	if c.backlog != nil && !(ok && j.pongs) { // handlers may take long, or no order
-		c.pongBehindLocked(c.backlog, math.MaxInt)
-	}
-	if c.backlog != nil && c.backlog.bytes >= maxBacklog {
-		c.paused = true
+	if !(ok && j.pongs) { // handlers may take long, or no order
+		c.pongLocked(c.lanes.takePongs(math.MaxInt))
 	}
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
@@ -278,7 +276,7 @@ func (l *loop) serveAgain(c *conn, list *[]*conn) {
 func (c *conn) readsLocked() reads {
 	r := c.life.reads()
 	switch {
-	case r == readMessages && (c.opening != nil || c.paused): // what came behind the request is parsed first
+	case r == readMessages && (c.opening != nil || c.lanes.isFull()): // what came behind the request is parsed first
 		return readNothing
 	case r == readRest && c.drained > maxDrainSize:
 		return readNothing

@@ -15,7 +15,7 @@ import (
 func TestRound(t *testing.T) {
 	const begun, read = 64 << 10, maxDirect
 	var l *loop
-	var turn *turn
+	var turn *lease
 	long := func(t *testing.T, waiting int) (c *conn, taken func() int) {
 		t.Helper()
 		c, peer := serveConn(t, l)

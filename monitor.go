@@ -20,9 +20,9 @@ const (
 	fastRow     = 256
 )
 
-// turn is one goroutine's time as the owner of a loop. Its word says whether a handler runs, and decides who owns the loop
+// lease is one goroutine's time as the owner of a loop. Its word says whether a handler runs, and decides who owns the loop
 // when the monitor and a returning handler meet: exactly one of their compare-and-swaps succeeds.
-type turn struct {
+type lease struct {
 	word atomic.Uint64 // 0: no handler runs; stepTaken: the loop has been taken; else the step
 	step uint64        // counts the connections whose handlers were called; owned by the goroutine
 	conn *conn         // whose handler runs; written before word
@@ -31,15 +31,15 @@ type turn struct {
 
 const stepTaken = ^uint64(0)
 
-// newTurn makes a turn and shows it to the monitor.
-func newTurn(l *loop) *turn {
-	t := &turn{loop: l}
-	l.turn.Store(t)
+// newLease makes a lease and shows it to the monitor.
+func newLease(l *loop) *lease {
+	t := &lease{loop: l}
+	l.lease.Store(t)
 	return t
 }
 
 // enter says that handlers of the connection are about to be called.
-func (t *turn) enter(c *conn) {
+func (t *lease) enter(c *conn) {
 	t.conn = c
 	t.step++
 	t.word.Store(t.step)
@@ -48,34 +48,37 @@ func (t *turn) enter(c *conn) {
 
 // leave says that they have returned. It returns false if the loop belongs to another goroutine by now: then the caller
 // must not touch it any more.
-func (t *turn) leave() bool {
+func (t *lease) leave() bool {
 	return t.word.CompareAndSwap(t.step, 0)
 }
 
 // isTaken reports whether the loop belongs to another goroutine already.
-func (t *turn) isTaken() bool { return t.word.Load() == stepTaken }
+func (t *lease) isTaken() bool { return t.word.Load() == stepTaken }
 
-// pace decides whether a loop calls handlers itself or has workers do it.
-type pace struct {
-	workers atomic.Bool
-	fast    atomic.Int32 // fast jobs in a row
+// offloading decides whether a loop calls handlers itself or has workers do it.
+type offloading struct {
+	on   atomic.Bool
+	fast atomic.Int32 // fast jobs in a row
 }
+
+// isOn reports whether workers call the handlers.
+func (o *offloading) isOn() bool { return o.on.Load() }
 
 // stuck is told that a handler held up the loop. A single time is forgiven: the system may have taken the processor away.
-func (p *pace) stuck(steps uint64) {
+func (o *offloading) stuck(steps uint64) {
 	if steps < fastRow {
-		p.workers.Store(true)
+		o.on.Store(true)
 	}
-	p.fast.Store(0)
+	o.fast.Store(0)
 }
 
-// note is told of each job that a worker has run.
-func (p *pace) note(isFast bool) {
+// count is told of each job that a worker has run.
+func (o *offloading) count(isFast bool) {
 	switch {
 	case !isFast:
-		p.fast.Store(0)
-	case p.fast.Add(1) == fastRow:
-		p.workers.Store(false)
+		o.fast.Store(0)
+	case o.fast.Add(1) == fastRow:
+		o.on.Store(false)
 	}
 }
 
@@ -108,7 +111,7 @@ func (m *monitor) watchCork(c *conn) {
 
 // run watches until ended is closed.
 func (m *monitor) run() {
-	seen := make([]uint64, len(m.loops)) // the word of each loop's turn at the last tick
+	seen := make([]uint64, len(m.loops)) // the word of each loop's lease at the last tick
 	idle := 0
 	for {
 		if m.look(seen) {
@@ -138,7 +141,7 @@ func (m *monitor) run() {
 // look takes over the loops whose handler it has seen before. It returns whether it saw any handler or cork.
 func (m *monitor) look(seen []uint64) (active bool) {
 	for i, l := range m.loops {
-		t := l.turn.Load()
+		t := l.lease.Load()
 		word := t.word.Load()
 		active = active || word != 0
 		if word != 0 && word == seen[i] && t.word.CompareAndSwap(word, stepTaken) {
@@ -154,7 +157,7 @@ func (m *monitor) look(seen []uint64) (active bool) {
 	active = active || len(late) > 0
 	for _, c := range late {
 		c.mu.Lock()
-		c.letGoLocked()
+		c.bypassLocked()
 		c.mu.Unlock()
 	}
 	return active
@@ -163,7 +166,7 @@ func (m *monitor) look(seen []uint64) (active bool) {
 // isQuiet reports whether there is nothing to watch.
 func (m *monitor) isQuiet() bool {
 	for _, l := range m.loops {
-		if l.turn.Load().word.Load() != 0 {
+		if l.lease.Load().word.Load() != 0 {
 			return false
 		}
 	}
@@ -173,24 +176,22 @@ func (m *monitor) isQuiet() bool {
 }
 
 // takeOver gives the loop of a stuck goroutine to a new one. The stuck one keeps its connection and the job that it runs.
-func (t *turn) takeOver() {
+func (t *lease) takeOver() {
 	l, c := t.loop, t.conn
-	l.pace.stuck(t.step)
+	l.offloading.stuck(t.step)
 	c.mu.Lock() // first: what the new goroutine reads is answered behind what waits
 	defer c.mu.Unlock()
-	go l.run(newTurn(l))
-	if c.running[laneOrdered]+c.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
-		c.wary = fastRow
+	go l.run(newLease(l))
+	if c.lanes.running[laneOrdered]+c.lanes.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
+		c.lanes.offload = fastRow
 	}
-	c.letGoLocked()
+	c.bypassLocked()
 }
 
-// letGoLocked sees to it that nothing waits for a handler of the connection that is stuck: Pings behind its message are answered,
+// bypassLocked sees to it that nothing waits for a handler of the connection that is stuck: Pings behind its message are answered,
 // answers of the same batch are written, other requests handled.
-func (c *conn) letGoLocked() {
-	if c.backlog != nil {
-		c.pongBehindLocked(c.backlog, math.MaxInt)
-	}
+func (c *conn) bypassLocked() {
+	c.pongLocked(c.lanes.takePongs(math.MaxInt))
 	c.uncorkLocked()
-	c.kickLocked()
+	c.startJobsLocked()
 }

@@ -34,7 +34,7 @@ func (c *callers) haveWorker() bool {
 func isWary(c *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.wary > 0
+	return c.lanes.offload > 0
 }
 
 // TestSlowConnection has a handler block whose connection shares its loop with another one.

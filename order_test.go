@@ -31,7 +31,7 @@ func TestServerAnswersInTurn(t *testing.T) {
 			n, err := readSocket(peer, got)
 			require.NoError(t, err)
 			require.Equal(t, want, got[:n])
-			require.Nil(t, c.backlog)
+			require.Nil(t, c.lanes.backlog)
 		}
 	})
 	t.Run("ten Pings in a row get ten Pongs", func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestPongsThatWait(t *testing.T) {
 		require.NoError(t, err)
 		c.readable = true
 		l.serve(turn, c)
-		require.Nil(t, c.backlog)
+		require.Nil(t, c.lanes.backlog)
 	})
 }
 

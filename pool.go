@@ -89,6 +89,14 @@ func newBuffer(size int) []byte {
 // backlogs are the message lists of connections that are being served.
 var backlogs = sync.Pool{New: func() any { return new(backlog) }}
 
+func newBacklog() *backlog { return backlogs.Get().(*backlog) }
+
+// putBacklog gives one back that nobody needs any more, with the messages in it.
+func putBacklog(b *backlog) {
+	b.clear()
+	backlogs.Put(b)
+}
+
 // outboxes are those of connections that had something to send.
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 

@@ -367,7 +367,7 @@ func (c *conn) uncorkLocked() {
 
 // pongLocked answers Pings: frames holds a Pong for each. A peer that does not read gets the latest only (RFC 6455, section 5.5.3).
 func (c *conn) pongLocked(frames []byte) {
-	if c.sendableLocked() != nil {
+	if len(frames) == 0 || c.sendableLocked() != nil {
 		return
 	}
 	if !c.out.isStalled() {
@@ -386,22 +386,5 @@ func (c *conn) pongLocked(frames []byte) {
 func (c *conn) pongBehind(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.backlog != nil {
-		c.pongBehindLocked(c.backlog, n)
-	}
-}
-
-func (c *conn) pongBehindLocked(b *backlog, n int) {
-	var frames []byte
-	for len(b.pongs) > 0 && b.pongs[0].behind <= n {
-		if next := b.pongs[0].frames; frames == nil {
-			frames = next
-		} else {
-			frames = append(frames, next...)
-		}
-		b.pongs = b.pongs[1:]
-	}
-	if frames != nil {
-		c.pongLocked(frames)
-	}
+	c.pongLocked(c.lanes.takePongs(n))
 }

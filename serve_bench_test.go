@@ -53,7 +53,7 @@ func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
 }
 
 // serveLoop returns a loop that nobody runs, and its turn.
-func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *turn) {
+func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
 	e.reports = newReports(e.log)
 	e.opts.HandleBin = handle
@@ -65,7 +65,7 @@ func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *turn) {
 	tb.Cleanup(l.poll.close)
 	e.loops = []*loop{l}
 	e.monitor = &monitor{loops: e.loops, bell: make(chan struct{}, 1)}
-	return l, l.turn.Load()
+	return l, l.lease.Load()
 }
 
 // serveConn returns an open connection of the loop, and the other end of its socket.
@@ -124,5 +124,28 @@ func TestAllocationsOfEcho(t *testing.T) {
 				require.LessOrEqual(t, perRound, row.limit*float64(messages))
 			})
 		}
+	}
+}
+
+// TestLocksOfEcho has a handler take the connection's lock for itself once it has sent its answer: nothing else may want it then. Serving
+// takes it once, the answer once, and the end of the handler not at all.
+func TestLocksOfEcho(t *testing.T) {
+	var c *conn
+	l, lease := serveLoop(t, func(conn int, payload []byte) {
+		SendBin(conn, payload)
+		c.mu.Lock()
+	})
+	c, peer := serveConn(t, l)
+	for range 3 { // what one leaves to the next does not show
+		_, err := writeSocket(peer, NewFrameBin(true, []byte("x")), false)
+		require.NoError(t, err)
+		c.readable = true
+		require.True(t, l.serve(lease, c))
+		require.False(t, c.mu.TryLock(), "it is the handler that has it")
+		c.mu.Unlock()
+		got := make([]byte, 10)
+		n, err := readSocket(peer, got)
+		require.NoError(t, err)
+		require.Equal(t, NewFrameBin(false, []byte("x")), got[:n])
 	}
 }

@@ -465,7 +465,7 @@ func (e *engine) start() (err error) {
 	e.running.Store(int32(len(e.loops)))
 	go e.monitor.run()
 	for _, l := range e.loops {
-		go l.run(l.turn.Load())
+		go l.run(l.lease.Load())
 	}
 	return nil
 }

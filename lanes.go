@@ -1,0 +1,291 @@
+package websocket
+
+import "math"
+
+// maxBacklog is how many bytes of messages may wait for their handler before the connection is not read any more. Each
+// message counts messageCost in addition to its payload; one of any size may wait.
+const (
+	maxBacklog  = 64 << 10
+	messageCost = 64
+)
+
+// lane is a class of handlers of one connection. Those of one lane wait for each other, up to a number that may run at the same
+// time.
+type lane uint8
+
+const (
+	laneOrdered  lane = iota // HandleText, HandleBin, HandleRsvControl
+	laneRequests             // routed requests
+	laneLife                 // HandleAuth, HandleClientAdd, HandleClientRemove
+	laneCount
+)
+
+// message is something for a handler of a connection.
+type message struct {
+	payload []byte
+	head    header
+}
+
+// backlog holds messages that wait for their handlers, and the Pongs between them.
+type backlog struct {
+	waiting [laneLife][]message
+	bytes   int
+	pongs   []pong // answers to Pings that came behind messages of laneOrdered
+}
+
+// pong is the answers to Pings that wait for their turn: behind so many messages.
+type pong struct {
+	frames []byte
+	behind int
+}
+
+func (b *backlog) add(l lane, m message) {
+	b.waiting[l] = append(b.waiting[l], m)
+	b.bytes += len(m.payload) + messageCost
+}
+
+func (b *backlog) isEmpty() bool {
+	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.pongs) == 0
+}
+
+// addPong adds the answer to a Ping that came behind messages. Those behind the same message are written together.
+func (b *backlog) addPong(payload []byte) {
+	behind := len(b.waiting[laneOrdered])
+	if n := len(b.pongs); n == 0 || b.pongs[n-1].behind != behind {
+		b.pongs = append(b.pongs, pong{behind: behind})
+	}
+	last := &b.pongs[len(b.pongs)-1]
+	last.frames = appendFrame(last.frames, OpcodePong, false, payload)
+}
+
+// takePongs returns the answers to the Pings that came before the n-th message that is being handled, counted from 0.
+func (b *backlog) takePongs(n int) (frames []byte) {
+	for len(b.pongs) > 0 && b.pongs[0].behind <= n {
+		if next := b.pongs[0].frames; frames == nil {
+			frames = next
+		} else {
+			frames = append(frames, next...)
+		}
+		b.pongs = b.pongs[1:]
+	}
+	return frames
+}
+
+func (b *backlog) clear() {
+	for l := range b.waiting {
+		clear(b.waiting[l])
+		b.waiting[l] = b.waiting[l][:0]
+	}
+	b.bytes = 0
+	b.clearPongs()
+}
+
+func (b *backlog) clearPongs() {
+	clear(b.pongs)
+	b.pongs = b.pongs[:0]
+}
+
+// jobKind tells which handler a job is for.
+type jobKind uint8
+
+const (
+	jobMessages jobKind = iota
+	jobAuth             // HandleAuth, or HandleStatus
+	jobAdd
+	jobRemove
+)
+
+// job is what one goroutine does for a connection between two looks at its lanes.
+type job struct {
+	messages []message
+	whole    *backlog // that they were all of; the job owns it
+	lane     lane
+	kind     jobKind
+	pongs    bool // there are some behind messages
+	row      bool // there are more messages than one: their answers may be written together
+	relief   bool // so many were taken that the connection can be read again
+	light    bool // nothing else runs or waits for the connection, and nothing is collected: its end is no news to anybody
+}
+
+// addState is where HandleClientAdd stands.
+type addState uint8
+
+const (
+	addNone    addState = iota // there is none, or it has returned
+	addDue                     // it is to be called
+	addCalled                  // a goroutine is about to call it: messages wait
+	addAwaited                 // it runs, and messages wait for it, until AddTimeout
+	addWriter                  // it runs on as a writer, and nothing waits for it
+)
+
+// lanes decide which handler of a connection is called next: HandleAuth, then HandleClientAdd, then messages, of each lane in their
+// order, and HandleClientRemove when no message is left. They are guarded by the connection's mu.
+type lanes struct {
+	backlog *backlog          // nil if no message waits
+	running [laneCount]uint16 // jobs that run
+
+	// offload is how many jobs workers are to run, and fast, since a message took long.
+	offload uint16
+
+	add       addState
+	removeDue bool // HandleClientRemove is to be called
+}
+
+// next returns the job to run next, and counts it as running until done. atOnce is how many may run at the same time.
+func (q *lanes) next(at life, atOnce *[laneCount]int) (j job, ok bool) {
+	switch {
+	case at.isAsking() && q.running[laneLife] == 0:
+		j = job{kind: jobAuth, lane: laneLife}
+	case at.isShaking() || q.add == addCalled || q.add == addAwaited:
+		return job{}, false
+	case q.add == addDue:
+		q.add = addCalled
+		j = job{kind: jobAdd, lane: laneLife}
+	case q.takeMessages(laneOrdered, atOnce, &j), q.takeMessages(laneRequests, atOnce, &j):
+	case q.removeDue && at.hasEnded() && !q.hasMessages(): // HandleClientAdd may go on as a writer
+		q.removeDue = false
+		j = job{kind: jobRemove, lane: laneLife}
+	default:
+		return job{}, false
+	}
+	q.running[j.lane]++
+	return j, true
+}
+
+// takeMessages takes messages of a lane if one more handler may run: all that wait if they run one at a time, else one.
+func (q *lanes) takeMessages(l lane, atOnce *[laneCount]int, j *job) bool {
+	b := q.backlog
+	if b == nil || len(b.waiting[l]) == 0 || int(q.running[l]) >= atOnce[l] {
+		return false
+	}
+	wasFull := q.isFull()
+	j.lane, j.messages = l, b.waiting[l]
+	j.row = len(j.messages) > 1
+	if atOnce[l] > 1 && j.row {
+		j.messages, b.waiting[l] = b.waiting[l][:1:1], b.waiting[l][1:]
+	} else {
+		b.waiting[l] = nil
+	}
+	for i := range j.messages {
+		b.bytes -= len(j.messages[i].payload) + messageCost
+	}
+	j.pongs = l == laneOrdered && atOnce[l] == 1 && len(b.pongs) > 0
+	if b.isEmpty() {
+		j.whole, q.backlog = b, nil
+	}
+	j.relief = wasFull && !q.isFull()
+	return true
+}
+
+// done ends a job.
+func (q *lanes) done(j *job) {
+	q.running[j.lane]--
+	if j.kind == jobAdd {
+		q.add = addNone
+	}
+	if j.pongs && q.backlog != nil {
+		q.backlog.clearPongs()
+	}
+	if b := q.backlog; b != nil && b.isEmpty() {
+		if j.kind == jobMessages && j.whole == nil && b.waiting[j.lane] == nil {
+			b.waiting[j.lane] = j.messages[:0]
+		}
+		q.drop()
+	}
+}
+
+// release gives back the memory of a job that was done, with its messages cleared.
+func (j *job) release() {
+	if b := j.whole; b != nil {
+		b.waiting[j.lane] = j.messages[:0]
+		j.whole = nil
+		putBacklog(b)
+	}
+}
+
+// enqueue adds what one read brought, to open connections. It returns an empty backlog for the next read, b itself if it was not
+// kept, and the Pongs to be sent now: if messages wait already, their handlers may take long.
+func (q *lanes) enqueue(b *backlog) (empty *backlog, pongs []byte) {
+	if q.backlog == nil {
+		q.backlog = b
+		return newBacklog(), nil
+	}
+	for l := range b.waiting {
+		for _, m := range b.waiting[l] {
+			q.backlog.add(lane(l), m)
+		}
+	}
+	pongs = b.takePongs(math.MaxInt)
+	b.clear()
+	return b, pongs
+}
+
+// drop forgets the messages that wait.
+func (q *lanes) drop() {
+	if b := q.backlog; b != nil {
+		q.backlog = nil
+		putBacklog(b)
+	}
+}
+
+// takePongs returns the answers to the Pings that came before the n-th message that is being handled, counted from 0.
+func (q *lanes) takePongs(n int) []byte {
+	if q.backlog == nil {
+		return nil
+	}
+	return q.backlog.takePongs(n)
+}
+
+// open says which handlers of an open connection are to be called, beside those of its messages.
+func (q *lanes) open(adds, removes bool) {
+	if adds {
+		q.add = addDue
+	}
+	q.removeDue = removes
+}
+
+// discard forgets the messages that wait, and the program if it has not seen the connection.
+func (q *lanes) discard() {
+	q.drop()
+	if q.add == addDue {
+		q.add, q.removeDue = addNone, false
+	}
+}
+
+// addStarts is told that HandleClientAdd is called now.
+func (q *lanes) addStarts() { q.add = addAwaited }
+
+// goOn has nothing wait for a HandleClientAdd that runs any more: it is a writer. It returns whether anything did.
+func (q *lanes) goOn() bool {
+	if q.add != addCalled && q.add != addAwaited {
+		return false
+	}
+	q.add = addWriter
+	return true
+}
+
+// isFull reports whether so much waits that the connection is not read any more.
+func (q *lanes) isFull() bool { return q.backlog != nil && q.backlog.bytes >= maxBacklog }
+
+// hasMessages reports whether messages are being handled or wait for it.
+func (q *lanes) hasMessages() bool {
+	return q.running[laneOrdered]+q.running[laneRequests] > 0 || q.backlog != nil && !q.backlog.isEmpty()
+}
+
+// runs returns how many jobs run.
+func (q *lanes) runs() (n int) {
+	for _, running := range q.running {
+		n += int(running)
+	}
+	return n
+}
+
+// isBusy reports whether a handler runs or is still to be called.
+func (q *lanes) isBusy() bool {
+	return q.running[laneLife] > 0 || q.hasMessages() || q.add == addDue || q.removeDue
+}
+
+// hasWriterOnly reports whether a HandleClientAdd that is a writer is all that is left.
+func (q *lanes) hasWriterOnly() bool {
+	return q.add == addWriter && q.running[laneLife] == 1 && !q.removeDue && !q.hasMessages()
+}
