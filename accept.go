@@ -111,12 +111,12 @@ func (a *acceptor) close(l *loop) {
 
 // newConn makes the connection of an accepted socket.
 func newConn(l *loop, fd int, at int64) *conn {
-	return &conn{stream: stream{nextID(fd)}, loop: l, place: -1, reads: readHandshake, opening: &opening{since: at}}
+	return &conn{stream: stream{nextID(fd)}, loop: l, place: -1, reads: readHandshake, rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}}}
 }
 
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
 func (l *loop) readHandshake(c *conn, b []byte) {
-	o := c.opening
+	o := c.rare.opening
 	if len(o.buf) > 0 { // mostly it comes in one piece
 		o.buf = append(o.buf, b...)
 		b = o.buf
@@ -149,8 +149,8 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 func (l *loop) refuseCutOff(c *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isOpening() && len(c.opening.buf) > 0 {
-		c.turnAwayLocked(cutOff(c.opening.buf), nil, c.opening.buf)
+	if c.isOpening() && len(c.rare.opening.buf) > 0 {
+		c.turnAwayLocked(cutOff(c.rare.opening.buf), nil, c.rare.opening.buf)
 	}
 }
 
@@ -197,11 +197,11 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 // expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection
 // for later, and would take an answer for that to what it then asks.
 func (c *conn) expireLocked() {
-	if len(c.opening.buf) == 0 {
+	if len(c.rare.opening.buf) == 0 {
 		c.endLocked(endReason{cause: "no request came"})
 		return
 	}
-	c.turnAwayLocked(errSlowRequest, nil, c.opening.buf)
+	c.turnAwayLocked(errSlowRequest, nil, c.rare.opening.buf)
 }
 
 // loggedPath returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.

@@ -32,22 +32,17 @@ type conn struct {
 
 	// Owned by the loop.
 	in        endpoint
-	opening   *opening // nil once the connection is open
-	heard     int64    // when bytes last arrived
-	pinged    int64    // when a Ping was sent, or the system last had some of what is in front of it acknowledged; 0: the peer was heard since
-	unproven  int32    // bytes in front of the last Ping that no Pong has answered for: the peer may not have got them yet
-	held      int32    // those of them that the system had not got acknowledged when it was last asked; 0 if it was not
-	place     int32    // in the loop's deadlines
-	drained   int32    // bytes read since the half-close
-	reads     reads    // what may be read, as of the last time it was served
-	readable  bool     // the socket may have something to read
-	writable  bool     // the socket may have room
-	hangup    bool     // the end of the stream is to be read
-	tend      bool     // its phase or its clocks are to be looked at
-	again     bool     // in one of the loop's lists of connections to serve again
-	peerEnd   bool     // the peer has closed its side
-	unsettled lane     // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
-	asked     byte     // the number of the last Ping with something in front of it, its payload
+	clocks    clocks
+	place     int32 // in the loop's deadlines
+	drained   int32 // bytes read since the half-close
+	reads     reads // what may be read, as of the last time it was served
+	readable  bool  // the socket may have something to read
+	writable  bool  // the socket may have room
+	hangup    bool  // the end of the stream is to be read
+	tend      bool  // its phase or its clocks are to be looked at
+	again     bool  // in one of the loop's lists of connections to serve again
+	peerEnd   bool  // the peer has closed its side
+	unsettled lane  // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
 
 	discards atomic.Bool // messages are not handled any more; set with mu held
 
@@ -59,9 +54,8 @@ type conn struct {
 	userNext *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
 	userPrev *conn
 	out      *outbox
-	ending   *endReason // from phaseEnding on
-	since    int64      // when the phase began, HandleClientAdd started or a Close frame was sent
-	member   int32      // place in its clientShard; guarded by the mu of that
+	rare     *rare // nil while the connection is idle
+	member   int32 // place in its clientShard; guarded by the mu of that
 	lanes    lanes
 	life
 	outState
@@ -70,22 +64,22 @@ type conn struct {
 	attended bool // in the loop's list of connections to look at; guarded by loop.mu
 }
 
-// opening is what a connection keeps while it reads its opening handshake.
+// rare is what a connection needs while it is opened and while it ends, and few need in between. It is guarded by mu; the pointer
+// does not change during the opening handshake.
+type rare struct {
+	opening *opening // nil once what came with the handshake has been parsed
+	moments moments
+	end     endReason   // from phaseEnding on
+	goesOn  *time.Timer // ends the wait for HandleClientAdd once the loop has no clock for it
+}
+
+// opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
 type opening struct {
 	buf     []byte
 	scanner headerScanner
 	request *Handshake // once it is complete
-	since   int64
 
 	isStatus bool // it is a request for StatusPath
-}
-
-// waitsUntil returns until when handlers that run are waited for, of a connection that began to end at a moment.
-func (why *endReason) waitsUntil(since int64, opts *ServerOptions) int64 {
-	if why.code != 0 && !why.farewell {
-		return since + int64(min(maxAnswerTime, opts.WriteTimeout))
-	}
-	return since + int64(opts.WriteTimeout)
 }
 
 // goingAway is the end of every connection when the server stops.
@@ -99,9 +93,6 @@ type endReason struct {
 	code   CloseCode // of the Close frame to send; 0: none
 	reason string
 	cause  string // for the log
-
-	addBy  int64       // until when HandleClientAdd is waited for, if it runs
-	goesOn *time.Timer // of that moment, once the loop has no clock for it
 
 	discard   bool // waiting messages are not handled
 	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
@@ -125,6 +116,21 @@ func (c *conn) context() (ctx context.Context, ok bool) {
 // closedBy is the error of a connection that failed.
 func closedBy(err error) error { return fmt.Errorf("%w: %w", ErrConnClosed, err) }
 
+// rareLocked returns the connection's rare part, made if there is none.
+func (c *conn) rareLocked() *rare {
+	if c.rare == nil {
+		c.rare = new(rare)
+	}
+	return c.rare
+}
+
+// dropRareLocked forgets the rare part of an open connection that does not need it any more.
+func (c *conn) dropRareLocked() {
+	if r := c.rare; r != nil && r.opening == nil && c.isOpen() && c.outState == outOpen && !c.lanes.awaitsAdd() {
+		c.rare = nil
+	}
+}
+
 // attendLocked has the loop look at the connection.
 func (c *conn) attendLocked() { c.loop.attend(c) }
 
@@ -143,12 +149,11 @@ func (c *conn) endLocked(why endReason) {
 			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause)
 		}
 	case c.isOpen():
-		why.addBy = c.since + int64(c.loop.opts.AddTimeout)
-		c.ending = &why
+		c.rareLocked().end = why
 		c.stepLocked(factEnded)
 		c.enforceEndLocked()
-	case c.isEnding() && why.immediate && !c.ending.immediate:
-		c.ending.immediate, c.ending.discard = true, true
+	case c.isEnding() && why.immediate && !c.rare.end.immediate:
+		c.rare.end.immediate, c.rare.end.discard = true, true
 		c.enforceEndLocked()
 	default:
 		return
@@ -158,19 +163,22 @@ func (c *conn) endLocked(why endReason) {
 
 // enforceEndLocked does what an end does not leave to the loop.
 func (c *conn) enforceEndLocked() {
-	if c.ending.discard {
+	if c.rare.end.discard {
 		c.discards.Store(true)
 		c.lanes.discard()
 	}
-	if c.ending.immediate {
+	if c.rare.end.immediate {
 		c.closeFrameLocked()
 	}
 }
 
 // closeFrameLocked queues the Close frame, unless one was sent or none is wanted. The queue's limit does not count for it.
 func (c *conn) closeFrameLocked() {
-	why := c.ending
-	if why == nil || why.code == 0 || !c.sends() && !c.isFlushing() || c.outState != outOpen {
+	if c.rare == nil || !c.sends() && !c.isFlushing() || c.outState != outOpen {
+		return
+	}
+	why := &c.rare.end
+	if why.code == 0 { // none is wanted, or the handshake was refused
 		return
 	}
 	if c.writeLocked(&outgoing{body: NewFrameClose(false, why.code, []byte(why.reason))}) == nil {
@@ -188,7 +196,7 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
 // welcomeLocked answers the handshake, and the program may know the connection.
 func (c *conn) welcomeLocked() {
 	l := c.loop
-	c.writeLocked(&outgoing{body: appendAccept(nil, c.opening.request)})
+	c.writeLocked(&outgoing{body: appendAccept(nil, c.rare.opening.request)})
 	c.sent = 0       // the client answers nothing before it has got this
 	if !c.isOpen() { // the client did not wait for the answer
 		return
@@ -210,7 +218,9 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 	if !moved {
 		return false
 	}
-	c.since = now()
+	if c.rare != nil {
+		c.rare.moments.phaseBegan = now()
+	}
 	switch do {
 	case doWelcome:
 		c.welcomeLocked()
@@ -222,7 +232,7 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 	case doSeal:
 		c.closeFrameLocked()
 		c.uncorkLocked()
-		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.ending.cause, "code", c.ending.code)
+		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.rare.end.cause, "code", c.rare.end.code)
 	case doHalfClose:
 		c.halfClose()
 	case doCover:
@@ -236,9 +246,6 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 // advanceLocked moves a connection that ends on as far as it can go now.
 func (c *conn) advanceLocked() {
 	at := now()
-	if c.lanes.add == addAwaited && at >= c.ending.addBy {
-		c.goOnLocked()
-	}
 	if c.isEnding() && c.lanes.hasWriterOnly() {
 		c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
 	}
@@ -248,15 +255,17 @@ func (c *conn) advanceLocked() {
 
 // factsLocked returns what is true of a connection that ends, as far as its phase asks for it.
 func (c *conn) factsLocked(at int64) (f facts) {
+	s := c.clockStateLocked()
+	ends := s.phaseEnds(&c.loop.limits)
 	switch {
 	case c.isEnding():
-		if !c.lanes.isBusy() || c.ending.immediate || at >= c.ending.waitsUntil(c.since, &c.loop.opts) {
+		if !c.lanes.isBusy() || c.rare.end.immediate || at >= ends {
 			f = factHandlersDone
 		}
 	case c.isFlushing():
 		if c.out != nil {
 			c.out.releaseWaiters()
-			if at < c.since+int64(c.loop.opts.WriteTimeout) {
+			if at < ends {
 				break
 			}
 			c.dropOutboxLocked()
@@ -264,7 +273,7 @@ func (c *conn) factsLocked(at int64) (f facts) {
 		}
 		f = factWritten
 	case c.isDraining():
-		if c.isLost() || c.peerEnd || at >= c.since+int64(maxDrainTime) {
+		if c.isLost() || c.peerEnd || at >= ends {
 			f = factPeerDone
 		}
 	case c.isClosed():
@@ -294,8 +303,8 @@ func (c *conn) coverLocked() {
 
 // releaseLocked gives the number to the quarantine. Nothing is left that knows the connection.
 func (c *conn) releaseLocked() {
-	if c.ending != nil && c.ending.goesOn != nil {
-		c.ending.goesOn.Stop() // it would keep the connection
+	if c.rare.goesOn != nil {
+		c.rare.goesOn.Stop() // it would keep the connection
 	}
 	c.ctx = nil
 	c.lanes.drop()

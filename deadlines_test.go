@@ -159,18 +159,18 @@ func TestPingClock(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, _ := serveLoop(t, nil)
-			l.opts.SilenceTimeout, l.now = row.silence, at
+			l.limits.silence, l.now = int64(row.silence), at
 			c, peer := serveConn(t, l)
-			c.heard, c.pinged = row.heard, row.pinged
+			c.clocks.heard, c.clocks.pinged = row.heard, row.pinged
 			if row.paused {
 				c.lanes.backlog = &backlog{bytes: maxBacklog}
 			}
-			require.Equal(t, row.due, l.silenceLocked(c))
+			require.Equal(t, row.due, l.clockLocked(c))
 			n, err := readSocket(peer, make([]byte, 10))
 			if row.pings {
 				require.NoError(t, err)
 				require.Equal(t, len(emptyPing), n)
-				require.Equal(t, at, c.pinged)
+				require.Equal(t, at, c.clocks.pinged)
 			} else {
 				require.ErrorIs(t, err, errWouldBlock)
 			}

@@ -32,7 +32,7 @@ func (c *conn) takeLocked() (j job, ok bool) {
 	}
 	c.corked = c.corked || j.row
 	j.light = j.whole != nil && !c.corked && c.lanes.runs() == 1
-	if j.kind == jobRemove && !c.ending.farewell {
+	if j.kind == jobRemove && !c.rare.end.farewell {
 		c.closeFrameLocked()
 	}
 	return j, true
@@ -45,6 +45,8 @@ func (c *conn) doneLocked(j *job) {
 		c.stepLocked(c.factsLocked(never))
 	} else if c.hasEnded() {
 		c.attendLocked()
+	} else if j.kind == jobAdd {
+		c.dropRareLocked()
 	}
 }
 
@@ -53,11 +55,7 @@ func (c *conn) addStarts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lanes.addStarts()
-	if c.isOpen() {
-		c.since = now()
-	} else {
-		c.ending.addBy = now() + int64(c.loop.opts.AddTimeout)
-	}
+	c.rareLocked().moments.addBegan = now()
 	if c.hasSocket() {
 		c.attendLocked() // for the deadline
 	} else {
@@ -67,7 +65,8 @@ func (c *conn) addStarts() {
 
 // goOnLaterLocked sets a timer in place of the loop's clock, which a connection without a socket has no more.
 func (c *conn) goOnLaterLocked() {
-	c.ending.goesOn = time.AfterFunc(time.Duration(c.ending.addBy-now()), c.goOn)
+	by := c.rare.moments.addBegan + c.loop.limits.add
+	c.rare.goesOn = time.AfterFunc(time.Duration(by-now()), c.goOn)
 }
 
 // goOn has a HandleClientAdd that runs for too long waited for no more.
@@ -79,6 +78,7 @@ func (c *conn) goOn() {
 
 func (c *conn) goOnLocked() {
 	if c.lanes.goOn() {
+		c.dropRareLocked()
 		c.startJobsLocked()
 	}
 }
@@ -238,7 +238,7 @@ func (c *conn) run(j *job) {
 			}
 		}
 	case jobAuth:
-		if o := c.opening; o.isStatus {
+		if o := c.rare.opening; o.isStatus {
 			c.status()
 		} else {
 			c.authenticate(o.request)
@@ -280,7 +280,7 @@ func (c *conn) failed(j *job, panicked any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if j.kind == jobAuth && c.isAsking() {
-		c.turnAwayLocked(errHandlerFailed, c.opening.request, nil)
+		c.turnAwayLocked(errHandlerFailed, c.rare.opening.request, nil)
 		return
 	}
 	c.endLocked(endReason{code: StatusInternalError, cause: "handler panicked", discard: true})
@@ -292,7 +292,7 @@ func (c *conn) status() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isAsking() {
-		c.refuseLocked(appendStatus(nil, c.opening.request, contentType, body))
+		c.refuseLocked(appendStatus(nil, c.rare.opening.request, contentType, body))
 	}
 }
 

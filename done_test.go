@@ -190,7 +190,7 @@ func TestRemoveBesideWriter(t *testing.T) {
 	})
 	t.Run("AddTimeout counts from the call of HandleClientAdd", func(t *testing.T) {
 		l, _ := serveLoop(t, nil)
-		l.opts.AddTimeout = time.Hour
+		l.limits.add = int64(time.Hour)
 		l.opts.HandleClientAdd = func(context.Context, int) {}
 		c, _ := serveConn(t, l)
 		c.mu.Lock()
@@ -203,9 +203,13 @@ func TestRemoveBesideWriter(t *testing.T) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		require.True(t, c.lanes.add == addAwaited)
-		began := c.since
+		began := c.rare.moments.addBegan
 		c.endLocked(endReason{})
-		require.Equal(t, began+int64(time.Hour), c.ending.addBy)
+		s := c.clockStateLocked()
+		by, _ := c.clocks.due(began, &s, &l.limits)
+		require.LessOrEqual(t, by, began+int64(time.Hour))
+		_, do := c.clocks.due(began+int64(time.Hour), &s, &l.limits)
+		require.Equal(t, clockGoesOn, do)
 	})
 	t.Run("a HandleClientRemove that has the time to send a goodbye sends it beside a writer", func(t *testing.T) {
 		added, gone, inside, release := make(chan int, 1), make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -244,7 +248,7 @@ func TestRemoveBesideWriter(t *testing.T) {
 		c.reset()
 		s.stop(t)
 		d.mu.Lock()
-		timer := d.ending.goesOn
+		timer := d.rare.goesOn
 		d.mu.Unlock()
 		require.NotNil(t, timer)
 		now()

@@ -264,6 +264,9 @@ func (q *lanes) goOn() bool {
 	return true
 }
 
+// awaitsAdd reports whether HandleClientAdd is to be called, or waited for.
+func (q *lanes) awaitsAdd() bool { return q.add != addNone && q.add != addWriter }
+
 // isFull reports whether so much waits that the connection is not read any more.
 func (q *lanes) isFull() bool { return q.backlog != nil && q.backlog.bytes >= maxBacklog }
 

@@ -211,7 +211,7 @@ func (l *loop) takeDue() {
 		l.deadlines.set(c, never) // until it has been served
 		c.tend = true
 		// Where the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may be there.
-		c.readable = c.readable || c.pinged != 0 || c.reads == readHandshake
+		c.readable = c.readable || c.clocks.pinged != 0 || c.reads == readHandshake
 		l.todo = append(l.todo, c)
 	}
 	slices.SortFunc(l.todo[n:], func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
@@ -257,7 +257,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 
 // defers leaves a long message to the next round where this one has read enough, but for one that may be thought silent.
 func (l *loop) defers(c *conn) bool {
-	if l.left > 0 || c.pinged != 0 || c.reads != readMessages || !c.in.isLong() {
+	if l.left > 0 || c.clocks.pinged != 0 || c.reads != readMessages || !c.in.isLong() {
 		return false
 	}
 	l.serveAgain(c, &l.deferred)
@@ -276,7 +276,7 @@ func (l *loop) serveAgain(c *conn, list *[]*conn) {
 func (c *conn) readsLocked() reads {
 	r := c.life.reads()
 	switch {
-	case r == readMessages && (c.opening != nil || c.lanes.isFull()): // what came behind the request is parsed first
+	case r == readMessages && (c.hasRestLocked() || c.lanes.isFull()): // what came behind the request is parsed first
 		return readNothing
 	case r == readRest && c.drained > maxDrainSize:
 		return readNothing
@@ -299,7 +299,7 @@ func (l *loop) read(c *conn) (n int) {
 		return 0
 	}
 	c.readable = n == len(buf) || c.hangup // a short read may also end at urgent data, which is no client's business to send
-	c.heard, c.pinged = l.now, 0
+	c.clocks.hears(l.now)
 	switch {
 	case direct:
 		l.left -= n
@@ -394,7 +394,7 @@ func (l *loop) applyLocked(c *conn) {
 	got := &l.got
 	if got.ponged {
 		got.ponged = false
-		c.ponged(got.number)
+		c.clocks.ponged(got.number)
 	}
 	if len(got.pongs) > 0 {
 		c.pongLocked(got.pongs)
@@ -413,7 +413,7 @@ func (l *loop) tendLocked(c *conn) {
 	if l.ending && !c.hasEnded() {
 		c.endLocked(goingAway)
 	}
-	if c.isOpen() && c.opening != nil {
+	if c.isOpen() && c.hasRestLocked() {
 		l.openedLocked(c)
 	}
 	due := l.clockLocked(c)
@@ -426,16 +426,15 @@ func (l *loop) tendLocked(c *conn) {
 	}
 }
 
+// hasRestLocked reports whether what the client sent behind its handshake is still to be parsed.
+func (c *conn) hasRestLocked() bool { return c.rare != nil && c.rare.opening != nil }
+
 // openedLocked begins with the messages of a connection whose handshake is done: those that came behind the request.
 func (l *loop) openedLocked(c *conn) {
-	rest := c.opening.buf
-	c.opening = nil
-	if l.opts.PingInterval > 0 {
-		// Connections that were opened together are not pinged together: the first Ping comes after a quarter to a whole of
-		// the interval.
-		spread := uint64(l.opts.PingInterval)*3/4 + 1
-		c.heard = l.now - int64(c.id*0x9E3779B97F4A7C15%spread)
-	}
+	rest := c.rare.opening.buf
+	c.rare.opening = nil
+	c.dropRareLocked()
+	c.clocks.spread(l.now, c.id, &l.limits)
 	if len(rest) > 0 {
 		l.parse(c, rest)
 		l.applyLocked(c)

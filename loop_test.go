@@ -168,7 +168,7 @@ func TestLateLoop(t *testing.T) {
 				l, turn := serveLoop(t, nil)
 				l.now, l.left = now(), left
 				c, peer := serveConn(t, l)
-				c.pinged = l.now - int64(l.opts.SilenceTimeout)
+				c.clocks.pinged = l.now - int64(l.opts.SilenceTimeout)
 				l.deadlines.set(c, l.now)
 				_, err := writeSocket(peer, row.in, false)
 				require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestLateLoop(t *testing.T) {
 		c, peer := serveConn(t, l)
 		head := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: 1 << 20})
 		l.parse(c, append(head, make([]byte, 64<<10)...))
-		c.pinged = l.now - int64(l.opts.SilenceTimeout)
+		c.clocks.pinged = l.now - int64(l.opts.SilenceTimeout)
 		l.deadlines.set(c, l.now)
 		_, err := writeSocket(peer, make([]byte, 1), false)
 		require.NoError(t, err)
@@ -197,7 +197,8 @@ func TestLateLoop(t *testing.T) {
 		l, turn := serveLoop(t, nil)
 		l.now = now()
 		c, peer := serveConn(t, l)
-		c.phase, c.reads, c.opening = phaseOpening, readHandshake, &opening{since: l.now - int64(l.opts.HandshakeTimeout)}
+		c.phase, c.reads = phaseOpening, readHandshake
+		c.rare = &rare{opening: new(opening), moments: moments{phaseBegan: l.now - int64(l.opts.HandshakeTimeout)}}
 		l.deadlines.set(c, l.now)
 		_, err := writeSocket(peer, []byte(rawRequest), false)
 		require.NoError(t, err)

@@ -125,11 +125,11 @@ func TestHowLongAnEndWaitsForHandlers(t *testing.T) {
 		{"one that has ended its side gets answers", endReason{}, opts.WriteTimeout},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			require.EqualValues(t, 1000+row.want, row.why.waitsUntil(1000, opts))
+			require.EqualValues(t, 1000+row.want, row.why.waitsUntil(1000, int64(opts.WriteTimeout)))
 		})
 	}
 	opts.WriteTimeout = time.Millisecond
-	require.EqualValues(t, 1000+time.Millisecond, (&endReason{code: StatusNormal}).waitsUntil(1000, opts))
+	require.EqualValues(t, 1000+time.Millisecond, (&endReason{code: StatusNormal}).waitsUntil(1000, int64(opts.WriteTimeout)))
 }
 
 // TestCloseIsAnswered has a handler run when the client closes, with the default time-outs.

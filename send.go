@@ -130,7 +130,8 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 	}
 	if err == nil {
 		if out.closes {
-			c.outState, c.since = outClosed, now()
+			c.outState = outClosed
+			c.rareLocked().moments.closeSent = now()
 			c.attendLocked()
 		}
 		if large != nil {

@@ -161,6 +161,18 @@ func (opts *ServerOptions) clamp() {
 	}
 }
 
+// limits returns the time-outs as the clocks want them.
+func (opts *ServerOptions) limits() limits {
+	return limits{
+		handshake: int64(opts.HandshakeTimeout),
+		write:     int64(opts.WriteTimeout),
+		ping:      int64(opts.PingInterval),
+		silence:   int64(opts.SilenceTimeout),
+		add:       int64(opts.AddTimeout),
+		rate:      opts.MinRate,
+	}
+}
+
 // setDefault sets a value that is zero or below to its default.
 func setDefault[T int | time.Duration | string](value *T, otherwise T) {
 	var zero T
@@ -350,6 +362,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	}
 	opts.clamp()
 	e := &engine{opts: opts, clients: serv.Clients, log: opts.Logger, reports: newReports(opts.Logger), listener: ln, done: make(chan struct{})}
+	e.limits = opts.limits()
 	e.atOnce = [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1}
 	if opts.HandleText == nil || serv.isRouter(opts.HandleText) { // routed requests are asynchronous
 		e.opts.HandleText, e.textLane = serv.handleRequest, laneRequests
@@ -400,6 +413,7 @@ func (serv *Server) Stop() {
 type engine struct {
 	// Immutable.
 	opts        ServerOptions
+	limits      limits
 	atOnce      [laneCount]int
 	textLane    lane
 	clients     *ClientManager

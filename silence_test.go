@@ -64,10 +64,10 @@ func TestSilence(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			l, turn := serveLoop(t, nil)
 			c, peer := serveConn(t, l)
-			l.now, c.heard = start, start-2*int64(l.opts.PingInterval)
+			l.now, c.clocks.heard = start, start-2*int64(l.opts.PingInterval)
 			c.sent = int32(inTransit(0, row.front))
-			l.silenceLocked(c)
-			require.Equal(t, start, c.pinged)
+			l.clockLocked(c)
+			require.Equal(t, start, c.clocks.pinged)
 			c.sent = int32(inTransit(0, row.behind))
 			hear := func(in []byte) {
 				_, err := writeSocket(peer, in, false)
@@ -77,24 +77,24 @@ func TestSilence(t *testing.T) {
 			}
 			if row.hears != nil {
 				hear(row.hears)
-				require.Zero(t, c.pinged)
+				require.Zero(t, c.clocks.pinged)
 				l.now += 2 * int64(l.opts.PingInterval)
-				l.silenceLocked(c)
-				require.Equal(t, l.now, c.pinged)
+				l.clockLocked(c)
+				require.Equal(t, l.now, c.clocks.pinged)
 			}
 			if row.last != nil {
-				pinged := c.pinged
+				pinged := c.clocks.pinged
 				hear(row.last)
-				c.pinged = pinged // for the end, of a client that says nothing more
+				c.clocks.pinged = pinged // for the end, of a client that says nothing more
 			}
 			end := l.now + int64(l.opts.SilenceTimeout+row.earned)
 			l.now = end - 1
-			l.silenceLocked(c)
+			l.clockLocked(c)
 			require.Equal(t, phaseOpen, c.phase)
 			l.now = end
-			l.silenceLocked(c)
+			l.clockLocked(c)
 			require.Equal(t, phaseEnding, c.phase)
-			require.Equal(t, StatusForbidden, int(c.ending.code))
+			require.Equal(t, StatusForbidden, int(c.rare.end.code))
 		})
 	}
 }
@@ -115,11 +115,11 @@ func TestPingsOfBusyClients(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			c, peer := serveConn(t, l)
 			l.now = 1000 * int64(time.Hour)
-			c.heard, c.sent, c.unproven = l.now, row.sent, row.unproven
-			l.silenceLocked(c)
+			c.clocks.heard, c.sent, c.clocks.unproven = l.now, row.sent, row.unproven
+			l.clockLocked(c)
 			n, _ := readSocket(peer, make([]byte, 10))
 			assert.Equal(t, row.pings, n == len(emptyPing)+1)
-			assert.Equal(t, row.pings, c.pinged == l.now && c.sent == 0 && c.unproven == row.sent)
+			assert.Equal(t, row.pings, c.clocks.pinged == l.now && c.sent == 0 && c.clocks.unproven == row.sent)
 		})
 	}
 }
@@ -139,9 +139,9 @@ func TestSilenceOfSlowSystem(t *testing.T) {
 		require.NoError(t, c.writeLocked(&outgoing{body: make([]byte, size)}))
 	}
 	require.EqualValues(t, 3*size, c.sent)
-	c.heard = l.now - 2*int64(l.opts.PingInterval)
-	l.silenceLocked(c)
-	require.EqualValues(t, 3*size, c.unproven)
+	c.clocks.heard = l.now - 2*int64(l.opts.PingInterval)
+	l.clockLocked(c)
+	require.EqualValues(t, 3*size, c.clocks.unproven)
 	take := func(n int) {
 		t.Helper()
 		for n > 0 {
@@ -151,16 +151,16 @@ func TestSilenceOfSlowSystem(t *testing.T) {
 		}
 	}
 	for _, n := range []int{size, size, size + len(emptyPing) + 1} { // each time it takes a part just before it is thought silent
-		l.now = l.silentAt(c)
+		l.now = c.clocks.silentAt(&l.limits)
 		take(n)
-		l.silenceLocked(c)
+		l.clockLocked(c)
 		require.Equal(t, phaseOpen, c.phase)
-		require.Equal(t, l.now, c.pinged, "its time begins again")
-		require.Equal(t, c.held, c.unproven, "with what is still in front")
+		require.Equal(t, l.now, c.clocks.pinged, "its time begins again")
+		require.Equal(t, c.clocks.held, c.clocks.unproven, "with what is still in front")
 	}
-	require.Zero(t, c.held, "the Ping has left")
-	l.now = l.silentAt(c)
-	l.silenceLocked(c)
+	require.Zero(t, c.clocks.held, "the Ping has left")
+	l.now = c.clocks.silentAt(&l.limits)
+	l.clockLocked(c)
 	require.Equal(t, phaseEnding, c.phase)
 }
 
@@ -186,12 +186,13 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 			l, _ := serveLoop(t, nil)
 			c, _ := serveConn(t, l)
 			l.now = 1000 * int64(time.Hour)
-			c.outState, c.since, c.unproven, c.sent = outClosed, l.now, row.unproven, row.sent
-			end := l.limitsLocked(c)
+			c.outState, c.clocks.heard, c.clocks.unproven, c.sent = outClosed, l.now+int64(time.Hour), row.unproven, row.sent
+			c.rareLocked().moments.closeSent = l.now
+			end := l.clockLocked(c)
 			require.Equal(t, l.now+int64(l.opts.WriteTimeout+row.earned), end)
 			require.Equal(t, phaseOpen, c.phase)
 			l.now = end
-			l.limitsLocked(c)
+			l.clockLocked(c)
 			require.Equal(t, phaseEnding, c.phase)
 		})
 	}
@@ -206,9 +207,9 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 			require.NoError(t, err)
 			l.now = now() + int64(l.opts.WriteTimeout)
 			c.out.since = l.now
-			l.limitsLocked(c)
+			l.clockLocked(c)
 			require.Equal(t, phaseOpen, c.phase)
-			require.Equal(t, l.now, c.since)
+			require.Equal(t, l.now, c.rare.moments.closeSent)
 		}
 	})
 }
@@ -219,10 +220,11 @@ func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
 	require.NoError(t, c.send(NewFrameBin(false, make([]byte, 1<<20)), true))
 	require.True(t, c.out.stalled)
 	l.now = 1000 * int64(time.Hour)
-	c.pinged = l.now - int64(time.Hour)
-	due := l.silenceLocked(c)
+	c.clocks.pinged = l.now - int64(time.Hour)
+	c.out.since = l.now
+	due := l.clockLocked(c)
 	require.Equal(t, phaseOpen, c.phase)
-	require.Zero(t, c.pinged)
+	require.Zero(t, c.clocks.pinged)
 	require.Greater(t, due, l.now)
 }
 
