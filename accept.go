@@ -94,7 +94,7 @@ func (a *acceptor) admit(l *loop, fd int) {
 		c.outState = outLost
 		c.endLocked(endReason{})
 	}
-	c.attendLocked()
+	c.postLocked()
 }
 
 // close stops accepting for good.
@@ -111,7 +111,7 @@ func (a *acceptor) close(l *loop) {
 
 // newConn makes the connection of an accepted socket.
 func newConn(l *loop, fd int, at int64) *conn {
-	return &conn{stream: stream{nextID(fd)}, loop: l, place: -1, reads: readHandshake, rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}}}
+	return &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, reads: readHandshake, rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}}}
 }
 
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
@@ -131,7 +131,7 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tend = true
+	c.look = true
 	switch {
 	case !c.isOpening():
 	case err != nil:

@@ -25,6 +25,12 @@ const maxAnswerTime = time.Second
 
 // conn is one connection of a Server. Its loop moves it on through its life, in advanceLocked; any goroutine may send it to its end,
 // with end.
+//
+// The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other.
+//
+//	Server.mu → conn.mu → the mu of: mailbox, clientShard, ends, quarantine, reports, monitor, descriptorTable
+//
+// No lock is held while a handler of the program is called, or while something is waited for.
 type conn struct {
 	// Immutable.
 	stream
@@ -33,35 +39,42 @@ type conn struct {
 	// Owned by the loop.
 	in        endpoint
 	clocks    clocks
-	place     int32 // in the loop's deadlines
+	heapIndex int32 // in the loop's deadlines
 	drained   int32 // bytes read since the half-close
+	seat      seat  // in the loop's agenda
 	reads     reads // what may be read, as of the last time it was served
 	readable  bool  // the socket may have something to read
 	writable  bool  // the socket may have room
 	hangup    bool  // the end of the stream is to be read
-	tend      bool  // its phase or its clocks are to be looked at
-	again     bool  // in one of the loop's lists of connections to serve again
+	look      bool  // its phase and its clocks are to be looked at
 	peerEnd   bool  // the peer has closed its side
 	unsettled lane  // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
 
-	discards atomic.Bool // messages are not handled any more; set with mu held
+	// Set with mu held, read without it between two messages.
+	discards atomic.Bool // messages are not handled any more
 
-	// Guarded by mu. It is held for writing, never while a handler runs or something is waited for.
-	mu       sync.Mutex
-	sent     int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
-	ctx      context.Context
-	uid      uint64
-	userNext *conn // neighbours in the list of the user's connections; guarded by the mu of its clientShard
-	userPrev *conn
-	out      *outbox
-	rare     *rare // nil while the connection is idle
-	member   int32 // place in its clientShard; guarded by the mu of that
-	lanes    lanes
+	// Guarded by mu.
+	mu    sync.Mutex
+	sent  int32   // bytes that the socket has taken since the last Ping, up to maxInTransit
+	out   *outbox // nil while all has been written
+	rare  *rare   // nil while the connection is idle
+	lanes lanes
 	life
 	outState
-	corked   bool // packets are collected until the handlers of a batch are done
-	awaited  bool // Done has made a channel
-	attended bool // in the loop's list of connections to look at; guarded by loop.mu
+	corked  bool // packets are collected until the handlers of a batch are done
+	awaited bool // Done has made a channel
+
+	// Written with mu held, before the program knows the connection, and when it has forgotten it. In between a handler reads them
+	// without.
+	ctx context.Context
+	uid uint64
+
+	// Guarded by the mu of the connection's clientShard.
+	userNext, userPrev *conn // neighbours in the list of the user's connections
+	member             int32 // place in the shard
+
+	// Guarded by the mu of the loop's mailbox.
+	posted bool // it is in there
 }
 
 // rare is what a connection needs while it is opened and while it ends, and few need in between. It is guarded by mu; the pointer
@@ -131,8 +144,8 @@ func (c *conn) dropRareLocked() {
 	}
 }
 
-// attendLocked has the loop look at the connection.
-func (c *conn) attendLocked() { c.loop.attend(c) }
+// postLocked has the loop look at the connection.
+func (c *conn) postLocked() { c.loop.post(c) }
 
 // end sends a connection to its end. The first reason counts, but a later one may still make it immediate.
 func (c *conn) end(why endReason) {
@@ -158,7 +171,7 @@ func (c *conn) endLocked(why endReason) {
 	default:
 		return
 	}
-	c.attendLocked()
+	c.postLocked()
 }
 
 // enforceEndLocked does what an end does not leave to the loop.

@@ -21,18 +21,18 @@ func (d deadlines) first() int64 {
 
 // set puts a connection where its deadline belongs.
 func (d *deadlines) set(c *conn, due int64) {
-	if c.place < 0 {
+	if c.heapIndex < 0 {
 		heap.Push(d, c)
 	}
-	if at := &(*d)[c.place]; at.due != due {
+	if at := &(*d)[c.heapIndex]; at.due != due {
 		at.due = due
-		heap.Fix(d, int(c.place))
+		heap.Fix(d, int(c.heapIndex))
 	}
 }
 
 func (d *deadlines) remove(c *conn) {
-	if c.place >= 0 {
-		heap.Remove(d, int(c.place))
+	if c.heapIndex >= 0 {
+		heap.Remove(d, int(c.heapIndex))
 	}
 }
 
@@ -41,13 +41,13 @@ func (d deadlines) Less(i, j int) bool { return d[i].due < d[j].due }
 
 func (d deadlines) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].c.place, d[j].c.place = int32(i), int32(j)
+	d[i].c.heapIndex, d[j].c.heapIndex = int32(i), int32(j)
 }
 
 // Push adds a connection behind all others, without a deadline as yet.
 func (d *deadlines) Push(x any) {
 	c := x.(*conn)
-	c.place = int32(len(*d))
+	c.heapIndex = int32(len(*d))
 	*d = append(*d, deadline{never, c})
 }
 
@@ -56,7 +56,7 @@ func (d *deadlines) Pop() any {
 	c := (*d)[last].c
 	(*d)[last] = deadline{}
 	*d = (*d)[:last]
-	c.place = -1
+	c.heapIndex = -1
 	return c
 }
 

@@ -44,7 +44,7 @@ func (c *conn) doneLocked(j *job) {
 	if c.isClosed() {
 		c.stepLocked(c.factsLocked(never))
 	} else if c.hasEnded() {
-		c.attendLocked()
+		c.postLocked()
 	} else if j.kind == jobAdd {
 		c.dropRareLocked()
 	}
@@ -57,7 +57,7 @@ func (c *conn) addStarts() {
 	c.lanes.addStarts()
 	c.rareLocked().moments.addBegan = now()
 	if c.hasSocket() {
-		c.attendLocked() // for the deadline
+		c.postLocked() // for the deadline
 	} else {
 		c.goOnLaterLocked()
 	}
@@ -128,7 +128,7 @@ func (c *conn) doneAndTakeLocked(j job, isWorker bool) (next job, ok bool) {
 		return next, false
 	}
 	if next.relief {
-		c.attendLocked()
+		c.postLocked()
 	}
 	if c.corked && isWorker {
 		c.loop.monitor.watchCork(c)
@@ -187,7 +187,7 @@ func (c *conn) startJobsLocked() {
 			return
 		}
 		if j.relief {
-			c.attendLocked()
+			c.postLocked()
 		}
 		c.startLocked(j)
 	}
@@ -314,6 +314,6 @@ func (c *conn) authenticate(req *Handshake) {
 		c.turnAwayLocked(err, req, nil)
 	default:
 		c.acceptLocked(ctx, uid)
-		c.attendLocked() // for what the client sent behind its request
+		c.postLocked() // for what the client sent behind its request
 	}
 }

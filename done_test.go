@@ -232,7 +232,7 @@ func TestRemoveBesideWriter(t *testing.T) {
 		rawDone(t, inside)
 		d := descriptors.get(conn)
 		d.mu.Lock()
-		d.attendLocked() // the loop looks at it once more
+		d.postLocked() // the loop looks at it once more
 		d.mu.Unlock()
 		now()
 		require.NoError(t, rawGet(t, errs))

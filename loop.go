@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"cmp"
 	"log/slog"
 	"math"
 	"runtime"
@@ -29,20 +28,13 @@ type loop struct {
 	offloading offloading
 	lease      atomic.Pointer[lease]
 
-	// What other goroutines tell the loop.
-	mu        sync.Mutex
-	attention []*conn     // connections to look at; guarded by mu
-	ended     bool        // guarded by mu
-	pending   atomic.Bool // attention is not empty
-	asleep    atomic.Bool // waits in the poller, or is about to
+	mailbox mailbox
+	asleep  atomic.Bool // waits in the poller, or is about to
 
 	// Everything following is owned by the goroutine that has the lease.
 	now       int64 // moment of the current round
-	todo      []*conn
-	served    int     // how many of todo have been served
-	ready     []*conn // to be served in the next round whatever happens: there is more to read, mostly
-	deferred  []*conn // likewise, and before those: long messages that this round was too short for
-	left      int     // how much of readRound is left
+	agenda    agenda
+	left      int // how much of readRound is left
 	deadlines deadlines
 	acceptor  *acceptor // nil but for one loop
 	ending    bool
@@ -51,14 +43,50 @@ type loop struct {
 	got       reading
 }
 
-// reading is what one read amounts to.
-type reading struct {
-	inbox  *backlog
-	pongs  []byte // a Pong for each Ping that came before the messages
-	ponged bool   // a Pong came that says which Ping it answers:
-	number byte
-	end    endReason
-	ends   bool
+// mailbox is what other goroutines tell a loop: connections to look at, each once.
+type mailbox struct {
+	mu     sync.Mutex
+	conns  []*conn     // guarded by mu
+	closed bool        // guarded by mu
+	full   atomic.Bool // there are some
+}
+
+// put adds a connection, unless it is there or the loop has ended.
+func (m *mailbox) put(c *conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && !c.posted {
+		c.posted = true
+		m.conns = append(m.conns, c)
+		m.full.Store(true)
+	}
+}
+
+// isFull reports whether there is a connection to look at.
+func (m *mailbox) isFull() bool { return m.full.Load() }
+
+// take adds the connections to an agenda. They are to be looked at.
+func (m *mailbox) take(a *agenda) {
+	if !m.full.Load() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.conns {
+		c.posted = false
+		c.look = true
+		a.add(c)
+	}
+	clear(m.conns)
+	m.conns = m.conns[:0]
+	m.full.Store(false)
+}
+
+// close forgets what is there, and takes no more.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed, m.conns = true, nil
 }
 
 func newLoop(e *engine) (*loop, error) {
@@ -86,15 +114,9 @@ func (l *loop) run(t *lease) {
 	}
 }
 
-// attend has the loop look at a connection. It may be called from any goroutine.
-func (l *loop) attend(c *conn) {
-	l.mu.Lock()
-	if !l.ended && !c.attended {
-		c.attended = true
-		l.attention = append(l.attention, c)
-		l.pending.Store(true)
-	}
-	l.mu.Unlock()
+// post has the loop look at a connection. It may be called from any goroutine.
+func (l *loop) post(c *conn) {
+	l.mailbox.put(c)
 	l.wake()
 }
 
@@ -107,31 +129,24 @@ func (l *loop) wake() {
 
 // next returns the connection to serve next, nil when the server has stopped and none is left.
 func (l *loop) next() *conn {
-	for l.served == len(l.todo) {
+	for l.agenda.isOver() {
 		if l.isDone() {
 			return nil
 		}
 		l.collect()
 	}
-	l.served++
-	return l.todo[l.served-1]
+	return l.agenda.next()
 }
 
 // collect waits until there is something to do, and starts a round with it.
 func (l *loop) collect() {
-	clear(l.todo)
-	l.todo, l.served, l.left = append(append(l.todo[:0], l.deferred...), l.ready...), 0, readRound
-	for _, c := range l.todo {
-		c.again = false
-	}
-	clear(l.deferred)
-	clear(l.ready)
-	l.deferred, l.ready = l.deferred[:0], l.ready[:0]
+	l.agenda.begin()
+	l.left = readRound
 	if l.yields { // workers would wait until nothing is left to read, where this is the only processor
 		l.yields = false
 		runtime.Gosched()
 	}
-	l.takeAttention()
+	l.mailbox.take(&l.agenda)
 	n, err := l.poll.wait(l.waitUntil())
 	l.asleep.Store(false)
 	if err != nil {
@@ -153,11 +168,11 @@ func (l *loop) collect() {
 
 // waitUntil returns the moment until which the loop may wait for events: the past where there is something to do.
 func (l *loop) waitUntil() (until int64) {
-	if len(l.todo) > 0 {
+	if !l.agenda.isOver() {
 		return 0
 	}
 	l.asleep.Store(true)
-	if l.pending.Load() || l.stopping.Load() && !l.ending || l.isDone() {
+	if l.mailbox.isFull() || l.stopping.Load() && !l.ending || l.isDone() {
 		return 0
 	}
 	until = l.deadlines.first()
@@ -165,23 +180,6 @@ func (l *loop) waitUntil() (until int64) {
 		until = min(until, l.acceptor.due())
 	}
 	return until
-}
-
-// takeAttention adds what other goroutines want looked at.
-func (l *loop) takeAttention() {
-	if !l.pending.Load() {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.attention {
-		c.attended = false
-		c.tend = true
-	}
-	l.todo = append(l.todo, l.attention...)
-	clear(l.attention)
-	l.attention = l.attention[:0]
-	l.pending.Store(false)
 }
 
 // follow adds the connection of an event.
@@ -198,23 +196,22 @@ func (l *loop) follow(ev readiness) {
 	c.writable = c.writable || ev.writable
 	c.hangup = c.hangup || ev.hangup
 	c.peerEnd = c.peerEnd || ev.hangup && c.drained > maxDrainSize
-	c.tend = c.tend || c.peerEnd
-	l.todo = append(l.todo, c)
+	c.look = c.look || c.peerEnd
+	l.agenda.add(c)
 }
 
-// takeDue adds the connections whose deadline has come, in the order in which they were opened, which is mostly the one in which
-// they lie in memory.
+// takeDue adds the connections whose deadline has come.
 func (l *loop) takeDue() {
-	n := len(l.todo)
+	n := len(l.agenda.round)
 	for l.deadlines.first() <= l.now {
 		c := l.deadlines[0].c
 		l.deadlines.set(c, never) // until it has been served
-		c.tend = true
+		c.look = true
 		// Where the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may be there.
 		c.readable = c.readable || c.clocks.pinged != 0 || c.reads == readHandshake
-		l.todo = append(l.todo, c)
+		l.agenda.add(c)
 	}
-	slices.SortFunc(l.todo[n:], func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
+	l.agenda.sort(n)
 }
 
 // serve does what there is to do for a connection: read, parse, write, move it on, and call or hand over its handlers. It
@@ -233,9 +230,9 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 		c.flushLocked()
 	}
 	c.writable = false
-	if c.tend {
-		c.tend = false
-		l.tendLocked(c)
+	if c.look {
+		c.look = false
+		l.lookAtLocked(c)
 	}
 	j, ok := c.takeLocked()
 	if ok && (c.lanes.offload > 0 || l.offloading.isOn()) {
@@ -250,7 +247,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
 	if c.readable && c.reads != readNothing {
-		l.serveAgain(c, &l.ready)
+		l.agenda.again(c)
 	}
 	return !ok || c.work(t, j)
 }
@@ -260,16 +257,8 @@ func (l *loop) defers(c *conn) bool {
 	if l.left > 0 || c.clocks.pinged != 0 || c.reads != readMessages || !c.in.isLong() {
 		return false
 	}
-	l.serveAgain(c, &l.deferred)
+	l.agenda.putOff(c)
 	return true
-}
-
-// serveAgain has a connection served in the next round, by one of the loop's two lists for that.
-func (l *loop) serveAgain(c *conn, list *[]*conn) {
-	if !c.again {
-		c.again = true
-		*list = append(*list, c)
-	}
 }
 
 // readsLocked returns what the loop may read from the connection.
@@ -284,132 +273,8 @@ func (c *conn) readsLocked() reads {
 	return r
 }
 
-// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message. n is how many bytes it
-// were.
-func (l *loop) read(c *conn) (n int) {
-	buf, direct := l.buf, false
-	if c.reads == readMessages {
-		if room := c.in.room(func() int { return c.waiting() }); room != nil {
-			buf, direct = room, true
-		}
-	}
-	n, err := c.stream.read(buf)
-	if err != nil || n == 0 {
-		l.noteEnd(c, err)
-		return 0
-	}
-	c.readable = n == len(buf) || c.hangup // a short read may also end at urgent data, which is no client's business to send
-	c.clocks.hears(l.now)
-	switch {
-	case direct:
-		l.left -= n
-		ev, err := c.in.filled(n)
-		l.note(&ev, err)
-	case c.reads == readHandshake:
-		l.readHandshake(c, buf[:n])
-	case c.reads == readMessages:
-		l.parse(c, buf[:n])
-	case c.reads == readRest:
-		c.drained += int32(n)
-	}
-	return n
-}
-
-// noteEnd notes that there is nothing to read: for now, or at the end of the stream, where there is no error.
-func (l *loop) noteEnd(c *conn, err error) {
-	c.readable = false
-	if err == errWouldBlock {
-		return
-	}
-	c.peerEnd = true
-	if err != nil {
-		l.got.finish(endReason{cause: err.Error()})
-		return
-	}
-	if c.reads == readHandshake {
-		l.refuseCutOff(c)
-	}
-	l.got.finish(endReason{cause: "end of stream"})
-}
-
-// parse feeds bytes to the connection's endpoint.
-func (l *loop) parse(c *conn, b []byte) {
-	p := l.protocol.Load()
-	for len(b) > 0 {
-		var ev event
-		n, err := c.in.read(p, b, &ev)
-		b = b[n:]
-		l.note(&ev, err)
-	}
-}
-
-// note keeps what an event, or an error, of an endpoint asks for.
-func (l *loop) note(ev *event, err *protocolError) {
-	got := &l.got
-	if err != nil {
-		end := endReason{code: err.code, cause: err.Error()}
-		if ev.kind != eventClose {
-			end.reason = err.text
-		}
-		got.finish(end)
-		return
-	}
-	switch ev.kind {
-	case eventMessage:
-		if ev.head.opcode() == OpcodeText {
-			got.inbox.add(l.textLane, message{ev.payload, ev.head})
-		} else if l.opts.HandleBin != nil {
-			got.inbox.add(laneOrdered, message{ev.payload, ev.head})
-		}
-	case eventControl:
-		got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
-	case eventPing:
-		if len(got.inbox.waiting[laneOrdered]) > 0 { // what came first is answered first
-			got.inbox.addPong(ev.payload)
-		} else {
-			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
-		}
-	case eventPong:
-		if len(ev.payload) == 1 {
-			got.ponged, got.number = true, ev.payload[0]
-		}
-	case eventClose:
-		if ev.code == 0 {
-			ev.code = StatusNormal
-		}
-		got.finish(endReason{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
-	}
-}
-
-func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
-
-func (got *reading) finish(why endReason) {
-	if !got.ends {
-		got.end, got.ends = why, true
-	}
-}
-
-// applyLocked gives the connection what was read: messages first, then the end.
-func (l *loop) applyLocked(c *conn) {
-	got := &l.got
-	if got.ponged {
-		got.ponged = false
-		c.clocks.ponged(got.number)
-	}
-	if len(got.pongs) > 0 {
-		c.pongLocked(got.pongs)
-		got.pongs = got.pongs[:0]
-	}
-	got.inbox = c.enqueueLocked(got.inbox)
-	if got.ends {
-		got.ends = false
-		c.endLocked(got.end)
-		c.tend = true
-	}
-}
-
-// tendLocked moves a connection on and sets its deadline.
-func (l *loop) tendLocked(c *conn) {
+// lookAtLocked moves a connection on and sets its deadline.
+func (l *loop) lookAtLocked(c *conn) {
 	if l.ending && !c.hasEnded() {
 		c.endLocked(goingAway)
 	}
@@ -429,18 +294,6 @@ func (l *loop) tendLocked(c *conn) {
 // hasRestLocked reports whether what the client sent behind its handshake is still to be parsed.
 func (c *conn) hasRestLocked() bool { return c.rare != nil && c.rare.opening != nil }
 
-// openedLocked begins with the messages of a connection whose handshake is done: those that came behind the request.
-func (l *loop) openedLocked(c *conn) {
-	rest := c.rare.opening.buf
-	c.rare.opening = nil
-	c.dropRareLocked()
-	c.clocks.spread(l.now, c.id, &l.limits)
-	if len(rest) > 0 {
-		l.parse(c, rest)
-		l.applyLocked(c)
-	}
-}
-
 // endAll ends every connection: the server stops.
 func (l *loop) endAll() {
 	l.ending = true
@@ -454,15 +307,13 @@ func (l *loop) endAll() {
 
 // isDone reports whether the server has stopped and no connection is left.
 func (l *loop) isDone() bool {
-	return l.ending && !l.accepting.Load() && len(l.deadlines) == 0 && !l.pending.Load()
+	return l.ending && !l.accepting.Load() && len(l.deadlines) == 0 && !l.mailbox.isFull()
 }
 
 // finish gives back what the loop has.
 func (l *loop) finish() {
-	l.mu.Lock()
-	l.ended, l.attention = true, nil
-	l.mu.Unlock()
-	l.todo, l.ready, l.deferred, l.buf, l.got = nil, nil, nil, nil, reading{} // the Server may be kept
+	l.mailbox.close()
+	l.agenda, l.buf, l.got = agenda{}, nil, reading{} // the Server may be kept
 	l.poll.close()
 	l.loopDone()
 }

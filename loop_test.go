@@ -41,7 +41,7 @@ func TestRound(t *testing.T) {
 		assert.Equal(t, read+1000, taken())
 		assert.Equal(t, readRound-read-1000, l.left)
 		assert.False(t, c.readable)
-		assert.Empty(t, l.ready)
+		assert.Empty(t, l.agenda.ready)
 	})
 	t.Run("or until the round has read enough, and again in the next", func(t *testing.T) {
 		start(t)
@@ -49,7 +49,7 @@ func TestRound(t *testing.T) {
 		c, taken := long(t, 2*read+1000)
 		l.serve(turn, c)
 		assert.Equal(t, read, taken())
-		require.Equal(t, []*conn{c}, l.ready)
+		require.Equal(t, []*conn{c}, l.agenda.ready)
 		l.collect()
 		assert.Equal(t, c, l.next())
 		assert.Equal(t, readRound, l.left)
@@ -66,14 +66,14 @@ func TestRound(t *testing.T) {
 			total += taken()
 		}
 		assert.LessOrEqual(t, total, readRound+waiting)
-		assert.NotEmpty(t, l.deferred)
+		assert.NotEmpty(t, l.agenda.deferred)
 	})
 	t.Run("but not once the connection ends", func(t *testing.T) {
 		start(t)
 		c, taken := long(t, 2*read)
 		l.deadlines.set(c, never)
 		c.end(endReason{discard: true})
-		c.readable, c.tend = false, true
+		c.readable, c.look = false, true
 		l.serve(turn, c)
 		require.Equal(t, phaseDraining, c.phase)
 		c.readable = true
@@ -107,7 +107,7 @@ func TestRound(t *testing.T) {
 		c.readable = true
 		l.serve(turn, c)
 		assert.True(t, c.in.isInData())
-		assert.Equal(t, []*conn{c}, l.ready)
+		assert.Equal(t, []*conn{c}, l.agenda.ready)
 		assert.Equal(t, readRound, l.left)
 	})
 	t.Run("but not behind messages that are complete, of which one read has enough", func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestRound(t *testing.T) {
 		c.readable = true
 		l.serve(turn, c)
 		assert.True(t, c.in.isInData())
-		assert.Equal(t, []*conn{c}, l.ready)
+		assert.Equal(t, []*conn{c}, l.agenda.ready)
 		assert.Equal(t, readRound, l.left)
 	})
 	t.Run("others that are long wait for the next round, where they come first", func(t *testing.T) {
@@ -132,9 +132,9 @@ func TestRound(t *testing.T) {
 			l.serve(turn, c)
 		}
 		require.Zero(t, taken())
-		require.Len(t, l.deferred, 2)
+		require.Len(t, l.agenda.deferred, 2)
 		l.collect()
-		assert.Equal(t, []*conn{second, third, first}, l.todo)
+		assert.Equal(t, []*conn{second, third, first}, l.agenda.round)
 		l.serve(turn, second)
 		assert.Equal(t, 1000, taken())
 	})
@@ -225,9 +225,9 @@ func TestEvents(t *testing.T) {
 			c, _ := serveConn(t, l)
 			c.drained = row.drained
 			l.follow(readiness{fd: c.fd(), gen: c.gen() + row.gen, hangup: true})
-			assert.Equal(t, row.follows, slices.Contains(l.todo, c))
+			assert.Equal(t, row.follows, slices.Contains(l.agenda.round, c))
 			assert.Equal(t, row.follows, c.hangup)
-			assert.Equal(t, row.ends, c.peerEnd && c.tend)
+			assert.Equal(t, row.ends, c.peerEnd && c.look)
 		})
 	}
 }
@@ -236,7 +236,7 @@ func TestConnectionThatComesAfterTheEnd(t *testing.T) {
 	l, turn := serveLoop(t, nil)
 	l.now, l.ending = now(), true
 	c, _ := serveConn(t, l)
-	c.tend = true
+	c.look = true
 	l.serve(turn, c)
 	assert.Equal(t, phaseDraining, c.phase)
 }

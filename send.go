@@ -132,7 +132,7 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 		if out.closes {
 			c.outState = outClosed
 			c.rareLocked().moments.closeSent = now()
-			c.attendLocked()
+			c.postLocked()
 		}
 		if large != nil {
 			err = c.writeLargeLocked(large)
@@ -254,7 +254,7 @@ func (c *conn) endLostLocked(why outState) {
 	c.outState = why
 	c.dropOutboxLocked()
 	c.endLocked(endReason{cause: "connection lost"})
-	c.attendLocked()
+	c.postLocked()
 }
 
 // endStalledLocked ends the connection because its peer takes no data.
@@ -330,14 +330,14 @@ func (c *conn) flush() error {
 		if c.out.took(n, len(part), at) {
 			c.watchForRoom()
 			if c.out.more {
-				c.attendLocked()
+				c.postLocked()
 			}
 			return nil
 		}
 	}
 	c.dropOutboxLocked()
 	if !c.isOpen() {
-		c.attendLocked() // the loop waits for the outbox to be empty
+		c.postLocked() // the loop waits for the outbox to be empty
 	}
 	return nil
 }
@@ -345,7 +345,7 @@ func (c *conn) flush() error {
 // watchForRoom has the loop watch a socket that is full for room, and for the lack of it.
 func (c *conn) watchForRoom() {
 	if c.out.stall(now()) {
-		c.attendLocked()
+		c.postLocked()
 	}
 	c.loop.poll.wantWrite(c.fd(), c.gen())
 }

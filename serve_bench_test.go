@@ -73,7 +73,7 @@ func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 func serveConn(tb testing.TB, l *loop) (c *conn, peer int) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(tb, err)
-	c = &conn{stream: stream{nextID(pair[0])}, loop: l, place: -1, life: life{phaseOpen}, reads: readMessages}
+	c = &conn{stream: stream{nextID(pair[0])}, loop: l, heapIndex: -1, life: life{phaseOpen}, reads: readMessages}
 	descriptors.set(pair[0], c)
 	tb.Cleanup(func() {
 		descriptors.set(pair[0], nil)

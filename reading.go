@@ -1,0 +1,148 @@
+package websocket
+
+import "slices"
+
+// reading is what one read amounts to.
+type reading struct {
+	inbox  *backlog
+	pongs  []byte // a Pong for each Ping that came before the messages
+	ponged bool   // a Pong came that says which Ping it answers:
+	number byte
+	end    endReason
+	ends   bool
+}
+
+// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message. n is how many bytes it
+// were.
+func (l *loop) read(c *conn) (n int) {
+	buf, direct := l.buf, false
+	if c.reads == readMessages {
+		if room := c.in.room(func() int { return c.waiting() }); room != nil {
+			buf, direct = room, true
+		}
+	}
+	n, err := c.stream.read(buf)
+	if err != nil || n == 0 {
+		l.readEnded(c, err)
+		return 0
+	}
+	c.readable = n == len(buf) || c.hangup // a short read may also end at urgent data, which is no client's business to send
+	c.clocks.hears(l.now)
+	switch {
+	case direct:
+		l.left -= n
+		ev, err := c.in.filled(n)
+		l.got.take(l.engine, &ev, err)
+	case c.reads == readHandshake:
+		l.readHandshake(c, buf[:n])
+	case c.reads == readMessages:
+		l.parse(c, buf[:n])
+	case c.reads == readRest:
+		c.drained += int32(n)
+	}
+	return n
+}
+
+// readEnded notes that there is nothing to read: for now, or at the end of the stream, where there is no error.
+func (l *loop) readEnded(c *conn, err error) {
+	c.readable = false
+	if err == errWouldBlock {
+		return
+	}
+	c.peerEnd = true
+	if err != nil {
+		l.got.finish(endReason{cause: err.Error()})
+		return
+	}
+	if c.reads == readHandshake {
+		l.refuseCutOff(c)
+	}
+	l.got.finish(endReason{cause: "end of stream"})
+}
+
+// parse feeds bytes to the connection's endpoint.
+func (l *loop) parse(c *conn, b []byte) {
+	p := l.protocol.Load()
+	for len(b) > 0 {
+		var ev event
+		n, err := c.in.read(p, b, &ev)
+		b = b[n:]
+		l.got.take(l.engine, &ev, err)
+	}
+}
+
+// take keeps what an event, or an error, of an endpoint asks for.
+func (got *reading) take(e *engine, ev *event, err *protocolError) {
+	if err != nil {
+		end := endReason{code: err.code, cause: err.Error()}
+		if ev.kind != eventClose {
+			end.reason = err.text
+		}
+		got.finish(end)
+		return
+	}
+	switch ev.kind {
+	case eventMessage:
+		if ev.head.opcode() == OpcodeText {
+			got.inbox.add(e.textLane, message{ev.payload, ev.head})
+		} else if e.opts.HandleBin != nil {
+			got.inbox.add(laneOrdered, message{ev.payload, ev.head})
+		}
+	case eventControl:
+		got.inbox.add(laneOrdered, message{slices.Clone(ev.payload), ev.head})
+	case eventPing:
+		if len(got.inbox.waiting[laneOrdered]) > 0 { // what came first is answered first
+			got.inbox.addPong(ev.payload)
+		} else {
+			got.pongs = appendFrame(got.pongs, OpcodePong, false, ev.payload)
+		}
+	case eventPong:
+		if len(ev.payload) == 1 {
+			got.ponged, got.number = true, ev.payload[0]
+		}
+	case eventClose:
+		if ev.code == 0 {
+			ev.code = StatusNormal
+		}
+		got.finish(endReason{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
+	}
+}
+
+func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
+
+func (got *reading) finish(why endReason) {
+	if !got.ends {
+		got.end, got.ends = why, true
+	}
+}
+
+// applyLocked gives the connection what was read: messages first, then the end.
+func (l *loop) applyLocked(c *conn) {
+	got := &l.got
+	if got.ponged {
+		got.ponged = false
+		c.clocks.ponged(got.number)
+	}
+	if len(got.pongs) > 0 {
+		c.pongLocked(got.pongs)
+		got.pongs = got.pongs[:0]
+	}
+	got.inbox = c.enqueueLocked(got.inbox)
+	if got.ends {
+		got.ends = false
+		c.endLocked(got.end)
+		c.look = true
+	}
+}
+
+// openedLocked begins with the messages of a connection whose handshake is done: those that came behind the request.
+func (l *loop) openedLocked(c *conn) {
+	rest := c.rare.opening.buf
+	c.rare.opening = nil
+	c.dropRareLocked()
+	c.clocks.spread(l.now, c.id, &l.limits)
+	if len(rest) > 0 {
+		l.parse(c, rest)
+		l.applyLocked(c)
+	}
+}
