@@ -37,7 +37,7 @@ type conn struct {
 	loop *loop
 
 	// Owned by the loop.
-	in        endpoint
+	in        receiver
 	clocks    clocks
 	heapIndex int32 // in the loop's deadlines
 	drained   int32 // bytes read since the half-close

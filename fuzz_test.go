@@ -81,7 +81,7 @@ func FuzzEndpoint(f *testing.F) {
 			return
 		}
 		limits := []uint64{1, 16, 126, 4 << 10}
-		p := &protocol{
+		p := &rules{
 			maxMessage:      limits[flags&3],
 			maxFragments:    1 << (flags >> 2 & 3),
 			fromClient:      flags&0x10 != 0,
@@ -102,7 +102,7 @@ func FuzzEndpoint(f *testing.F) {
 }
 
 // fuzzCheckEvents holds what an endpoint made of an input against what Unpack makes of it.
-func fuzzCheckEvents(t *testing.T, p *protocol, r *rfcReader, in []byte) {
+func fuzzCheckEvents(t *testing.T, p *rules, r *rfcReader, in []byte) {
 	var want []rfcEvent
 	var message *rfcEvent
 	for _, frame := range Unpack(in).All() {
@@ -349,7 +349,7 @@ func FuzzRequest(f *testing.F) {
 		marshalled, err := json.Marshal(res)
 		require.NoError(t, err)
 		require.Equal(t, NewFrameText(false, marshalled), packet)
-		reader := rfcRead(t, &protocol{maxMessage: uint64(len(packet)), maxFragments: 1}, packet)
+		reader := rfcRead(t, &rules{maxMessage: uint64(len(packet)), maxFragments: 1}, packet)
 		require.Nil(t, reader.err, "the answer is a valid text message")
 		require.Len(t, reader.events, 1)
 		var back Response

@@ -42,7 +42,7 @@ type link struct {
 	handleQuit     func()
 	conn           net.Conn      // over socket, or socket itself
 	in             *bufio.Reader // used by read
-	protocol       protocol
+	protocol       rules
 	log            *slog.Logger
 	pingInterval   time.Duration
 	silenceTimeout time.Duration
@@ -87,7 +87,7 @@ func newLink(cl *Client) *link {
 		minRate:        orDefault(cl.MinRate, defaultMinRate),
 		fragmentSize:   cl.FragmentSize,
 		down:           make(chan struct{}),
-		protocol: protocol{
+		protocol: rules{
 			maxMessage:      uint64(orDefault(cl.MaxMessageSize, defaultMaxMessageSize)),
 			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
 			reservedControl: cl.HandleRsvControl != nil,

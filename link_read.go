@@ -11,7 +11,7 @@ import (
 
 // read reads until the connection ends.
 func (l *link) read() {
-	var ep endpoint
+	var ep receiver
 	for {
 		if _, err := l.in.Peek(1); err != nil {
 			l.readFailed(err)
@@ -66,7 +66,7 @@ func (l *link) awaitFarewell() {
 }
 
 // parse follows the events in b.
-func (l *link) parse(ep *endpoint, b []byte) {
+func (l *link) parse(ep *receiver, b []byte) {
 	for len(b) > 0 {
 		ev, n, err := ep.next(&l.protocol, b)
 		b = b[n:]

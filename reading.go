@@ -60,7 +60,7 @@ func (l *loop) readEnded(c *conn, err error) {
 	l.got.finish(endReason{cause: "end of stream"})
 }
 
-// parse feeds bytes to the connection's endpoint.
+// parse feeds bytes to the connection's receiver.
 func (l *loop) parse(c *conn, b []byte) {
 	p := l.protocol.Load()
 	for len(b) > 0 {
@@ -71,7 +71,7 @@ func (l *loop) parse(c *conn, b []byte) {
 	}
 }
 
-// take keeps what an event, or an error, of an endpoint asks for.
+// take keeps what an event, or an error, of a receiver asks for.
 func (got *reading) take(e *engine, ev *event, err *protocolError) {
 	if err != nil {
 		end := endReason{code: err.code, cause: err.Error()}

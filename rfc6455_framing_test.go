@@ -86,8 +86,8 @@ var rfcFraming = []rfcCase{
 
 	// Section 5.5: control frames. Fragmented and over-long ones are counted through below, Close has rfc6455_closing_test.go.
 	{section: "5.5", name: "several control frames come in their order", side: rfcBoth, in: []rfcPiece{rfcFrame(0x89, "1"), rfcFrame(0x89, "2"), rfcFrame(0x8A, "3"), rfcFrame(0x89, "4")}, want: []rfcEvent{rfcPing("1"), rfcPing("2"), rfcPong("3"), rfcPing("4")}},
-	{section: "5.5", name: "a control frame longer than a message may be", side: rfcBoth, in: []rfcPiece{rfcFrame(0x89, rfc125)}, want: []rfcEvent{rfcPing(rfc125)}, with: func(p *protocol) { p.maxMessage = 1 }},
-	{section: "5.5", name: "control frames do not count as fragments", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x89, ""), rfcFrame(0x8A, ""), rfcFrame(0x89, ""), rfcFrame(0x80, "b")}, want: []rfcEvent{rfcPing(""), rfcPong(""), rfcPing(""), rfcText("ab")}, with: func(p *protocol) { p.maxFragments = 2 }},
+	{section: "5.5", name: "a control frame longer than a message may be", side: rfcBoth, in: []rfcPiece{rfcFrame(0x89, rfc125)}, want: []rfcEvent{rfcPing(rfc125)}, with: func(p *rules) { p.maxMessage = 1 }},
+	{section: "5.5", name: "control frames do not count as fragments", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x89, ""), rfcFrame(0x8A, ""), rfcFrame(0x89, ""), rfcFrame(0x80, "b")}, want: []rfcEvent{rfcPing(""), rfcPong(""), rfcPing(""), rfcText("ab")}, with: func(p *rules) { p.maxFragments = 2 }},
 	{section: "5.5", name: "a control frame with a short length in three bytes closes with 1002", side: rfcServer, in: []rfcPiece{rfcBytes(0x89, 0xFE, 0, 5)}, fails: errControlLength, code: 1002, after: 2},
 	{section: "5.5", name: "a control frame with a short length in three bytes closes with 1002", side: rfcClient, in: []rfcPiece{rfcBytes(0x89, 0x7E, 0, 5)}, fails: errControlLength, code: 1002, after: 2},
 	{section: "5.5", name: "a whole control frame with a short length in three bytes closes with 1002", side: rfcServer, in: []rfcPiece{rfcBytes(0x8A, 0xFE, 0, 1, 0, 0, 0, 0, 'x')}, fails: errControlLength, code: 1002, after: 7},
@@ -129,7 +129,7 @@ var rfcFraming = []rfcCase{
 
 var rfc64K = string(corePayload(1 << 16))
 
-func rfcRoom(p *protocol) { p.maxMessage = 1 << 16 }
+func rfcRoom(p *rules) { p.maxMessage = 1 << 16 }
 
 // rfcAfter is what is left of a piece behind its first n bytes.
 func rfcAfter(n int, piece rfcPiece) rfcPiece {

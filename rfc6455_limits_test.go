@@ -27,13 +27,13 @@ var rfcLimits = []rfcCase{
 	{section: "10.4", name: "a sum of lengths that overflows closes with 1009", side: rfcBoth, in: []rfcPiece{rfcFrame(0x02, "a"), rfcHead(0x80, 9, 1<<63-1)}, fails: errMessageTooLarge, code: 1009},
 	{section: "10.4", name: "an empty fragment behind a full message is within the limit", side: rfcBoth, in: []rfcPiece{rfcFrame(0x02, rfc200), rfcFrame(0x80, "")}, want: []rfcEvent{rfcBin(rfc200)}},
 	{section: "10.4", name: "the limit counts for each message anew", side: rfcBoth, in: []rfcPiece{rfcFrame(0x02, rfc200), rfcFrame(0x80, ""), rfcFrame(0x01, rfc125), rfcFrame(0x80, "x")}, want: []rfcEvent{rfcBin(rfc200), rfcText(rfc125 + "x")}},
-	{section: "10.4", name: "a limit of 1 takes 1 byte", side: rfcBoth, in: []rfcPiece{rfcFrame(0x82, "x")}, want: []rfcEvent{rfcBin("x")}, with: func(p *protocol) { p.maxMessage = 1 }},
-	{section: "10.4", name: "a limit of 1 refuses 2 bytes", side: rfcBoth, in: []rfcPiece{rfcHead(0x82, 1, 2)}, fails: errMessageTooLarge, code: 1009, with: func(p *protocol) { p.maxMessage = 1 }},
+	{section: "10.4", name: "a limit of 1 takes 1 byte", side: rfcBoth, in: []rfcPiece{rfcFrame(0x82, "x")}, want: []rfcEvent{rfcBin("x")}, with: func(p *rules) { p.maxMessage = 1 }},
+	{section: "10.4", name: "a limit of 1 refuses 2 bytes", side: rfcBoth, in: []rfcPiece{rfcHead(0x82, 1, 2)}, fails: errMessageTooLarge, code: 1009, with: func(p *rules) { p.maxMessage = 1 }},
 	{section: "10.4", name: "one fragment below the limit of fragments", side: rfcBoth, in: rfcFragments(rfcMaxFragments-1, true), want: []rfcEvent{rfcText(strings.Repeat("f", rfcMaxFragments-1))}},
 	{section: "10.4", name: "as many fragments as the limit", side: rfcBoth, in: rfcFragments(rfcMaxFragments, true), want: []rfcEvent{rfcText(strings.Repeat("f", rfcMaxFragments))}},
 	{section: "10.4", name: "one fragment over the limit closes with 1009", side: rfcBoth, in: append(rfcFragments(rfcMaxFragments, false), rfcTwo(0x80, 1)), fails: errTooManyFragments, code: 1009},
-	{section: "10.4", name: "empty fragments count", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, ""), rfcFrame(0x00, ""), rfcTwo(0x80, 0)}, fails: errTooManyFragments, code: 1009, with: func(p *protocol) { p.maxFragments = 2 }},
-	{section: "10.4", name: "a limit of one fragment takes unfragmented messages", side: rfcBoth, in: []rfcPiece{rfcFrame(0x81, "a"), rfcFrame(0x81, "b")}, want: []rfcEvent{rfcText("a"), rfcText("b")}, with: func(p *protocol) { p.maxFragments = 1 }},
+	{section: "10.4", name: "empty fragments count", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, ""), rfcFrame(0x00, ""), rfcTwo(0x80, 0)}, fails: errTooManyFragments, code: 1009, with: func(p *rules) { p.maxFragments = 2 }},
+	{section: "10.4", name: "a limit of one fragment takes unfragmented messages", side: rfcBoth, in: []rfcPiece{rfcFrame(0x81, "a"), rfcFrame(0x81, "b")}, want: []rfcEvent{rfcText("a"), rfcText("b")}, with: func(p *rules) { p.maxFragments = 1 }},
 	{section: "10.4", name: "fragments count for each message anew", side: rfcBoth, in: append(rfcFragments(rfcMaxFragments, true), rfcFragments(rfcMaxFragments, true)...), want: []rfcEvent{rfcText(strings.Repeat("f", rfcMaxFragments)), rfcText(strings.Repeat("f", rfcMaxFragments))}},
 }
 

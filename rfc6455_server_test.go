@@ -37,7 +37,7 @@ func rfcRunServer(t *testing.T, count *rfcCount) {
 		*rfcPlan
 		name string
 	}
-	plans := make(map[protocol][]named)
+	plans := make(map[rules][]named)
 	rfcEachRow(func(name string, pl *rfcPlan) {
 		switch {
 		case pl.side != rfcServer:

@@ -161,12 +161,12 @@ type rfcCase struct {
 	then    []rfcEvent     // the events of the rest
 	tcp     rfcTCP
 	long    bool // the input is too long to be cut everywhere
-	with    func(*protocol)
+	with    func(*rules)
 }
 
-func rfcAllow(rsv byte) func(*protocol) { return func(p *protocol) { p.allowedRsv = rsv } }
+func rfcAllow(rsv byte) func(*rules) { return func(p *rules) { p.allowedRsv = rsv } }
 
-func rfcReserved(p *protocol) { p.reservedControl = true }
+func rfcReserved(p *rules) { p.reservedControl = true }
 
 const (
 	rfcMaxMessage   = 200
@@ -183,14 +183,14 @@ var (
 type rfcPlan struct {
 	rfcCase
 	side     rfcSide
-	protocol protocol
+	protocol rules
 	pieces   [][]byte // the input
 	in, rest []byte
 }
 
 func (row rfcCase) plan(side rfcSide) *rfcPlan {
 	pl := &rfcPlan{rfcCase: row, side: side}
-	pl.protocol = protocol{maxMessage: rfcMaxMessage, maxFragments: rfcMaxFragments, fromClient: side == rfcServer}
+	pl.protocol = rules{maxMessage: rfcMaxMessage, maxFragments: rfcMaxFragments, fromClient: side == rfcServer}
 	if row.with != nil {
 		row.with(&pl.protocol)
 	}
@@ -239,8 +239,8 @@ func rfcEachRow(f func(name string, pl *rfcPlan)) {
 // rfcReader drives an endpoint as the loop and the client do, and looks after its memory.
 type rfcReader struct {
 	t      testing.TB
-	ep     endpoint
-	p      *protocol
+	ep     receiver
+	p      *rules
 	events []rfcEvent
 	err    *protocolError
 	fed    int // bytes given, and how many of them until the error
@@ -302,7 +302,7 @@ func (r *rfcReader) checkMemory() {
 }
 
 // rfcRead reads an input in pieces.
-func rfcRead(t testing.TB, p *protocol, pieces ...[]byte) *rfcReader {
+func rfcRead(t testing.TB, p *rules, pieces ...[]byte) *rfcReader {
 	r := &rfcReader{t: t, p: p}
 	for _, piece := range pieces {
 		r.feed(piece)

@@ -367,7 +367,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	if opts.HandleText == nil || serv.isRouter(opts.HandleText) { // routed requests are asynchronous
 		e.opts.HandleText, e.textLane = serv.handleRequest, laneRequests
 	}
-	e.protocol.Store(&protocol{
+	e.protocol.Store(&rules{
 		maxMessage:      uint64(opts.MaxMessageSize),
 		maxFragments:    opts.MaxFragments,
 		allowedRsv:      serv.allowedRsv,
@@ -429,7 +429,7 @@ type engine struct {
 
 	// With locks of their own.
 	reports     *reports
-	protocol    atomic.Pointer[protocol]
+	protocol    atomic.Pointer[rules]
 	numbers     quarantine
 	ends        ends
 	connections atomic.Int64 // that have a socket

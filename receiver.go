@@ -2,8 +2,8 @@ package websocket
 
 import "unicode/utf8"
 
-// protocol is what an endpoint holds its peer to. It is immutable and shared by the endpoints of a Server or a Client.
-type protocol struct {
+// rules are what a receiver holds its peer to. They are immutable and shared by the receivers of a Server or a Client.
+type rules struct {
 	maxMessage      uint64 // bytes of one message
 	maxFragments    int    // frames of one message
 	allowedRsv      byte   // reserved bits that frames may have
@@ -11,12 +11,12 @@ type protocol struct {
 	reservedControl bool   // reserved control frames are events, not errors
 }
 
-// eventKind tells what an endpoint has read.
+// eventKind tells what a receiver has read.
 type eventKind uint8
 
 const (
 	eventNone    eventKind = iota // all bytes are taken, nothing is complete
-	eventMessage                  // a whole message: opcode is OpcodeText or OpcodeBin, payload belongs to the receiver
+	eventMessage                  // a whole message: opcode is OpcodeText or OpcodeBin, payload is the caller's to keep
 	eventPing                     // to be answered with a Pong of the same payload
 	eventPong
 	eventControl // a reserved control frame
@@ -31,14 +31,14 @@ type event struct {
 	kind    eventKind
 }
 
-// endpoint is the receiving half of the protocol without I/O: bytes in, events out, an error with its close code where the
+// receiver is the receiving half of the protocol without I/O: bytes in, events out, an error with its close code where the
 // peer breaks a rule. Server and Client drive the same one. The zero value is ready; between messages it holds no memory.
-type endpoint struct {
+type receiver struct {
 	partial *partial // nil where the last read ended with a message
 	ended   bool     // a Close frame or an error was met: all that follows is discarded (RFC 6455, sections 5.5.1 and 7.1.7)
 }
 
-// partial is what the endpoint keeps of a frame or message that is not yet complete.
+// partial is what the receiver keeps of a frame or message that is not yet complete.
 type partial struct {
 	start    [maxHeader]byte // beginning of a header that ended with the read
 	startLen int
@@ -57,39 +57,39 @@ type partial struct {
 }
 
 // next takes bytes from the front of b and returns the first event that they complete. n is how many it took; without an
-// event it took all. Each check is made as soon as the bytes that it needs are there. After an error the endpoint has ended.
-func (ep *endpoint) next(p *protocol, b []byte) (ev event, n int, err *protocolError) {
-	n, err = ep.read(p, b, &ev)
+// event it took all. Each check is made as soon as the bytes that it needs are there. After an error the receiver has ended.
+func (rc *receiver) next(r *rules, b []byte) (ev event, n int, err *protocolError) {
+	n, err = rc.read(r, b, &ev)
 	return ev, n, err
 }
 
 // read is next for an event that is zero.
-func (ep *endpoint) read(p *protocol, b []byte, ev *event) (n int, err *protocolError) {
-	for n < len(b) && !ep.ended && ev.kind == eventNone {
+func (rc *receiver) read(r *rules, b []byte, ev *event) (n int, err *protocolError) {
+	for n < len(b) && !rc.ended && ev.kind == eventNone {
 		var used int
-		if ep.partial != nil && ep.partial.inFrame {
-			used, err = ep.payload(b[n:], ev)
+		if rc.partial != nil && rc.partial.inFrame {
+			used, err = rc.payload(b[n:], ev)
 		} else {
-			used, err = ep.header(p, b[n:], ev)
+			used, err = rc.header(r, b[n:], ev)
 		}
 		n += used
 		if err != nil {
-			ep.end()
+			rc.end()
 			return n, err
 		}
 	}
-	if ep.ended {
+	if rc.ended {
 		n = len(b)
 	}
 	return n, nil
 }
 
-// end makes the endpoint discard whatever comes.
-func (ep *endpoint) end() { ep.ended, ep.partial = true, nil }
+// end makes the receiver discard whatever comes.
+func (rc *receiver) end() { rc.ended, rc.partial = true, nil }
 
 // header takes a frame's header and, where it is all there, the frame's payload with it.
-func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protocolError) {
-	head, n, err := ep.parse(p, b)
+func (rc *receiver) header(r *rules, b []byte, ev *event) (n int, err *protocolError) {
+	head, n, err := rc.parse(r, b)
 	if err != nil {
 		if head.opcode() == OpcodeClose {
 			ev.kind = eventClose
@@ -102,17 +102,17 @@ func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protoc
 	if head.length <= uint64(len(b)-n) {
 		if body := b[n : n+int(head.length)]; head.opcode().isControl() {
 			mask(body, body, head.key, 0)
-			return n + len(body), ep.control(head, body, ev)
-		} else if head.fin() && !ep.inMessage() {
+			return n + len(body), rc.control(head, body, ev)
+		} else if head.fin() && !rc.inMessage() {
 			return n + len(body), wholeMessage(head, body, ev)
 		}
 	}
-	part := ep.keep()
+	part := rc.keep()
 	part.frame, part.inFrame, part.taken = head, true, 0
 	if !head.opcode().isControl() {
-		part.begin(head, p.maxMessage)
+		part.begin(head, r.maxMessage)
 		if head.length == 0 {
-			err = ep.frameEnd(ev)
+			err = rc.frameEnd(ev)
 		}
 	}
 	return n, err
@@ -120,44 +120,44 @@ func (ep *endpoint) header(p *protocol, b []byte, ev *event) (n int, err *protoc
 
 // parse reads and checks a header that may have begun in an earlier read. n is how much of b it took, 0 where b does not
 // hold the rest of it.
-func (ep *endpoint) parse(p *protocol, b []byte) (head header, n int, err *protocolError) {
-	part := ep.partial
+func (rc *receiver) parse(r *rules, b []byte) (head header, n int, err *protocolError) {
+	part := rc.partial
 	if part == nil || part.startLen == 0 {
 		var size int
 		if head, size = parseHeader(b); size == 0 {
-			part = ep.keep()
+			part = rc.keep()
 			part.startLen = copy(part.start[:], b)
 		}
-		return head, size, p.check(head, b, size, ep.state())
+		return head, size, r.check(head, b, size, rc.state())
 	}
 	had := part.startLen
 	part.startLen += copy(part.start[had:], b)
 	head, size := parseHeader(part.start[:part.startLen])
-	if err = p.check(head, part.start[:part.startLen], size, ep.state()); err != nil {
+	if err = r.check(head, part.start[:part.startLen], size, rc.state()); err != nil {
 		return head, 0, err
 	}
 	if size == 0 {
 		return head, 0, nil
 	}
 	if part.startLen = 0; !part.inMessage {
-		ep.partial = nil // the rest of the frame may have come too
+		rc.partial = nil // the rest of the frame may have come too
 	}
 	return head, size - had, nil
 }
 
 // check is every rule for the header at the front of b; size is its length, 0 while it is incomplete.
-func (p *protocol) check(h header, b []byte, size int, msg messageState) *protocolError {
+func (r *rules) check(h header, b []byte, size int, msg messageState) *protocolError {
 	if len(b) < 2 {
 		return nil
 	}
 	switch {
-	case h.rsv()&^p.allowedRsv != 0: // RFC 6455, section 5.2
+	case h.rsv()&^r.allowedRsv != 0: // RFC 6455, section 5.2
 		return errReservedBits
-	case h.opcode().isReserved() && !(h.opcode().isControl() && p.reservedControl): // section 5.2
+	case h.opcode().isReserved() && !(h.opcode().isControl() && r.reservedControl): // section 5.2
 		return errReservedOpcode
-	case p.fromClient && !h.masked: // section 5.1
+	case r.fromClient && !h.masked: // section 5.1
 		return errNotMasked
-	case !p.fromClient && h.masked: // section 5.1
+	case !r.fromClient && h.masked: // section 5.1
 		return errMasked
 	case h.opcode().isControl() && !h.fin(): // section 5.5
 		return errControlFragment
@@ -167,7 +167,7 @@ func (p *protocol) check(h header, b []byte, size int, msg messageState) *protoc
 		return errNoStart
 	case !h.opcode().isControl() && h.opcode() != OpcodeCont && msg.begun: // section 5.4
 		return errInterleaved
-	case !h.opcode().isControl() && msg.fragments >= p.maxFragments: // section 10.4
+	case !h.opcode().isControl() && msg.fragments >= r.maxFragments: // section 10.4
 		return errTooManyFragments
 	}
 	if size == 0 {
@@ -182,7 +182,7 @@ func (p *protocol) check(h header, b []byte, size int, msg messageState) *protoc
 		return errLengthRange
 	case field != lengthFieldSize(h.length): // section 5.2
 		return errLengthForm
-	case !h.opcode().isControl() && h.length > p.maxMessage-msg.length: // section 10.4
+	case !h.opcode().isControl() && h.length > r.maxMessage-msg.length: // section 10.4
 		return errMessageTooLarge
 	}
 	return nil
@@ -195,21 +195,21 @@ type messageState struct {
 	begun     bool
 }
 
-func (ep *endpoint) state() messageState {
-	if !ep.inMessage() {
+func (rc *receiver) state() messageState {
+	if !rc.inMessage() {
 		return messageState{}
 	}
-	return messageState{length: uint64(len(ep.partial.message)), fragments: ep.partial.fragments, begun: true}
+	return messageState{length: uint64(len(rc.partial.message)), fragments: rc.partial.fragments, begun: true}
 }
 
-func (ep *endpoint) inMessage() bool { return ep.partial != nil && ep.partial.inMessage }
+func (rc *receiver) inMessage() bool { return rc.partial != nil && rc.partial.inMessage }
 
 // keep returns the state of the incomplete frame, made where there is none.
-func (ep *endpoint) keep() *partial {
-	if ep.partial == nil {
-		ep.partial = new(partial)
+func (rc *receiver) keep() *partial {
+	if rc.partial == nil {
+		rc.partial = new(partial)
 	}
-	return ep.partial
+	return rc.partial
 }
 
 // begin counts a data frame and, where it is the first of its message, starts the message.
@@ -221,8 +221,8 @@ func (part *partial) begin(head header, limit uint64) {
 }
 
 // payload takes what b has of the current frame's payload.
-func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
-	part := ep.partial
+func (rc *receiver) payload(b []byte, ev *event) (n int, err *protocolError) {
+	part := rc.partial
 	left := part.frame.length - part.taken
 	if uint64(len(b)) > left {
 		b = b[:left]
@@ -234,7 +234,7 @@ func (ep *endpoint) payload(b []byte, ev *event) (n int, err *protocolError) {
 	}
 	part.taken += uint64(len(b))
 	if part.taken == part.frame.length {
-		err = ep.frameEnd(ev)
+		err = rc.frameEnd(ev)
 	}
 	return len(b), err
 }
@@ -247,29 +247,29 @@ const directRead = 16 << 10
 const maxDirect = 64 << 10
 
 // isInData reports whether the next bytes are payload of a data frame.
-func (ep *endpoint) isInData() bool {
-	return ep.partial != nil && ep.partial.inFrame && !ep.partial.frame.opcode().isControl()
+func (rc *receiver) isInData() bool {
+	return rc.partial != nil && rc.partial.inFrame && !rc.partial.frame.opcode().isControl()
 }
 
 // isWithin reports whether the last n bytes were all of one data frame, which goes on. Its header, and as little in front of it,
 // may be among them.
-func (ep *endpoint) isWithin(n int) bool {
-	return ep.isInData() && ep.partial.taken+maxHeader >= uint64(n)
+func (rc *receiver) isWithin(n int) bool {
+	return rc.isInData() && rc.partial.taken+maxHeader >= uint64(n)
 }
 
 // isLong reports whether the next bytes are to be read straight into the message.
-func (ep *endpoint) isLong() bool {
-	part := ep.partial
-	return ep.isInData() && part.frame.length-part.taken >= directRead && len(part.message) >= directRead
+func (rc *receiver) isLong() bool {
+	part := rc.partial
+	return rc.isInData() && part.frame.length-part.taken >= directRead && len(part.message) >= directRead
 }
 
 // room returns where the next bytes of the current frame's payload may be read to, for filled; nil where the message is not
 // long. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
-func (ep *endpoint) room(waiting func() int) []byte {
-	if !ep.isLong() {
+func (rc *receiver) room(waiting func() int) []byte {
+	if !rc.isLong() {
 		return nil
 	}
-	part := ep.partial
+	part := rc.partial
 	left := part.frame.length - part.taken
 	if cap(part.message)-len(part.message) < directRead {
 		part.grow(4*uint64(len(part.message)+waiting()), left)
@@ -279,11 +279,11 @@ func (ep *endpoint) room(waiting func() int) []byte {
 }
 
 // filled takes n bytes that were read to the front of room.
-func (ep *endpoint) filled(n int) (ev event, err *protocolError) {
-	have := len(ep.partial.message)
-	_, err = ep.payload(ep.partial.message[have:have+n], &ev)
+func (rc *receiver) filled(n int) (ev event, err *protocolError) {
+	have := len(rc.partial.message)
+	_, err = rc.payload(rc.partial.message[have:have+n], &ev)
 	if err != nil {
-		ep.end()
+		rc.end()
 	}
 	return ev, err
 }
@@ -322,19 +322,19 @@ func (part *partial) add(b []byte, left uint64) *protocolError {
 }
 
 // frameEnd closes the current frame; for a control frame or the last frame of a message that is an event.
-func (ep *endpoint) frameEnd(ev *event) (err *protocolError) {
-	part := ep.partial
+func (rc *receiver) frameEnd(ev *event) (err *protocolError) {
+	part := rc.partial
 	part.inFrame = false
 	if part.frame.opcode().isControl() {
 		if !part.inMessage {
-			ep.partial = nil
+			rc.partial = nil
 		}
-		return ep.control(part.frame, part.control[:part.frame.length], ev)
+		return rc.control(part.frame, part.control[:part.frame.length], ev)
 	}
 	if !part.frame.fin() {
 		return nil
 	}
-	ep.partial = nil
+	rc.partial = nil
 	if part.first.opcode() == OpcodeText && part.checked < len(part.message) {
 		return errNotUTF8
 	}
@@ -359,7 +359,7 @@ func (ev *event) message(head header, payload []byte) {
 }
 
 // control makes the event of a control frame with its unmasked body.
-func (ep *endpoint) control(head header, body []byte, ev *event) (err *protocolError) {
+func (rc *receiver) control(head header, body []byte, ev *event) (err *protocolError) {
 	ev.kind, ev.head, ev.payload = eventControl, head, body
 	switch head.opcode() {
 	case OpcodePing:
@@ -369,7 +369,7 @@ func (ep *endpoint) control(head header, body []byte, ev *event) (err *protocolE
 	case OpcodeClose:
 		ev.kind = eventClose
 		ev.code, ev.payload, err = parseCloseBody(body)
-		ep.end()
+		rc.end()
 	}
 	return err
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// benchEndpoint reads a client's messages as a loop does, piece bytes at a time.
-func benchEndpoint(b *testing.B, p *protocol, in []byte, piece, messages int) {
-	var ep endpoint
+// benchReceiver reads a client's messages as a loop does, piece bytes at a time.
+func benchReceiver(b *testing.B, p *rules, in []byte, piece, messages int) {
+	var ep receiver
 	note := func(ev event, err *protocolError) {
 		if err != nil {
 			b.Fatal(err)
@@ -37,21 +37,21 @@ func benchEndpoint(b *testing.B, p *protocol, in []byte, piece, messages int) {
 	}
 }
 
-// BenchmarkEndpoint reads messages that came with one read each, many with one, and one with many.
-func BenchmarkEndpoint(b *testing.B) {
-	p := &protocol{maxMessage: defaultMaxMessageSize, maxFragments: defaultMaxFragments, fromClient: true}
+// BenchmarkReceiver reads messages that came with one read each, many with one, and one with many.
+func BenchmarkReceiver(b *testing.B) {
+	p := &rules{maxMessage: defaultMaxMessageSize, maxFragments: defaultMaxFragments, fromClient: true}
 	for _, kind := range []struct {
 		name   string
 		opcode Opcode
 	}{{"text", OpcodeText}, {"binary", OpcodeBin}} {
 		for _, n := range benchSizes {
 			packet := NewFrame(kind.opcode, true, corePayload(n))
-			benchRun(b, kind.name+"/"+benchSize(n), n, func() { benchEndpoint(b, p, packet, len(packet), 1) })
+			benchRun(b, kind.name+"/"+benchSize(n), n, func() { benchReceiver(b, p, packet, len(packet), 1) })
 		}
 		many := bytes.Repeat(NewFrame(kind.opcode, true, corePayload(128)), 64)
-		benchRun(b, kind.name+"/64of128B", 64*128, func() { benchEndpoint(b, p, many, len(many), 64) })
+		benchRun(b, kind.name+"/64of128B", 64*128, func() { benchReceiver(b, p, many, len(many), 64) })
 		long := NewFrame(kind.opcode, true, corePayload(1<<20))
-		benchRun(b, kind.name+"/1MiBin64KiB", 1<<20, func() { benchEndpoint(b, p, long, readSize, 1) })
+		benchRun(b, kind.name+"/1MiBin64KiB", 1<<20, func() { benchReceiver(b, p, long, readSize, 1) })
 	}
 }
 

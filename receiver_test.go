@@ -13,7 +13,7 @@ import (
 
 // The rules of the protocol are in rfc6455_test.go. Here is what the endpoint promises besides.
 
-func TestEndpointSizesAndChunks(t *testing.T) {
+func TestReceiverSizesAndChunks(t *testing.T) {
 	for _, size := range coreSizes {
 		for _, fromClient := range []bool{true, false} {
 			for _, chunk := range []int{1, 2, 3, 7, 125, 126, 4096, 65535, 65536, 1 << 20} {
@@ -22,7 +22,7 @@ func TestEndpointSizesAndChunks(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%d bytes in reads of %d, from the client %v", size, chunk, fromClient), func(t *testing.T) {
 					payload := corePayload(size)
-					p := &protocol{maxMessage: uint64(size), maxFragments: 2, fromClient: fromClient}
+					p := &rules{maxMessage: uint64(size), maxFragments: 2, fromClient: fromClient}
 					whole := NewFrameText(fromClient, payload)
 					parts := append(rfcFrame(0x02, string(payload[:size/3]))(fromClient), rfcFrame(0x80, string(payload[size/3:]))(fromClient)...)
 					r := rfcRead(t, p, rfcEach(append(whole, parts...), chunk)...)
@@ -37,12 +37,12 @@ func TestEndpointSizesAndChunks(t *testing.T) {
 	}
 }
 
-func TestEndpointHeaderSplits(t *testing.T) {
+func TestReceiverHeaderSplits(t *testing.T) {
 	for _, size := range []int{0, 125, 126, 65535, 65536} {
 		for _, fromClient := range []bool{true, false} {
 			t.Run(fmt.Sprintf("the header of %d bytes cut at any two places, from the client %v", size, fromClient), func(t *testing.T) {
 				payload := corePayload(size)
-				p := &protocol{maxMessage: uint64(size), maxFragments: 1, fromClient: fromClient}
+				p := &rules{maxMessage: uint64(size), maxFragments: 1, fromClient: fromClient}
 				in := NewFrameBin(fromClient, payload)
 				for first := range min(maxHeader+2, len(in)) {
 					for second := first; second < min(maxHeader+2, len(in)); second++ {
@@ -58,12 +58,12 @@ func TestEndpointHeaderSplits(t *testing.T) {
 	}
 }
 
-func TestEndpointLimits(t *testing.T) {
+func TestReceiverLimits(t *testing.T) {
 	for _, limit := range []uint64{1, 125, 126, 65535, 65536, 16 << 20} {
 		for _, over := range []int{-1, 0, 1} {
 			size := limit + uint64(over)
 			t.Run(fmt.Sprintf("a header of %d bytes with a limit of %d", size, limit), func(t *testing.T) {
-				p := &protocol{maxMessage: limit, maxFragments: 1}
+				p := &rules{maxMessage: limit, maxFragments: 1}
 				head := rfcHead(0x82, lengthFieldSize(size), size)(false)
 				r := rfcRead(t, p, head)
 				if over == 1 {
@@ -81,11 +81,11 @@ func TestEndpointLimits(t *testing.T) {
 	}
 }
 
-func TestEndpointMemory(t *testing.T) {
+func TestReceiverMemory(t *testing.T) {
 	t.Run("it grows with what arrives, whatever the header claims", func(t *testing.T) {
 		const claim = 16 << 20
 		for _, first := range []byte{0x82, 0x81, 0x02} {
-			p := &protocol{maxMessage: claim, maxFragments: 1}
+			p := &rules{maxMessage: claim, maxFragments: 1}
 			r := rfcRead(t, p, rfcHead(first, 9, claim)(false))
 			for i := range 3000 {
 				r.feed([]byte("x"))
@@ -94,7 +94,7 @@ func TestEndpointMemory(t *testing.T) {
 		}
 	})
 	t.Run("the last frame of a message makes it no larger than it will be", func(t *testing.T) {
-		p := &protocol{maxMessage: 1000, maxFragments: 1}
+		p := &rules{maxMessage: 1000, maxFragments: 1}
 		in := NewFrameBin(false, corePayload(1000))
 		for cut := 500; cut < len(in); cut++ {
 			r := rfcRead(t, p, in[:cut])
@@ -102,9 +102,9 @@ func TestEndpointMemory(t *testing.T) {
 		}
 	})
 	t.Run("a message of one read is copied once, to its size", func(t *testing.T) {
-		var ep endpoint
+		var ep receiver
 		in := NewFrameText(true, []byte("Hello"))
-		ev, n, err := ep.next(&protocol{maxMessage: 5, maxFragments: 1, fromClient: true}, in)
+		ev, n, err := ep.next(&rules{maxMessage: 5, maxFragments: 1, fromClient: true}, in)
 		require.Nil(t, err)
 		require.Equal(t, len(in), n)
 		assert.Equal(t, 5, cap(ev.payload))
@@ -112,8 +112,8 @@ func TestEndpointMemory(t *testing.T) {
 		assert.Equal(t, "Hello", string(ev.payload), "the payload belongs to the receiver")
 	})
 	t.Run("a message's payload stays when the next one comes", func(t *testing.T) {
-		p := &protocol{maxMessage: 100, maxFragments: 10}
-		var ep endpoint
+		p := &rules{maxMessage: 100, maxFragments: 10}
+		var ep receiver
 		var payloads [][]byte
 		for i := range 5 {
 			in := append([]byte{0x01, 1, 'a' + byte(i)}, 0x80, 1, '!')
@@ -130,7 +130,7 @@ func TestEndpointMemory(t *testing.T) {
 	})
 	t.Run("a long row of small fragments costs what it holds", func(t *testing.T) {
 		const fragments = 5000
-		p := &protocol{maxMessage: fragments, maxFragments: fragments}
+		p := &rules{maxMessage: fragments, maxFragments: fragments}
 		r := rfcRead(t, p, []byte{0x02, 1, 'f'}, bytes.Repeat([]byte{0x00, 1, 'f'}, fragments-2))
 		require.Nil(t, r.err)
 		assert.Len(t, r.ep.partial.message, fragments-1)
@@ -140,7 +140,7 @@ func TestEndpointMemory(t *testing.T) {
 	})
 }
 
-func TestEndpointMixedRun(t *testing.T) {
+func TestReceiverMixedRun(t *testing.T) {
 	t.Run("a long conversation is the same for every size of read", func(t *testing.T) {
 		for _, fromClient := range []bool{true, false} {
 			var in []byte
@@ -155,7 +155,7 @@ func TestEndpointMixedRun(t *testing.T) {
 			}
 			in = append(in, rfcClose(1001, "bye")(fromClient)...)
 			want = append(want, rfcClosed(1001, "bye"))
-			p := &protocol{maxMessage: 1 << 10, maxFragments: 2, fromClient: fromClient}
+			p := &rules{maxMessage: 1 << 10, maxFragments: 2, fromClient: fromClient}
 			for chunk := 1; chunk < 600; chunk++ {
 				r := rfcRead(t, p, rfcEach(in, chunk)...)
 				require.Nil(t, r.err)
@@ -210,8 +210,8 @@ func TestProtocolErrorCodes(t *testing.T) {
 	})
 }
 
-func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
-	p := &protocol{maxMessage: 4 << 20, maxFragments: 10, fromClient: true}
+func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
+	p := &rules{maxMessage: 4 << 20, maxFragments: 10, fromClient: true}
 	none := func() int { return 0 }
 	for _, size := range []int{directRead, directRead + 100, 100_000, 1 << 20} {
 		for _, opcode := range []Opcode{OpcodeText, OpcodeBin} {
@@ -229,7 +229,7 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 					in = append(in, NewFrame(OpcodeCont, true, payload[len(payload)/2:])...)
 					in = append(in, NewFramePing(true, []byte("next"))...)
 
-					var ep endpoint
+					var ep receiver
 					var events []event
 					direct := 0
 					for len(in) > 0 {
@@ -275,7 +275,7 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			{300_000, 1 << 20, 300_000},
 			{3 << 20, 10 << 20, 3 << 20},
 		} {
-			var ep endpoint
+			var ep receiver
 			in := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: uint64(row.frame)})
 			_, _, err := ep.next(p, append(in, make([]byte, 32000)...))
 			require.Nil(t, err)
@@ -287,7 +287,7 @@ func TestEndpointReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 		}
 	})
 	t.Run("bad UTF-8 is found at once", func(t *testing.T) {
-		var ep endpoint
+		var ep receiver
 		in := NewFrameText(true, bytes.Repeat([]byte("a"), 100_000))
 		_, _, err := ep.next(p, in[:20_000])
 		require.Nil(t, err)

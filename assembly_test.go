@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEndpointRoom(t *testing.T) {
+func TestReceiverRoom(t *testing.T) {
 	for _, limit := range []int{directRead, 100_000, 1 << 20, 1<<20 + 1, 3 << 20} {
 		for _, frames := range []int{1, 2, 7} {
 			for _, read := range []int{1000, 65536, 1 << 20} {
@@ -17,7 +17,7 @@ func TestEndpointRoom(t *testing.T) {
 						continue
 					}
 					t.Run(fmt.Sprintf("%d bytes in %d frames and reads of %d, the last frame %v", limit, frames, read, fin), func(t *testing.T) {
-						p := &protocol{maxMessage: uint64(limit), maxFragments: frames, fromClient: true}
+						p := &rules{maxMessage: uint64(limit), maxFragments: frames, fromClient: true}
 						r := roomReader{t: t, p: p, read: read}
 						for i := range frames {
 							length := limit / frames
@@ -49,9 +49,9 @@ func TestEndpointRoom(t *testing.T) {
 // roomReader feeds an endpoint as a loop does: into the room that it offers, else through a buffer.
 type roomReader struct {
 	t    *testing.T
-	p    *protocol
+	p    *rules
 	read int // bytes that a read returns at most
-	ep   endpoint
+	ep   receiver
 
 	largest int // room that was offered
 	held    int // capacity of the message
