@@ -1,8 +1,8 @@
 package websocket
 
-import "unicode/utf8"
-
-// rules are what a receiver holds its peer to. They are immutable and shared by the receivers of a Server or a Client.
+// rules are what a receiver holds its peer to. They are immutable, and whoever drives a receiver passes them to it: connections
+// that have the same rules share them, which costs a connection nothing, and one that has rules of its own (an extension is
+// agreed on for each connection) brings them.
 type rules struct {
 	maxMessage      uint64 // bytes of one message
 	maxFragments    int    // frames of one message
@@ -11,12 +11,66 @@ type rules struct {
 	reservedControl bool   // reserved control frames are events, not errors
 }
 
+// check is every rule for the header at the front of b; size is its length, 0 while it is incomplete.
+func (r *rules) check(h header, b []byte, size int, msg messageState) *protocolError {
+	if len(b) < 2 {
+		return nil
+	}
+	if err := r.checkKind(h, b[1]&^bitMasked, msg); err != nil || size == 0 {
+		return err
+	}
+	return r.checkLength(h, size, msg)
+}
+
+// checkKind is every rule for a header's first two bytes: what the frame is, and whether it may come now. short is the length
+// as it stands there, which may say that the length follows.
+func (r *rules) checkKind(h header, short byte, msg messageState) *protocolError {
+	switch {
+	case h.rsv()&^r.allowedRsv != 0: // RFC 6455, section 5.2
+		return errReservedBits
+	case h.opcode().isReserved() && !(h.opcode().isControl() && r.reservedControl): // section 5.2
+		return errReservedOpcode
+	case r.fromClient && !h.masked: // section 5.1
+		return errNotMasked
+	case !r.fromClient && h.masked: // section 5.1
+		return errMasked
+	case h.opcode().isControl() && !h.fin(): // section 5.5
+		return errControlFragment
+	case h.opcode().isControl() && short > maxControl: // section 5.5
+		return errControlLength
+	case h.opcode() == OpcodeCont && !msg.begun: // section 5.4
+		return errNoStart
+	case !h.opcode().isControl() && h.opcode() != OpcodeCont && msg.begun: // section 5.4
+		return errInterleaved
+	case !h.opcode().isControl() && msg.fragments >= r.maxFragments: // section 10.4
+		return errTooManyFragments
+	}
+	return nil
+}
+
+// checkLength is every rule for the length in a whole header of size bytes.
+func (r *rules) checkLength(h header, size int, msg messageState) *protocolError {
+	field := size - 1
+	if h.masked {
+		field -= keySize
+	}
+	switch {
+	case h.length>>63 != 0: // RFC 6455, section 5.2
+		return errLengthRange
+	case field != lengthFieldSize(h.length): // section 5.2
+		return errLengthForm
+	case !h.opcode().isControl() && h.length > r.maxMessage-msg.length: // section 10.4
+		return errMessageTooLarge
+	}
+	return nil
+}
+
 // eventKind tells what a receiver has read.
 type eventKind uint8
 
 const (
 	eventNone    eventKind = iota // all bytes are taken, nothing is complete
-	eventMessage                  // a whole message: opcode is OpcodeText or OpcodeBin, payload is the caller's to keep
+	eventMessage                  // a whole message: opcode is OpcodeText or OpcodeBin, the payload is the caller's to keep
 	eventPing                     // to be answered with a Pong of the same payload
 	eventPong
 	eventControl // a reserved control frame
@@ -31,10 +85,11 @@ type event struct {
 	kind    eventKind
 }
 
-// receiver is the receiving half of the protocol without I/O: bytes in, events out, an error with its close code where the
-// peer breaks a rule. Server and Client drive the same one. The zero value is ready; between messages it holds no memory.
+// receiver is the receiving half of the protocol without I/O: bytes in, events out, and if the peer breaks a rule an error with its
+// close code. It is a cursor over the frames; assembly puts messages together. Server and Client drive the same one. The zero
+// value is ready; between messages it holds no memory.
 type receiver struct {
-	partial *partial // nil where the last read ended with a message
+	partial *partial // nil if the last read ended with a message
 	ended   bool     // a Close frame or an error was met: all that follows is discarded (RFC 6455, sections 5.5.1 and 7.1.7)
 }
 
@@ -43,17 +98,12 @@ type partial struct {
 	start    [maxHeader]byte // beginning of a header that ended with the read
 	startLen int
 
-	frame   header // the frame whose payload is being read, if inFrame
-	inFrame bool
+	frame   header           // the frame whose payload is being read, if inFrame
 	taken   uint64           // bytes of its payload so far
 	control [maxControl]byte // payload of the control frame being read
+	inFrame bool
 
-	inMessage bool   // a message has begun; its payload so far follows
-	first     header // of its first frame
-	fragments int
-	limit     uint64 // bytes that it may have
-	message   []byte
-	checked   int // bytes of message known to be UTF-8
+	assembly // the message in progress, between whose frames control frames may come
 }
 
 // next takes bytes from the front of b and returns the first event that they complete. n is how many it took; without an
@@ -68,9 +118,9 @@ func (rc *receiver) read(r *rules, b []byte, ev *event) (n int, err *protocolErr
 	for n < len(b) && !rc.ended && ev.kind == eventNone {
 		var used int
 		if rc.partial != nil && rc.partial.inFrame {
-			used, err = rc.payload(b[n:], ev)
+			used, err = rc.takePayload(b[n:], ev)
 		} else {
-			used, err = rc.header(r, b[n:], ev)
+			used, err = rc.takeHeader(r, b[n:], ev)
 		}
 		n += used
 		if err != nil {
@@ -87,8 +137,8 @@ func (rc *receiver) read(r *rules, b []byte, ev *event) (n int, err *protocolErr
 // end makes the receiver discard whatever comes.
 func (rc *receiver) end() { rc.ended, rc.partial = true, nil }
 
-// header takes a frame's header and, where it is all there, the frame's payload with it.
-func (rc *receiver) header(r *rules, b []byte, ev *event) (n int, err *protocolError) {
+// takeHeader takes a frame's header and, if it is all there, the frame's payload with it.
+func (rc *receiver) takeHeader(r *rules, b []byte, ev *event) (n int, err *protocolError) {
 	head, n, err := rc.parse(r, b)
 	if err != nil {
 		if head.opcode() == OpcodeClose {
@@ -118,8 +168,8 @@ func (rc *receiver) header(r *rules, b []byte, ev *event) (n int, err *protocolE
 	return n, err
 }
 
-// parse reads and checks a header that may have begun in an earlier read. n is how much of b it took, 0 where b does not
-// hold the rest of it.
+// parse reads and checks a header that may have begun in an earlier read. n is how much of b it took, 0 if b does not hold
+// the rest of it.
 func (rc *receiver) parse(r *rules, b []byte) (head header, n int, err *protocolError) {
 	part := rc.partial
 	if part == nil || part.startLen == 0 {
@@ -133,7 +183,7 @@ func (rc *receiver) parse(r *rules, b []byte) (head header, n int, err *protocol
 	had := part.startLen
 	part.startLen += copy(part.start[had:], b)
 	head, size := parseHeader(part.start[:part.startLen])
-	if err = r.check(head, part.start[:part.startLen], size, rc.state()); err != nil {
+	if err = r.check(head, part.start[:part.startLen], size, part.state()); err != nil {
 		return head, 0, err
 	}
 	if size == 0 {
@@ -145,66 +195,16 @@ func (rc *receiver) parse(r *rules, b []byte) (head header, n int, err *protocol
 	return head, size - had, nil
 }
 
-// check is every rule for the header at the front of b; size is its length, 0 while it is incomplete.
-func (r *rules) check(h header, b []byte, size int, msg messageState) *protocolError {
-	if len(b) < 2 {
-		return nil
-	}
-	switch {
-	case h.rsv()&^r.allowedRsv != 0: // RFC 6455, section 5.2
-		return errReservedBits
-	case h.opcode().isReserved() && !(h.opcode().isControl() && r.reservedControl): // section 5.2
-		return errReservedOpcode
-	case r.fromClient && !h.masked: // section 5.1
-		return errNotMasked
-	case !r.fromClient && h.masked: // section 5.1
-		return errMasked
-	case h.opcode().isControl() && !h.fin(): // section 5.5
-		return errControlFragment
-	case h.opcode().isControl() && b[1]&^bitMasked > maxControl: // section 5.5
-		return errControlLength
-	case h.opcode() == OpcodeCont && !msg.begun: // section 5.4
-		return errNoStart
-	case !h.opcode().isControl() && h.opcode() != OpcodeCont && msg.begun: // section 5.4
-		return errInterleaved
-	case !h.opcode().isControl() && msg.fragments >= r.maxFragments: // section 10.4
-		return errTooManyFragments
-	}
-	if size == 0 {
-		return nil
-	}
-	field := size - 1
-	if h.masked {
-		field -= keySize
-	}
-	switch {
-	case h.length>>63 != 0: // section 5.2
-		return errLengthRange
-	case field != lengthFieldSize(h.length): // section 5.2
-		return errLengthForm
-	case !h.opcode().isControl() && h.length > r.maxMessage-msg.length: // section 10.4
-		return errMessageTooLarge
-	}
-	return nil
-}
-
-// messageState is what a header's rules need to know of the message in progress.
-type messageState struct {
-	length    uint64 // bytes so far, never above the limit
-	fragments int
-	begun     bool
-}
-
 func (rc *receiver) state() messageState {
-	if !rc.inMessage() {
+	if rc.partial == nil {
 		return messageState{}
 	}
-	return messageState{length: uint64(len(rc.partial.message)), fragments: rc.partial.fragments, begun: true}
+	return rc.partial.state()
 }
 
 func (rc *receiver) inMessage() bool { return rc.partial != nil && rc.partial.inMessage }
 
-// keep returns the state of the incomplete frame, made where there is none.
+// keep returns the state of the incomplete frame, made if there is none.
 func (rc *receiver) keep() *partial {
 	if rc.partial == nil {
 		rc.partial = new(partial)
@@ -212,24 +212,15 @@ func (rc *receiver) keep() *partial {
 	return rc.partial
 }
 
-// begin counts a data frame and, where it is the first of its message, starts the message.
-func (part *partial) begin(head header, limit uint64) {
-	if !part.inMessage {
-		part.inMessage, part.first, part.limit = true, head, limit
-	}
-	part.fragments++
-}
-
-// payload takes what b has of the current frame's payload.
-func (rc *receiver) payload(b []byte, ev *event) (n int, err *protocolError) {
+// takePayload takes what b has of the current frame's payload.
+func (rc *receiver) takePayload(b []byte, ev *event) (n int, err *protocolError) {
 	part := rc.partial
-	left := part.frame.length - part.taken
-	if uint64(len(b)) > left {
+	if left := part.frame.length - part.taken; uint64(len(b)) > left {
 		b = b[:left]
 	}
 	if part.frame.opcode().isControl() {
 		mask(part.control[part.taken:], b, part.frame.key, int(part.taken))
-	} else if err = part.add(b, left); err != nil {
+	} else if err = part.add(part.frame, part.taken, b); err != nil {
 		return len(b), err
 	}
 	part.taken += uint64(len(b))
@@ -239,90 +230,8 @@ func (rc *receiver) payload(b []byte, ev *event) (n int, err *protocolError) {
 	return len(b), err
 }
 
-// directRead is how many bytes of a message must have arrived, and how many of its frame must be missing, for the rest to be read
-// straight into the message.
-const directRead = 16 << 10
-
-// maxDirect is how many bytes one such read takes: as many as are read without telling the scheduler.
-const maxDirect = 64 << 10
-
-// isInData reports whether the next bytes are payload of a data frame.
-func (rc *receiver) isInData() bool {
-	return rc.partial != nil && rc.partial.inFrame && !rc.partial.frame.opcode().isControl()
-}
-
-// isWithin reports whether the last n bytes were all of one data frame, which goes on. Its header, and as little in front of it,
-// may be among them.
-func (rc *receiver) isWithin(n int) bool {
-	return rc.isInData() && rc.partial.taken+maxHeader >= uint64(n)
-}
-
-// isLong reports whether the next bytes are to be read straight into the message.
-func (rc *receiver) isLong() bool {
-	part := rc.partial
-	return rc.isInData() && part.frame.length-part.taken >= directRead && len(part.message) >= directRead
-}
-
-// room returns where the next bytes of the current frame's payload may be read to, for filled; nil where the message is not
-// long. A buffer that is full grows to four times what has arrived, the bytes included that wait to be read.
-func (rc *receiver) room(waiting func() int) []byte {
-	if !rc.isLong() {
-		return nil
-	}
-	part := rc.partial
-	left := part.frame.length - part.taken
-	if cap(part.message)-len(part.message) < directRead {
-		part.grow(4*uint64(len(part.message)+waiting()), left)
-	}
-	free := part.message[len(part.message):cap(part.message)]
-	return free[:min(uint64(len(free)), left, maxDirect)]
-}
-
-// filled takes n bytes that were read to the front of room.
-func (rc *receiver) filled(n int) (ev event, err *protocolError) {
-	have := len(rc.partial.message)
-	_, err = rc.payload(rc.partial.message[have:have+n], &ev)
-	if err != nil {
-		rc.end()
-	}
-	return ev, err
-}
-
-// grow gives a message a larger buffer, but none beyond its limit or its last frame, of which left bytes are missing (and an
-// eighth for roundSize). Memory grows with what has arrived: size is twice that, or four times where it saves copying a long
-// message.
-func (part *partial) grow(size, left uint64) {
-	size = min(size, part.limit)
-	if part.frame.fin() {
-		size = min(size, uint64(len(part.message))+left)
-	}
-	old := part.message
-	part.message = append(newBuffer(int(size)), old...)
-	PutBuffer(old)
-}
-
-// add unmasks a piece of a data frame into the message, where it may be already, and fails at the first byte that cannot be UTF-8
-// in a text message (RFC 6455, section 8.1).
-func (part *partial) add(b []byte, left uint64) *protocolError {
-	have := len(part.message)
-	if have+len(b) > cap(part.message) {
-		part.grow(2*uint64(have+len(b)), left)
-	}
-	part.message = part.message[:have+len(b)]
-	mask(part.message[have:], b, part.frame.key, int(part.taken&3))
-	if part.first.opcode() != OpcodeText {
-		return nil
-	}
-	n, ok := validPrefix(part.message[part.checked:])
-	part.checked += n
-	if !ok {
-		return errNotUTF8
-	}
-	return nil
-}
-
 // frameEnd closes the current frame; for a control frame or the last frame of a message that is an event.
-func (rc *receiver) frameEnd(ev *event) (err *protocolError) {
+func (rc *receiver) frameEnd(ev *event) *protocolError {
 	part := rc.partial
 	part.inFrame = false
 	if part.frame.opcode().isControl() {
@@ -335,27 +244,7 @@ func (rc *receiver) frameEnd(ev *event) (err *protocolError) {
 		return nil
 	}
 	rc.partial = nil
-	if part.first.opcode() == OpcodeText && part.checked < len(part.message) {
-		return errNotUTF8
-	}
-	ev.message(header{first: bitFin | part.first.first, masked: part.first.masked}, part.message)
-	return nil
-}
-
-// wholeMessage makes the event of a message that came in one frame.
-func wholeMessage(head header, body []byte, ev *event) *protocolError {
-	payload := copyMasked(body, head.key)
-	if head.opcode() == OpcodeText && !utf8.Valid(payload) {
-		return errNotUTF8
-	}
-	ev.message(head, payload)
-	return nil
-}
-
-// message is where a message's payload becomes final.
-func (ev *event) message(head header, payload []byte) {
-	head.length = uint64(len(payload))
-	ev.kind, ev.head, ev.payload = eventMessage, head, payload
+	return part.end(ev)
 }
 
 // control makes the event of a control frame with its unmasked body.
@@ -374,16 +263,37 @@ func (rc *receiver) control(head header, body []byte, ev *event) (err *protocolE
 	return err
 }
 
-// validPrefix returns the length of b without an incomplete character at its end, and false where b cannot become UTF-8.
-func validPrefix(b []byte) (n int, ok bool) {
-	n = len(b)
-	for i := n - 1; i >= 0 && i >= n-utf8.UTFMax+1; i-- {
-		if utf8.RuneStart(b[i]) {
-			if !utf8.FullRune(b[i:]) {
-				n = i
-			}
-			break
-		}
+// isInData reports whether the next bytes are payload of a data frame.
+func (rc *receiver) isInData() bool {
+	return rc.partial != nil && rc.partial.inFrame && !rc.partial.frame.opcode().isControl()
+}
+
+// isWithin reports whether the last n bytes were all of one data frame, which goes on. Its header, and as little in front of it,
+// may be among them.
+func (rc *receiver) isWithin(n int) bool {
+	return rc.isInData() && rc.partial.taken+maxHeader >= uint64(n)
+}
+
+// isLong reports whether the next bytes are to be read straight into the message.
+func (rc *receiver) isLong() bool {
+	return rc.isInData() && rc.partial.isLong(rc.partial.frame, rc.partial.taken)
+}
+
+// room returns where the next bytes may be read to, for filled to take them; nil if the message is not long. waiting tells
+// how many bytes wait to be read.
+func (rc *receiver) room(waiting func() int) []byte {
+	if !rc.isLong() {
+		return nil
 	}
-	return n, utf8.Valid(b[:n])
+	return rc.partial.room(rc.partial.frame, rc.partial.taken, waiting)
+}
+
+// filled takes n bytes that were read to the front of room.
+func (rc *receiver) filled(n int) (ev event, err *protocolError) {
+	have := len(rc.partial.message)
+	_, err = rc.takePayload(rc.partial.message[have:have+n], &ev)
+	if err != nil {
+		rc.end()
+	}
+	return ev, err
 }
