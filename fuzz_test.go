@@ -94,8 +94,8 @@ func FuzzEndpoint(f *testing.F) {
 			r := rfcRead(t, p, pieces...)
 			require.Equal(t, whole.events, r.events)
 			require.Same(t, whole.err, r.err)
-			require.Equal(t, whole.ep.ended, r.ep.ended)
-			require.Equal(t, whole.ep.partial == nil, r.ep.partial == nil)
+			require.Equal(t, whole.ep.hasEnded(), r.ep.hasEnded())
+			require.Equal(t, whole.ep.held() == nil, r.ep.held() == nil)
 		}
 		fuzzCheckEvents(t, p, whole, in)
 	})

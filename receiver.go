@@ -89,8 +89,7 @@ type event struct {
 // close code. It is a cursor over the frames; assembly puts messages together. Server and Client drive the same one. The zero
 // value is ready; between messages it holds no memory.
 type receiver struct {
-	partial *partial // nil if the last read ended with a message
-	ended   bool     // a Close frame or an error was met: all that follows is discarded (RFC 6455, sections 5.5.1 and 7.1.7)
+	partial *partial // nil if the last read ended with a message; &endedPartial once the receiver has ended
 }
 
 // partial is what the receiver keeps of a frame or message that is not yet complete.
@@ -106,6 +105,13 @@ type partial struct {
 	assembly // the message in progress, between whose frames control frames may come
 }
 
+// endedPartial is what each receiver that has ended points to, which saves a connection a flag. Nobody writes to it: read takes
+// nothing for a receiver that has it, and room offers nothing, since no frame is in progress.
+var endedPartial partial
+
+// hasEnded reports whether a Close frame or an error was met: all that follows is discarded (RFC 6455, sections 5.5.1 and 7.1.7).
+func (rc *receiver) hasEnded() bool { return rc.partial == &endedPartial }
+
 // next takes bytes from the front of b and returns the first event that they complete. n is how many it took; without an
 // event it took all. Each check is made as soon as the bytes that it needs are there. After an error the receiver has ended.
 func (rc *receiver) next(r *rules, b []byte) (ev event, n int, err *protocolError) {
@@ -115,7 +121,7 @@ func (rc *receiver) next(r *rules, b []byte) (ev event, n int, err *protocolErro
 
 // read is next for an event that is zero.
 func (rc *receiver) read(r *rules, b []byte, ev *event) (n int, err *protocolError) {
-	for n < len(b) && !rc.ended && ev.kind == eventNone {
+	for n < len(b) && !rc.hasEnded() && ev.kind == eventNone {
 		var used int
 		if rc.partial != nil && rc.partial.inFrame {
 			used, err = rc.takePayload(b[n:], ev)
@@ -128,14 +134,14 @@ func (rc *receiver) read(r *rules, b []byte, ev *event) (n int, err *protocolErr
 			return n, err
 		}
 	}
-	if rc.ended {
+	if rc.hasEnded() {
 		n = len(b)
 	}
 	return n, nil
 }
 
 // end makes the receiver discard whatever comes.
-func (rc *receiver) end() { rc.ended, rc.partial = true, nil }
+func (rc *receiver) end() { rc.partial = &endedPartial }
 
 // takeHeader takes a frame's header and, if it is all there, the frame's payload with it.
 func (rc *receiver) takeHeader(r *rules, b []byte, ev *event) (n int, err *protocolError) {

@@ -30,7 +30,7 @@ func TestReceiverSizesAndChunks(t *testing.T) {
 					require.Len(t, r.events, 2)
 					assert.True(t, rfcText(string(payload)) == r.events[0])
 					assert.True(t, rfcBin(string(payload)) == r.events[1])
-					assert.Nil(t, r.ep.partial)
+					assert.Nil(t, r.ep.held())
 				})
 			}
 		}
@@ -50,7 +50,7 @@ func TestReceiverHeaderSplits(t *testing.T) {
 						require.Nil(t, r.err)
 						require.Len(t, r.events, 1)
 						require.True(t, rfcBin(string(payload)) == r.events[0], "cut at %d and %d", first, second)
-						require.Nil(t, r.ep.partial)
+						require.Nil(t, r.ep.held())
 					}
 				}
 			})
@@ -68,12 +68,12 @@ func TestReceiverLimits(t *testing.T) {
 				r := rfcRead(t, p, head)
 				if over == 1 {
 					assert.Same(t, errMessageTooLarge, r.err)
-					assert.Nil(t, r.ep.partial)
+					assert.Nil(t, r.ep.held())
 					return
 				}
 				assert.Nil(t, r.err)
 				if size > 0 {
-					require.NotNil(t, r.ep.partial)
+					require.NotNil(t, r.ep.held())
 					assert.Zero(t, cap(r.ep.partial.message), "memory for a length that is only claimed")
 				}
 			})
@@ -162,6 +162,27 @@ func TestReceiverMixedRun(t *testing.T) {
 				require.Equal(t, want, r.events, "reads of %d", chunk)
 			}
 		}
+	})
+}
+
+func TestReceiverEnded(t *testing.T) {
+	t.Run("nothing is written to what all that have ended share", func(t *testing.T) {
+		var ep receiver
+		p := &rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true}
+		in := append(NewFrameText(true, make([]byte, 100_000)), rfcTwo(0x83, 1)(true)...)
+		ep.end()
+		for _, chunk := range []int{1, 1000, len(in)} {
+			for _, piece := range rfcEach(in, chunk) {
+				ev, n, err := ep.next(p, piece)
+				require.Nil(t, err)
+				require.Equal(t, len(piece), n)
+				require.Equal(t, event{}, ev)
+				require.Nil(t, ep.room(func() int { return len(in) }))
+				require.False(t, ep.isWithin(0))
+			}
+		}
+		assert.Zero(t, endedPartial)
+		assert.True(t, ep.hasEnded())
 	})
 }
 
@@ -260,7 +281,7 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 					require.Len(t, events, 2)
 					assert.True(t, bytes.Equal(payload, events[0].payload))
 					assert.Equal(t, eventPing, events[1].kind)
-					assert.Nil(t, ep.partial)
+					assert.Nil(t, ep.held())
 					if size > 4*directRead {
 						assert.Positive(t, direct)
 					}
@@ -296,7 +317,7 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 		room[0] = 0xFF ^ coreBytes(ep.partial.frame.key)[ep.partial.taken&3]
 		_, err = ep.filled(1)
 		assert.Equal(t, errNotUTF8, err)
-		assert.True(t, ep.ended)
+		assert.True(t, ep.hasEnded())
 		assert.Nil(t, ep.room(none))
 	})
 }
