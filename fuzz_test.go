@@ -75,7 +75,7 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-func FuzzEndpoint(f *testing.F) {
+func FuzzReceiver(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16, flags byte) {
 		if len(in) > 4<<10 {
 			return
@@ -101,7 +101,7 @@ func FuzzEndpoint(f *testing.F) {
 	})
 }
 
-// fuzzCheckEvents holds what an endpoint made of an input against what Unpack makes of it.
+// fuzzCheckEvents holds what a receiver made of an input against what Unpack makes of it.
 func fuzzCheckEvents(t *testing.T, p *rules, r *rfcReader, in []byte) {
 	var want []rfcEvent
 	var message *rfcEvent

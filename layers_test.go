@@ -17,7 +17,7 @@ import (
 
 // coreFiles turn bytes into bytes and values: no I/O, clock, lock or log.
 var coreFiles = []string{
-	"frame.go", "frames.go", "receiver.go", "assembly.go", "handshake.go", "handshake_client.go", "uri.go", "fields.go", "answer.go",
+	"frame.go", "frames.go", "receiver.go", "assembly.go", "handshake.go", "handshake_client.go", "uri.go", "fields.go", "http_response.go",
 	"closecode.go", "errors.go", "routes.go", "request.go", "response.go", "silence.go",
 }
 
