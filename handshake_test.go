@@ -416,13 +416,13 @@ func TestAppendRefusal(t *testing.T) {
 
 func TestAppendAnswer(t *testing.T) {
 	t.Run("a body has its type and length", func(t *testing.T) {
-		res, body := handshakeResponse(t, appendAnswer(nil, false, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
+		res, body := handshakeResponse(t, appendResponse(nil, false, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
 		assert.Equal(t, "200 OK", res.Status)
 		assert.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"8"}, "Cache-Control": {"no-store"}, "Connection": {"close"}}, res.Header)
 		assert.Equal(t, `{"up":1}`, body)
 	})
 	t.Run("a content type adds no field", func(t *testing.T) {
-		res, _ := handshakeResponse(t, appendAnswer(nil, false, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
+		res, _ := handshakeResponse(t, appendResponse(nil, false, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
 		assert.Empty(t, res.Header.Get("X-Injected"))
 		assert.Len(t, res.Header, 4)
 	})

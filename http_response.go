@@ -21,7 +21,7 @@ func acceptKey(key []byte) string {
 	return string(base64.StdEncoding.AppendEncode(buf[:0], sum[:]))
 }
 
-// appendAccept appends the answer that opens the connection (RFC 6455, section 4.2.2).
+// appendAccept appends the response that opens the connection (RFC 6455, section 4.2.2).
 func appendAccept(dst []byte, req *Handshake) []byte {
 	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 	dst = append(slices.Grow(dst, len(head)+len("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), head...)
@@ -71,14 +71,14 @@ func refusalFor(err error) refusal {
 	return refusal{status: http.StatusBadRequest, reason: reason}
 }
 
-// appendRefusal appends the answer to a request that is refused. Its text is in the body too, since proxies drop that of a status
+// appendRefusal appends the response to a request that is refused. Its text is in the body too, since proxies drop that of a status
 // line.
 func appendRefusal(dst []byte, err error, isHead bool) []byte {
 	r := refusalFor(err)
 	if r.text == "" {
 		r.text = oneLine(r.reason)
 	}
-	return appendAnswer(dst, isHead, r.status, r.reason, r.fields, "text/plain; charset=utf-8", []byte(r.text))
+	return appendResponse(dst, isHead, r.status, r.reason, r.fields, "text/plain; charset=utf-8", []byte(r.text))
 }
 
 // asksHead reports whether a request, or what there is of it, is one for the head of an answer alone.
@@ -86,19 +86,19 @@ func asksHead(request []byte) bool {
 	return bytes.HasPrefix(bytes.TrimPrefix(request, []byte("\r\n")), []byte(http.MethodHead+" "))
 }
 
-// appendStatus appends the answer to a request for StatusPath.
+// appendStatus appends the response to a request for StatusPath.
 func appendStatus(dst []byte, req *Handshake, contentType string, body []byte) []byte {
-	return appendAnswer(dst, req.verb == verbHead, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body)
+	return appendResponse(dst, req.verb == verbHead, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body)
 }
 
 // appendOptions appends what may be asked of StatusPath (RFC 9110, section 9.3.7).
 func appendOptions(dst []byte) []byte {
-	return appendAnswer(dst, false, http.StatusOK, http.StatusText(http.StatusOK), "Allow: GET, HEAD, OPTIONS\r\n", "", nil)
+	return appendResponse(dst, false, http.StatusOK, http.StatusText(http.StatusOK), "Allow: GET, HEAD, OPTIONS\r\n", "", nil)
 }
 
-// appendAnswer appends an HTTP answer after which the connection is closed. No cache may keep it: it tells of this moment. That to a
+// appendResponse appends an HTTP response, after which the connection is closed. No cache may keep it: it tells of this moment. That to a
 // HEAD request tells the length of the body and leaves it out (RFC 9110, section 9.3.2).
-func appendAnswer(dst []byte, isHead bool, status int, reason, fields, contentType string, body []byte) []byte {
+func appendResponse(dst []byte, isHead bool, status int, reason, fields, contentType string, body []byte) []byte {
 	dst = append(strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10), ' ')
 	dst = append(append(append(dst, oneLine(reason)...), "\r\n"...), fields...)
 	if contentType != "" {
