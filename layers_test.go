@@ -2,8 +2,11 @@ package websocket
 
 import (
 	"go/ast"
+	"go/build"
 	"go/parser"
 	"go/token"
+	"go/types"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,32 +18,73 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// coreFiles turn bytes into bytes and values: no I/O, clock, lock or log.
-var coreFiles = []string{
-	"frame.go", "frames.go", "receiver.go", "assembly.go", "handshake.go", "handshake_client.go", "uri.go", "fields.go", "http_response.go",
-	"closecode.go", "errors.go", "routes.go", "request.go", "response.go", "silence.go",
+// coreFiles turn bytes, values and moments into bytes and values: no I/O, clock, lock or log.
+var coreFiles = slices.Concat([]string{
+	"frame.go", "frames.go", "receiver.go", "assembly.go", "closecode.go", "errors.go",
+	"handshake.go", "handshake_client.go", "uri.go", "fields.go", "http_response.go",
+	"routes.go", "request.go", "request_plain.go", "response.go", "silence.go",
+}, engineCoreFiles)
+
+// engineCoreFiles are those of the engine.
+var engineCoreFiles = []string{}
+
+// outsideCore is all that core files use of other files, and why that leaves them what they are.
+var outsideCore = map[string]string{
+	"newBuffer":   "memory: who had it before cannot be told",
+	"spareBuffer": "memory: who had it before cannot be told; without any, the caller makes its own",
+	"PutBuffer":   "memory: it is gone",
 }
 
-// layerFiles parses the library, all systems' files of it.
-func layerFiles(t *testing.T) (files map[string]*ast.File) {
+// layers is the library as it is parsed, all systems' files of it.
+type layers struct {
+	fset  *token.FileSet
+	files map[string]*ast.File
+}
+
+func parseLayers(t *testing.T) *layers {
 	entries, err := os.ReadDir(".")
 	require.NoError(t, err)
-	files = make(map[string]*ast.File)
+	ls := &layers{fset: token.NewFileSet(), files: make(map[string]*ast.File)}
 	for _, entry := range entries {
 		name := entry.Name()
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		f, err := parser.ParseFile(ls.fset, name, nil, parser.ParseComments|parser.SkipObjectResolution)
 		require.NoError(t, err)
 		if f.Name.Name == "websocket" {
-			files[name] = f
+			ls.files[name] = f
 		}
 	}
 	for _, name := range coreFiles {
-		require.Contains(t, files, name)
+		require.NotNil(t, ls.files[name], name)
 	}
-	return files
+	return ls
+}
+
+// uses resolves the identifiers of the library as a system compiles it, to those that the library declares. What other packages
+// declare stays unknown.
+func (ls *layers) uses(t *testing.T, system string) map[*ast.Ident]types.Object {
+	target := build.Default
+	target.GOOS = system
+	var files []*ast.File
+	for name, f := range ls.files {
+		ok, err := target.MatchFile(".", name)
+		require.NoError(t, err)
+		if ok {
+			files = append(files, f)
+		}
+	}
+	info := types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Error: func(error) {}} // of which there are many, for want of the imports
+	pkg, _ := config.Check("websocket", ls.fset, files, &info)
+	maps.DeleteFunc(info.Uses, func(_ *ast.Ident, of types.Object) bool { return of.Pkg() != pkg })
+	return info.Uses
+}
+
+// fileOf returns the name of the file that a place is in.
+func (ls *layers) fileOf(place interface{ Pos() token.Pos }) string {
+	return ls.fset.Position(place.Pos()).Filename
 }
 
 // layerTestFiles parses the imports of the tests beside the library, all systems' files of them. The go command loads them for
@@ -78,7 +122,8 @@ func layerImports(t *testing.T, f *ast.File) (paths []string) {
 }
 
 func TestLayers(t *testing.T) {
-	files := layerFiles(t)
+	ls := parseLayers(t)
+	files := ls.files
 
 	t.Run("core files import nothing of I/O, clocks, locks or logs", func(t *testing.T) {
 		for _, name := range coreFiles {
@@ -96,6 +141,18 @@ func TestLayers(t *testing.T) {
 				return true
 			})
 		}
+	})
+
+	t.Run("core files use nothing that other files declare, but memory", func(t *testing.T) {
+		unused := maps.Clone(outsideCore)
+		for ident, of := range ls.uses(t, "linux") {
+			if !slices.Contains(coreFiles, ls.fileOf(ident)) || slices.Contains(coreFiles, ls.fileOf(of)) {
+				continue
+			}
+			assert.NotEmpty(t, outsideCore[ident.Name], "%s uses %s, which %s declares", ls.fileOf(ident), of, ls.fileOf(of))
+			delete(unused, ident.Name)
+		}
+		assert.Empty(t, unused, "allowed, and not used")
 	})
 
 	t.Run("only the pollers and system calls import unix, and one file unsafe", func(t *testing.T) {
@@ -181,29 +238,48 @@ func TestLayers(t *testing.T) {
 	})
 
 	t.Run("package variables are not assigned to", func(t *testing.T) {
-		vars := make(map[string]bool)
-		for _, f := range files {
-			for _, decl := range f.Decls {
-				if gen, ok := decl.(*ast.GenDecl); ok && gen.Tok == token.VAR {
-					for _, spec := range gen.Specs {
-						for _, ident := range spec.(*ast.ValueSpec).Names {
-							vars[ident.Name] = true
+		unseen := maps.Clone(files)
+		maps.DeleteFunc(unseen, func(_ string, f *ast.File) bool { return len(f.Decls) == 0 })
+		for _, system := range []string{"linux", "freebsd", "windows"} {
+			used := ls.uses(t, system)
+			for ident := range used {
+				delete(unseen, ls.fileOf(ident))
+			}
+			for name, f := range files {
+				ast.Inspect(f, func(node ast.Node) bool {
+					var targets []ast.Expr
+					switch node := node.(type) {
+					case *ast.AssignStmt:
+						targets = node.Lhs
+					case *ast.IncDecStmt:
+						targets = []ast.Expr{node.X}
+					}
+					for _, target := range targets {
+						if of := used[layerRoot(target)]; of != nil {
+							assert.False(t, of.Parent() == of.Pkg().Scope(), "%s assigns to %s", name, of)
 						}
 					}
-				}
+					return true
+				})
 			}
 		}
-		for name, f := range files {
-			ast.Inspect(f, func(node ast.Node) bool {
-				if assign, ok := node.(*ast.AssignStmt); ok && assign.Tok == token.ASSIGN {
-					for _, left := range assign.Lhs {
-						if ident, ok := left.(*ast.Ident); ok {
-							assert.False(t, vars[ident.Name], "%s assigns to %s", name, ident.Name)
-						}
-					}
-				}
-				return true
-			})
-		}
+		assert.Empty(t, slices.Collect(maps.Keys(unseen)), "files of other systems")
 	})
+}
+
+// layerRoot returns the identifier whose variable, or a part of it, is what an expression stands for.
+func layerRoot(expr ast.Expr) *ast.Ident {
+	switch expr := expr.(type) {
+	case *ast.Ident:
+		return expr
+	case *ast.SelectorExpr:
+		return layerRoot(expr.X)
+	case *ast.IndexExpr:
+		return layerRoot(expr.X)
+	case *ast.StarExpr:
+		return layerRoot(expr.X)
+	case *ast.ParenExpr:
+		return layerRoot(expr.X)
+	}
+	return nil
 }
