@@ -22,7 +22,7 @@ import (
 var coreFiles = slices.Concat([]string{
 	"frame.go", "frames.go", "receiver.go", "assembly.go", "closecode.go", "errors.go",
 	"handshake.go", "handshake_client.go", "uri.go", "fields.go", "http_response.go",
-	"routes.go", "request.go", "request_plain.go", "response.go", "silence.go",
+	"routes.go", "request.go", "response.go", "silence.go",
 }, engineCoreFiles)
 
 // engineCoreFiles are those of the engine.
