@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The rules of the protocol are in rfc6455_test.go. Here is what the endpoint promises besides.
+// The rules of the protocol are in rfc6455_test.go. Here is what the receiver promises besides.
 
 func TestReceiverSizesAndChunks(t *testing.T) {
 	for _, size := range coreSizes {
@@ -102,9 +102,9 @@ func TestReceiverMemory(t *testing.T) {
 		}
 	})
 	t.Run("a message of one read is copied once, to its size", func(t *testing.T) {
-		var ep receiver
+		var rc receiver
 		in := NewFrameText(true, []byte("Hello"))
-		ev, n, err := ep.next(&rules{maxMessage: 5, maxFragments: 1, fromClient: true}, in)
+		ev, n, err := rc.next(&rules{maxMessage: 5, maxFragments: 1, fromClient: true}, in)
 		require.Nil(t, err)
 		require.Equal(t, len(in), n)
 		assert.Equal(t, 5, cap(ev.payload))
@@ -113,12 +113,12 @@ func TestReceiverMemory(t *testing.T) {
 	})
 	t.Run("a message's payload stays when the next one comes", func(t *testing.T) {
 		p := &rules{maxMessage: 100, maxFragments: 10}
-		var ep receiver
+		var rc receiver
 		var payloads [][]byte
 		for i := range 5 {
 			in := append([]byte{0x01, 1, 'a' + byte(i)}, 0x80, 1, '!')
 			for _, piece := range rfcEach(in, 2) {
-				ev, _, err := ep.next(p, piece)
+				ev, _, err := rc.next(p, piece)
 				require.Nil(t, err)
 				if ev.kind == eventMessage {
 					payloads = append(payloads, ev.payload)
@@ -167,22 +167,22 @@ func TestReceiverMixedRun(t *testing.T) {
 
 func TestReceiverEnded(t *testing.T) {
 	t.Run("nothing is written to what all that have ended share", func(t *testing.T) {
-		var ep receiver
+		var rc receiver
 		p := &rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true}
 		in := append(NewFrameText(true, make([]byte, 100_000)), rfcTwo(0x83, 1)(true)...)
-		ep.end()
+		rc.end()
 		for _, chunk := range []int{1, 1000, len(in)} {
 			for _, piece := range rfcEach(in, chunk) {
-				ev, n, err := ep.next(p, piece)
+				ev, n, err := rc.next(p, piece)
 				require.Nil(t, err)
 				require.Equal(t, len(piece), n)
 				require.Equal(t, event{}, ev)
-				require.Nil(t, ep.room(func() int { return len(in) }))
-				require.False(t, ep.isWithin(0))
+				require.Nil(t, rc.room(func() int { return len(in) }))
+				require.False(t, rc.isWithin(0))
 			}
 		}
 		assert.Zero(t, endedPartial)
-		assert.True(t, ep.hasEnded())
+		assert.True(t, rc.hasEnded())
 	})
 }
 
@@ -250,16 +250,16 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 					in = append(in, NewFrame(OpcodeCont, true, payload[len(payload)/2:])...)
 					in = append(in, NewFramePing(true, []byte("next"))...)
 
-					var ep receiver
+					var rc receiver
 					var events []event
 					direct := 0
 					for len(in) > 0 {
-						if room := ep.room(none); room != nil {
+						if room := rc.room(none); room != nil {
 							n := copy(room[:min(len(room), read)], in)
 							in = in[n:]
 							direct += n
-							assert.LessOrEqual(t, cap(ep.partial.message), roundSize(4*len(ep.partial.message)))
-							ev, err := ep.filled(n)
+							assert.LessOrEqual(t, cap(rc.partial.message), roundSize(4*len(rc.partial.message)))
+							ev, err := rc.filled(n)
 							require.Nil(t, err)
 							if ev.kind != eventNone {
 								events = append(events, ev)
@@ -269,7 +269,7 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 						chunk := bytes.Clone(in[:min(read, len(in))])
 						in = in[len(chunk):]
 						for len(chunk) > 0 {
-							ev, n, err := ep.next(p, chunk)
+							ev, n, err := rc.next(p, chunk)
 							require.Nil(t, err)
 							chunk = chunk[n:]
 							if ev.kind != eventNone {
@@ -281,7 +281,7 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 					require.Len(t, events, 2)
 					assert.True(t, bytes.Equal(payload, events[0].payload))
 					assert.Equal(t, eventPing, events[1].kind)
-					assert.Nil(t, ep.held())
+					assert.Nil(t, rc.held())
 					if size > 4*directRead {
 						assert.Positive(t, direct)
 					}
@@ -296,28 +296,163 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			{300_000, 1 << 20, 300_000},
 			{3 << 20, 10 << 20, 3 << 20},
 		} {
-			var ep receiver
+			var rc receiver
 			in := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: uint64(row.frame)})
-			_, _, err := ep.next(p, append(in, make([]byte, 32000)...))
+			_, _, err := rc.next(p, append(in, make([]byte, 32000)...))
 			require.Nil(t, err)
-			_, _, err = ep.next(p, make([]byte, 32000)) // the first buffer was twice as large as what had arrived
+			_, _, err = rc.next(p, make([]byte, 32000)) // the first buffer was twice as large as what had arrived
 			require.Nil(t, err)
-			room := ep.room(func() int { return row.waiting })
-			assert.Equal(t, roundSize(row.want), cap(ep.partial.message))
+			room := rc.room(func() int { return row.waiting })
+			assert.Equal(t, roundSize(row.want), cap(rc.partial.message))
 			assert.Equal(t, min(maxDirect, roundSize(row.want)-64000, row.frame-64000), len(room))
 		}
 	})
 	t.Run("bad UTF-8 is found at once", func(t *testing.T) {
-		var ep receiver
+		var rc receiver
 		in := NewFrameText(true, bytes.Repeat([]byte("a"), 100_000))
-		_, _, err := ep.next(p, in[:20_000])
+		_, _, err := rc.next(p, in[:20_000])
 		require.Nil(t, err)
-		room := ep.room(none)
+		room := rc.room(none)
 		require.NotEmpty(t, room)
-		room[0] = 0xFF ^ coreBytes(ep.partial.frame.key)[ep.partial.taken&3]
-		_, err = ep.filled(1)
+		room[0] = 0xFF ^ coreBytes(rc.partial.frame.key)[rc.partial.taken&3]
+		_, err = rc.filled(1)
 		assert.Equal(t, errNotUTF8, err)
-		assert.True(t, ep.hasEnded())
-		assert.Nil(t, ep.room(none))
+		assert.True(t, rc.hasEnded())
+		assert.Nil(t, rc.room(none))
 	})
+}
+
+func TestReceiverRoom(t *testing.T) {
+	for _, limit := range []int{directRead, 100_000, 1 << 20, 1<<20 + 1, 3 << 20} {
+		for _, frames := range []int{1, 2, 7} {
+			for _, read := range []int{1000, 65536, 1 << 20} {
+				for _, fin := range []bool{true, false} {
+					if read == 1000 && limit > 100_000 { // one of that size is enough
+						continue
+					}
+					t.Run(fmt.Sprintf("%d bytes in %d frames and reads of %d, the last frame %v", limit, frames, read, fin), func(t *testing.T) {
+						p := &rules{maxMessage: uint64(limit), maxFragments: frames, fromClient: true}
+						r := roomReader{t: t, p: p, read: read}
+						for i := range frames {
+							length := limit / frames
+							if i == frames-1 {
+								length = limit - i*length
+							}
+							h := header{masked: true, length: uint64(length)}
+							if i == 0 {
+								h.first = byte(OpcodeBin)
+							}
+							if fin && i == frames-1 {
+								h.first |= bitFin
+							}
+							r.frame(h)
+						}
+						assert.LessOrEqual(t, r.largest, maxDirect, "bytes of a message may be read in one turn")
+						assert.LessOrEqual(t, r.held, roundSize(limit), "bytes that the message holds, whose limit that is")
+						assert.Equal(t, fin, r.whole)
+						if read <= 64<<10 && limit >= 1<<20 {
+							assert.Positive(t, r.largest)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// roomReader feeds an endpoint as a loop does: into the room that it offers, else through a buffer.
+type roomReader struct {
+	t    *testing.T
+	p    *rules
+	read int // bytes that a read returns at most
+	rc   receiver
+
+	largest int // room that was offered
+	held    int // capacity of the message
+	whole   bool
+}
+
+// frame reads a frame of zeros of a binary message.
+func (r *roomReader) frame(h header) {
+	_, _, err := r.rc.next(r.p, appendHeader(nil, h))
+	require.Nil(r.t, err)
+	for left := int(h.length); left > 0; {
+		room := r.rc.room(func() int { return 0 })
+		n := min(left, r.read)
+		var ev event
+		if room != nil {
+			r.largest = max(r.largest, len(room))
+			n = min(n, len(room))
+			ev, err = r.rc.filled(n)
+		} else {
+			ev, _, err = r.rc.next(r.p, make([]byte, n))
+		}
+		require.Nil(r.t, err)
+		left -= n
+		r.whole = ev.kind == eventMessage
+		r.held = max(r.held, cap(ev.payload))
+		if r.rc.partial != nil {
+			r.held = max(r.held, cap(r.rc.partial.message))
+		}
+	}
+}
+
+// benchReceiver reads a client's messages as a loop does, piece bytes at a time.
+func benchReceiver(b *testing.B, p *rules, in []byte, piece, messages int) {
+	var rc receiver
+	note := func(ev event, err *protocolError) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if ev.kind == eventMessage {
+			messages--
+		}
+	}
+	for len(in) > 0 {
+		if room := rc.room(func() int { return 0 }); room != nil {
+			n := copy(room, in)
+			in = in[n:]
+			note(rc.filled(n))
+			continue
+		}
+		part := in[:min(piece, len(in))]
+		in = in[len(part):]
+		for len(part) > 0 {
+			ev, n, err := rc.next(p, part)
+			part = part[n:]
+			note(ev, err)
+		}
+	}
+	if messages != 0 {
+		b.Fatal("messages are missing")
+	}
+}
+
+// BenchmarkReceiver reads messages that came with one read each, many with one, and one with many.
+func BenchmarkReceiver(b *testing.B) {
+	p := &rules{maxMessage: defaultMaxMessageSize, maxFragments: defaultMaxFragments, fromClient: true}
+	for _, kind := range []struct {
+		name   string
+		opcode Opcode
+	}{{"text", OpcodeText}, {"binary", OpcodeBin}} {
+		for _, n := range benchSizes {
+			packet := NewFrame(kind.opcode, true, corePayload(n))
+			benchRun(b, kind.name+"/"+benchSize(n), n, func() { benchReceiver(b, p, packet, len(packet), 1) })
+		}
+		many := bytes.Repeat(NewFrame(kind.opcode, true, corePayload(128)), 64)
+		benchRun(b, kind.name+"/64of128B", 64*128, func() { benchReceiver(b, p, many, len(many), 64) })
+		long := NewFrame(kind.opcode, true, corePayload(1<<20))
+		benchRun(b, kind.name+"/1MiBin64KiB", 1<<20, func() { benchReceiver(b, p, long, readSize, 1) })
+	}
+}
+
+func BenchmarkUTF8(b *testing.B) {
+	for _, kind := range []struct{ name, letters string }{
+		{"ascii", "abcdefgh"}, {"two", "éüßñ"}, {"three", "世界"}, {"four", "🙂🙃"},
+	} {
+		for _, n := range benchSizes {
+			text := []byte(strings.Repeat(kind.letters, n/len(kind.letters)+1))[:n]
+			benchRun(b, kind.name+"/"+benchSize(n), n, func() { validPrefix(text) })
+		}
+	}
 }
