@@ -15,7 +15,7 @@ const (
 	// StatusNormal says that the purpose of the connection has been fulfilled.
 	StatusNormal CloseCode = 1000
 
-	// StatusGone says that the endpoint goes away: a server that stops, a page that is left.
+	// StatusGone says that the endpoint is going away: a server stops, or a browser leaves the page.
 	StatusGone = 1001
 
 	// StatusBadRequest says that the peer broke the protocol.

@@ -38,8 +38,8 @@ var (
 	// sent on it, it was removed, or the peer is gone. It matches net.ErrClosed too.
 	ErrConnClosed error = closedError("websocket: client is not connected")
 
-	// ErrSendQueueFull is returned when a packet finds no room in the send queue of a connection: at once by TrySend and by
-	// the ClientManager's sends, after the write time-out by Send. Nothing of the packet was sent; the connection lives on.
+	// ErrSendQueueFull is returned when a packet finds no room in the send queue of a connection: immediately by TrySend and
+	// by the ClientManager's sends, after the write time-out by Send. Nothing of the packet was sent; the connection lives on.
 	ErrSendQueueFull = errors.New("websocket: send queue is full")
 
 	// ErrWriteTimeout is returned when a peer took no byte for the write time-out. On a server the connection has been
@@ -57,20 +57,20 @@ var (
 	ErrUnsupported = fmt.Errorf("websocket: server: %w", errors.ErrUnsupported)
 )
 
-// closedError is an error that is also net.ErrClosed.
+// closedError is an error that matches net.ErrClosed.
 type closedError string
 
 func (err closedError) Error() string { return string(err) }
 
 func (err closedError) Is(target error) bool { return target == net.ErrClosed }
 
-// CloseError says how a connection ended: with a Close frame of this code and reason, sent or received.
+// CloseError says how a connection ended: with a Close frame with this code and reason, sent or received.
 type CloseError struct {
 	Reason string
 	Code   CloseCode
 }
 
-// Error says the code and, where there is one, the reason.
+// Error returns a text with the code and, if there is one, the reason.
 func (err *CloseError) Error() string {
 	if err.Reason == "" {
 		return fmt.Sprintf("websocket: closed with %d", err.Code)
@@ -91,7 +91,7 @@ type protocolError struct {
 
 func (err *protocolError) Error() string { return "websocket: " + err.text }
 
-// Every reason for which an endpoint fails a connection, with its close code. The section is that of RFC 6455.
+// Every reason for which a receiver fails a connection, with its close code. The section is that of RFC 6455.
 var (
 	errReservedBits     = &protocolError{"reserved bit is set", StatusBadRequest}                        // 5.2
 	errReservedOpcode   = &protocolError{"reserved opcode", StatusBadRequest}                            // 5.2

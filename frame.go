@@ -29,7 +29,7 @@ const (
 	OpcodeControlRsvF Opcode = 0xF
 )
 
-// isControl reports whether the opcode is one of a control frame, reserved ones included.
+// isControl reports whether the opcode is that of a control frame, including the reserved ones.
 func (op Opcode) isControl() bool { return op&0x8 != 0 }
 
 // isReserved reports whether RFC 6455 gives the opcode no meaning.
@@ -55,7 +55,7 @@ const (
 // header is the part of a frame before its payload.
 type header struct {
 	length uint64
-	key    uint32 // the masking key, its first byte lowest; zero where masked is false
+	key    uint32 // the masking key, its first byte lowest; zero if masked is false
 	first  byte   // FIN, reserved bits and opcode, as they stand in the frame
 	masked bool
 }
@@ -69,8 +69,8 @@ func finished(opcode Opcode, length int) header {
 	return header{first: bitFin | byte(opcode), length: uint64(length)}
 }
 
-// parseHeader reads a header; n = 0 means that more bytes are needed. Then the fields of the first two bytes are valid
-// all the same if b has two bytes, with the length as far as it is known from them. It checks nothing.
+// parseHeader reads a header and checks nothing. n = 0 means that more bytes are needed; what the first two say is valid even
+// then, if b has them: all fields but the key, with the length as far as they tell it.
 func parseHeader(b []byte) (h header, n int) {
 	if len(b) < 2 {
 		return h, 0
@@ -121,7 +121,7 @@ func appendHeader(dst []byte, h header) []byte {
 	return dst
 }
 
-// lengthFieldSize is how many bytes the shortest form of a length takes, the second byte of the header included.
+// lengthFieldSize is the number of bytes in the shortest form of a length, including the second byte of the header.
 func lengthFieldSize(length uint64) int {
 	switch {
 	case length < length16:
@@ -132,8 +132,8 @@ func lengthFieldSize(length uint64) int {
 	return 9
 }
 
-// mask writes src, masked or unmasked with the key, to dst, which is as long and may be src itself (RFC 6455, section 5.3).
-// pos is the place of src[0] in the payload.
+// mask writes src, masked or unmasked with the key, to dst, which is as long and may be src itself (RFC 6455, section 5.3). pos
+// is the offset of src[0] in the payload.
 func mask(dst, src []byte, key uint32, pos int) {
 	dst = dst[:len(src)]
 	key = bits.RotateLeft32(key, -8*(pos&3))
@@ -155,7 +155,7 @@ func mask(dst, src []byte, key uint32, pos int) {
 	}
 }
 
-// zeroSize is how large a slice must be for its zeroing to cost more than another pass over it.
+// zeroSize is the size in bytes from which zeroing a slice costs more than another pass over it.
 const zeroSize = 1 << 10
 
 // copyMasked returns a copy of src, masked or unmasked with the key.
@@ -197,11 +197,11 @@ func appendFrame(dst []byte, opcode Opcode, isMasked bool, payload []byte) []byt
 }
 
 // NewFrame returns one finished frame (FIN set, reserved bits clear) with the payload copied into it and its length in the
-// shortest form (RFC 6455, section 5.2). It does not cut or check the payload, so a control frame wants at most 125 bytes:
-// NewFrameClose, NewFramePing and NewFramePong see to that.
+// shortest form (RFC 6455, section 5.2). It neither cuts nor checks the payload. That of a control frame must have at most 125
+// bytes, which NewFrameClose, NewFramePing and NewFramePong ensure.
 //
-// isMasked is true for frames that a client sends, false for those of a server (section 5.1). A masked frame has a masking
-// key of its own that nobody can predict. The packet belongs to the caller; it may be sent to any number of connections.
+// isMasked is true for frames that a client sends, false for those of a server (section 5.1). Each masked frame gets its own
+// masking key, which nobody can predict. The packet belongs to the caller; it may be sent to any number of connections.
 func NewFrame(opcode Opcode, isMasked bool, payload []byte) []byte {
 	if len(payload) < zeroSize {
 		return appendFrame(make([]byte, 0, maxHeader+len(payload)), opcode, isMasked, payload)
@@ -214,18 +214,17 @@ func NewFrameBin(isMasked bool, payload []byte) []byte {
 	return NewFrame(OpcodeBin, isMasked, payload)
 }
 
-// NewFrameText returns a text message of one frame. See NewFrame. The payload must be UTF-8, which is not checked here; a
-// peer closes the connection with StatusInvalidData where it is not.
+// NewFrameText returns a text message of one frame. See NewFrame. The payload must be UTF-8, which is not checked here; a peer
+// closes the connection with StatusInvalidData if it is not.
 func NewFrameText(isMasked bool, payload []byte) []byte {
 	return NewFrame(OpcodeText, isMasked, payload)
 }
 
-// NewFrameClose returns a Close frame (RFC 6455, section 5.5.1). The code stands in front of the payload, which is the
-// reason for people to read, in UTF-8. Code 0 stands for StatusNormal. A reason over 123 bytes is cut, never inside a
-// character.
+// NewFrameClose returns a Close frame (RFC 6455, section 5.5.1). The payload follows the code; it is a reason for people to
+// read, in UTF-8. Code 0 means StatusNormal. A reason longer than 123 bytes is cut, never inside a character.
 //
-// A code that must not be on the wire (RFC 6455, section 7.4) is not: 1005, "no status", gives a frame without a body, and any
-// other one StatusInternalError. What a program puts into the payload of NewFrame by itself is not looked at.
+// A code that must not be on the wire (RFC 6455, section 7.4) is replaced: 1005, "no status", by an empty body, any other by
+// StatusInternalError. A Close frame that a program makes with NewFrame is not checked.
 //
 // On a connection of a Server, sending it starts the closing handshake: no data can be sent after it.
 func NewFrameClose(isMasked bool, code CloseCode, payload []byte) []byte {
@@ -252,32 +251,32 @@ func NewFramePong(isMasked bool, payload []byte) (packet []byte) {
 
 func cutControl(payload []byte) []byte { return payload[:min(len(payload), maxControl)] }
 
-// Frame is one frame as it was received: read by Unpack, or given to a handler. A program gets its frames from this package;
+// Frame is one frame as it was received: read by Unpack, or passed to a handler. A program gets its frames from this package;
 // the zero value is an incomplete continuation without payload.
 //
-// A Frame does not change after it was made and may be read from any goroutine.
+// A Frame never changes, and may be read from any goroutine.
 type Frame struct {
 	payload  []byte
 	head     header
 	complete bool
 }
 
-// Opcode returns what the frame is.
+// Opcode returns the opcode, which tells what the frame is.
 func (f *Frame) Opcode() Opcode { return f.head.opcode() }
 
 // IsData reports whether the frame is a text or a binary frame. A continuation is neither.
 func (f *Frame) IsData() bool { return f.head.opcode() == OpcodeText || f.head.opcode() == OpcodeBin }
 
-// IsControl reports whether the frame is a control frame, one of a reserved opcode included (RFC 6455, section 5.5).
+// IsControl reports whether the frame is a control frame (RFC 6455, section 5.5), including those with a reserved opcode.
 func (f *Frame) IsControl() bool { return f.head.opcode().isControl() }
 
 // IsFinal reports whether the frame is the last of its message: its FIN bit (RFC 6455, section 5.2).
 func (f *Frame) IsFinal() bool { return f.head.fin() }
 
-// IsMasked reports whether the frame came masked. Its payload is unmasked all the same.
+// IsMasked reports whether the frame was masked when it arrived. Its payload is unmasked in any case.
 func (f *Frame) IsMasked() bool { return f.head.masked }
 
-// IsComplete reports whether the whole payload is there. It is false for the last frame of a packet that was cut off.
+// IsComplete reports whether all of the payload is there. It is false for the last frame of a packet that was cut off.
 func (f *Frame) IsComplete() bool { return f.complete }
 
 // ReservedBits reports which of the bits RSV1, RSV2 and RSV3 are set (RFC 6455, section 5.2).
@@ -285,10 +284,10 @@ func (f *Frame) ReservedBits() (one, two, three bool) {
 	return f.head.first&bitRsv1 != 0, f.head.first&bitRsv2 != 0, f.head.first&bitRsv3 != 0
 }
 
-// Payload returns the unmasked payload, of a Close frame with the two bytes of the code in front. It is not a copy.
+// Payload returns the unmasked payload; that of a Close frame begins with the two bytes of the code. It is not a copy.
 func (f *Frame) Payload() []byte { return f.payload }
 
-// CloseCode returns the code of a Close frame: 0 where it has none, or where the frame is another one.
+// CloseCode returns the code of a Close frame: 0 if it has none, or if the frame is not a Close frame.
 func (f *Frame) CloseCode() CloseCode {
 	if f.head.opcode() != OpcodeClose || len(f.payload) < 2 {
 		return 0
@@ -296,7 +295,7 @@ func (f *Frame) CloseCode() CloseCode {
 	return CloseCode(binary.BigEndian.Uint16(f.payload))
 }
 
-// CloseReason returns the text behind the code of a Close frame. It is not a copy and not checked to be UTF-8.
+// CloseReason returns the text that follows the code of a Close frame. It is not a copy, and not checked to be UTF-8.
 func (f *Frame) CloseReason() []byte {
 	if f.head.opcode() != OpcodeClose || len(f.payload) < 2 {
 		return nil

@@ -2,18 +2,18 @@ package websocket
 
 import "iter"
 
-// Frames is a row of frames: what one packet held, or the fragments of one message (RFC 6455, section 5.4). The zero value
-// is an empty row. Append must not run together with any other method; the rest may.
+// Frames is a sequence of frames: those of one packet, or the fragments of one message (RFC 6455, section 5.4). The zero value
+// is empty. Append must not run at the same time as any other method; the others may run together.
 type Frames struct {
 	list []*Frame
 }
 
-// Unpack reads the frames of a packet, in their order, with their payloads unmasked and copied: it neither changes nor keeps
-// the packet. An empty packet gives nil.
+// Unpack reads the frames of a packet, in order, with their payloads unmasked and copied: it neither changes nor keeps the
+// packet. It returns nil for an empty packet.
 //
-// Where the packet ends inside a frame, that frame is the last one, with as much of its payload as was there and IsComplete
-// false; from a single byte on, its opcode is right. Unpack never fails and reserves no memory for a length that a header
-// only claims. It does not check the rules of the protocol; Server and Client do so for what they read.
+// If the packet ends inside a frame, that frame is the last one, with the part of its payload that is there and IsComplete
+// false; a single byte is enough for its opcode. Unpack never fails and reserves no memory for a length that a header only
+// claims. It does not check the rules of the protocol; Server and Client do, for what they read.
 func Unpack(packet []byte) (frames *Frames) {
 	if len(packet) == 0 {
 		return nil
@@ -45,10 +45,10 @@ func unpackFrame(b []byte) (f *Frame, n int) {
 	return f, n + len(body)
 }
 
-// Append adds a frame at the end. It does not check whether the frame may follow.
+// Append adds a frame at the end. It does not check whether the frame may stand there.
 func (frames *Frames) Append(f *Frame) { frames.list = append(frames.list, f) }
 
-// Opcode returns the opcode of the first frame, which is that of the message: OpcodeCont where there is none.
+// Opcode returns the opcode of the first frame, which is that of the message: OpcodeCont if there is none.
 func (frames *Frames) Opcode() Opcode {
 	if frames.Len() == 0 {
 		return OpcodeCont
@@ -64,7 +64,7 @@ func (frames *Frames) Len() int {
 	return len(frames.list)
 }
 
-// All iterates over the frames, in order, with their index. Nil Frames have none.
+// All iterates over the frames, in order, with their indices. Nil Frames have none.
 func (frames *Frames) All() iter.Seq2[int, *Frame] {
 	return func(yield func(int, *Frame) bool) {
 		for i := range frames.Len() {
@@ -75,7 +75,7 @@ func (frames *Frames) All() iter.Seq2[int, *Frame] {
 	}
 }
 
-// Payload returns the payloads of all frames joined in a new slice: the message, where the frames are its fragments.
+// Payload returns the payloads of all frames joined in a new slice: the message, if the frames are its fragments.
 func (frames *Frames) Payload() []byte {
 	var payload []byte
 	for _, f := range frames.All() {
@@ -84,7 +84,7 @@ func (frames *Frames) Payload() []byte {
 	return payload
 }
 
-// IsFinal reports whether the last frame is there in full and has its FIN bit set: the message has ended.
+// IsFinal reports whether the last frame is complete and has its FIN bit set: the message has ended.
 func (frames *Frames) IsFinal() bool {
 	if frames.Len() == 0 {
 		return false
