@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// parseFields reads header lines up to the empty one (RFC 9112, section 5). Each value is memory of its own: a program may keep one for as
-// long as the connection, and not the whole head with it.
+// parseFields reads header lines up to the empty one (RFC 9112, section 5). Each value has its own memory: a program may keep
+// one for as long as the connection lasts, and should not keep the whole head with it.
 func parseFields(s string) (http.Header, error) {
 	lines := strings.Count(s, "\r\n") // as many as the scanner lets through
 	header := make(http.Header, max(lines-1, 0))
@@ -39,8 +39,8 @@ func parseFields(s string) (http.Header, error) {
 	}
 }
 
-// unfold puts the fields that an answer has folded over several lines into one line each. A client must take them, a server must not
-// (RFC 9112, section 5.2).
+// unfold puts each field that a response folds over several lines into one line. A client must accept such fields, a server
+// must not (RFC 9112, section 5.2).
 func unfold(fields string) string {
 	if !strings.Contains(fields, "\r\n ") && !strings.Contains(fields, "\r\n\t") {
 		return fields
@@ -55,7 +55,7 @@ func unfold(fields string) string {
 	return strings.Join(lines, "")
 }
 
-// joinLines returns the list that a field is in all its lines together (RFC 9110, section 5.3).
+// joinLines returns the list that the lines of a field make together (RFC 9110, section 5.3).
 func joinLines(values []string) string { return strings.Join(values, ", ") }
 
 // listElements iterates over the elements of a comma-separated list, trimmed, empty ones left out. A comma inside a quoted
@@ -140,7 +140,7 @@ func isHost(s string) bool {
 	return s != ""
 }
 
-// isFieldValue reports whether s has no control character but tabs (RFC 9110, section 5.5).
+// isFieldValue reports whether s has no control characters except tabs (RFC 9110, section 5.5).
 func isFieldValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7F {
@@ -150,7 +150,7 @@ func isFieldValue(s string) bool {
 	return true
 }
 
-// checkFields returns an error for a header field that could not be sent as it is.
+// checkFields returns an error for a header field that cannot be sent as it is.
 func checkFields(header http.Header) error {
 	for name, values := range header {
 		if !isToken(name) {
@@ -165,7 +165,7 @@ func checkFields(header http.Header) error {
 	return nil
 }
 
-// appendFields appends checked fields, in the order of their names, without the ones named.
+// appendFields appends checked fields in the order of their names, except those in without.
 func appendFields(dst []byte, header http.Header, without ...string) []byte {
 	names := make([]string, 0, len(header))
 	for name := range header {

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// A complete request is at least as long as this, all of it and its header part: below, a missing header is explained so.
+// minRequest and minHeader are the lengths that a complete request and its header part have at least. If a shorter one lacks a
+// header, the error says that it is too short.
 const (
 	minRequest = 144
 	minHeader  = 128
@@ -37,21 +38,21 @@ type Handshake struct {
 	Header http.Header
 
 	// ResponseHeader is for HandleAuth to fill: fields for the answer that accepts the connection, such as
-	// Sec-WebSocket-Protocol with one of the offered subprotocols (a browser gives up where it offered some and none is
-	// chosen), Sec-WebSocket-Extensions or Set-Cookie. It is never nil in HandleAuth. Upgrade, Connection,
-	// Sec-WebSocket-Accept and Content-Length are left out; a field with a control character refuses the handshake.
+	// Sec-WebSocket-Protocol with one of the offered subprotocols (a browser gives up if it offered some and none is chosen),
+	// Sec-WebSocket-Extensions or Set-Cookie. It is never nil in HandleAuth. Upgrade, Connection, Sec-WebSocket-Accept and
+	// Content-Length are left out; a field with a control character refuses the handshake.
 	ResponseHeader http.Header
 
-	// Host is the value of the Host field, or the host of URL where that has one.
+	// Host is the value of the Host field, or the host of URL if that has one.
 	Host []byte
 
 	// Key is the value of Sec-WebSocket-Key.
 	Key []byte
 
-	// Extensions is what Sec-WebSocket-Extensions offers; several fields are joined by commas. Empty where it is missing.
+	// Extensions is what Sec-WebSocket-Extensions offers; several fields are joined by commas. It is empty if there is none.
 	Extensions []byte
 
-	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. Empty where it is missing.
+	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. It is empty if there is none.
 	Protocol []byte
 
 	size   int  // bytes of the whole request
@@ -60,7 +61,7 @@ type Handshake struct {
 	isOld  bool // it is HTTP/1.0
 }
 
-// verb is the method of a request, one of those that StatusPath answers. All others are refused at once.
+// verb is the method of a request, one of those that StatusPath answers. All others are refused immediately.
 type verb uint8
 
 const (
@@ -69,14 +70,14 @@ const (
 	verbOptions
 )
 
-// headerScanner finds the end of a request's or an answer's head as its bytes arrive, looking at each byte once.
+// headerScanner finds the end of the head of a request or a response as its bytes arrive, and looks at each byte once.
 type headerScanner struct {
 	next  int // the first byte not looked at
 	line  int // where the current line starts
 	lines int // lines so far
 }
 
-// scan looks for the empty line in b, which holds all bytes so far. It returns the length of the head, 0 where the end is not
+// scan looks for the empty line in b, which holds all bytes so far. It returns the length of the head, 0 if its end is not
 // there yet, and an error as soon as a line does not end in CR LF or a limit is passed.
 func (s *headerScanner) scan(b []byte, maxSize, maxFields int) (n int, err error) {
 	for {
@@ -102,8 +103,8 @@ func (s *headerScanner) scan(b []byte, maxSize, maxFields int) (n int, err error
 	}
 }
 
-// parseRequest reads a request head that ends with its empty line: the request line and the fields, as RFC 9112 has them.
-// The Handshake keeps nothing of b. What is WebSocket about it is for check.
+// parseRequest reads the head of a request, which ends with its empty line: the request line and the fields (RFC 9112). The
+// Handshake keeps no reference to b. The rules of WebSocket are left to check.
 func parseRequest(b []byte) (req *Handshake, err error) {
 	head := string(bytes.TrimPrefix(b, []byte("\r\n"))) // RFC 9112, section 2.2
 	line, fields, _ := strings.Cut(head, "\r\n")
@@ -125,7 +126,7 @@ func parseRequest(b []byte) (req *Handshake, err error) {
 	return req, nil
 }
 
-// setVerb notes the method and the version, as far as any path of a server knows them.
+// setVerb stores the method and the version, and returns an error for those that no path of a server answers.
 func (req *Handshake) setVerb(method, version string) error {
 	switch method {
 	case http.MethodGet:
@@ -146,8 +147,8 @@ func (req *Handshake) setVerb(method, version string) error {
 	return nil
 }
 
-// parseTarget reads a request target (RFC 9112, section 3.2): an absolute path, which is taken as it is, or a whole URI (RFC 6455,
-// section 4.1). The forms for CONNECT and for OPTIONS of a whole server ask for nothing that is here.
+// parseTarget reads a request target (RFC 9112, section 3.2): an absolute path, which is taken as it is, or a whole URI (RFC
+// 6455, section 4.1). The forms for CONNECT and for OPTIONS of a whole server are refused.
 func parseTarget(target string) (*url.URL, error) {
 	if !isFieldValue(target) || strings.ContainsAny(target, " \t") {
 		return nil, fmt.Errorf("%w: control character in request target", ErrBadRequest)
@@ -203,8 +204,8 @@ func (req *Handshake) check() error {
 	return nil
 }
 
-// isPlain reports whether a request is a complete one of HTTP that has nothing to do with WebSocket, such as of a browser that was
-// given the address of a connection as that of a page.
+// isPlain reports whether a request is a complete one of HTTP that has nothing to do with WebSocket, such as a browser sends if
+// somebody opens the address of a connection as a page.
 func (req *Handshake) isPlain() bool {
 	if req.Header["Upgrade"] != nil || hasToken(joinLines(req.Header["Connection"]), "upgrade") || req.hasBody() {
 		return false
@@ -235,7 +236,7 @@ func (req *Handshake) checkUpgrade() (host string, err error) {
 	return host, req.token("Upgrade", "websocket", ErrInvalidHeaderUpgrade)
 }
 
-// checkKey holds the fields of the WebSocket protocol that must be there to the rules, and returns the key.
+// checkKey holds the required fields of the WebSocket protocol to the rules, and returns the key.
 func (req *Handshake) checkKey() (key string, err error) {
 	if key, err = req.required("Sec-Websocket-Key", ErrInvalidHeaderWSKey); err != nil {
 		return "", err
@@ -253,8 +254,8 @@ func (req *Handshake) checkKey() (key string, err error) {
 	return key, nil
 }
 
-// isKey reports whether s is 16 bytes in base64. The bits that are left over before the padding may have any value (RFC 4648,
-// section 3.5): there are devices that set them.
+// isKey reports whether s is 16 bytes in base64. The bits left over before the padding may have any value (RFC 4648, section
+// 3.5): there are devices that set them.
 func isKey(s string) bool {
 	if len(s) != keyLength {
 		return false
@@ -264,7 +265,7 @@ func isKey(s string) bool {
 	return err == nil && n == 16
 }
 
-// hasBody reports whether something follows the head, as the fields say (RFC 9112, section 6.3).
+// hasBody reports whether the fields announce a body (RFC 9112, section 6.3).
 func (req *Handshake) hasBody() bool {
 	length := req.Header["Content-Length"]
 	return req.Header["Transfer-Encoding"] != nil || length != nil && !slices.Equal(length, []string{"0"})
@@ -282,7 +283,7 @@ func (req *Handshake) required(name string, invalid error) (string, error) {
 	return values[0], nil
 }
 
-// token checks a field that must be there, as a list with the wanted token in any case.
+// token checks that a field is there, and that its list has the wanted token, in any case.
 func (req *Handshake) token(name, want string, invalid error) error {
 	values := req.Header[name]
 	switch {
@@ -294,7 +295,7 @@ func (req *Handshake) token(name, want string, invalid error) error {
 	return nil
 }
 
-// missing tells a request that ended early from one that lacks a header.
+// missing returns the error for a header that is not there, which tells a request that ended early from one that lacks it.
 func (req *Handshake) missing() error {
 	switch {
 	case req.size < minRequest:

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// The fields that a client's request sets itself.
+// ownFields are the fields that a client's request sets itself.
 var ownFields = []string{"Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"}
 
 // appendRequest appends the opening handshake of a client with a fresh key (RFC 6455, section 4.1).
@@ -59,7 +59,7 @@ func checkAccept(head []byte, key string, offered http.Header) (http.Header, err
 	return header, nil
 }
 
-// isInterim reports whether an answer is one before the final one, which a client may ignore (RFC 9110, section 15.2). A 101 is
+// isInterim reports whether an answer precedes the final one, so that a client may ignore it (RFC 9110, section 15.2). A 101 is
 // final: it upgrades.
 func isInterim(head []byte) bool {
 	const line = "HTTP/1.1 1xx"
@@ -75,8 +75,8 @@ func isInterim(head []byte) bool {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// checkStatusLine holds the first line of an answer to what opens a connection. A refusal is an error with the status and its
-// reason.
+// checkStatusLine returns an error unless the first line of an answer opens the connection. For a refusal it has the status and
+// its reason.
 func checkStatusLine(line string) error {
 	version, status, ok := strings.Cut(line, " ")
 	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
@@ -92,7 +92,7 @@ func checkStatusLine(line string) error {
 	return nil
 }
 
-// dropEmpty takes the empty lines of a field out of a header: some servers answer with an empty one for none.
+// dropEmpty removes the empty lines of a field from a header: some servers send one to say that they chose none.
 func dropEmpty(header http.Header, name string) {
 	values := slices.DeleteFunc(header[name], func(value string) bool { return value == "" })
 	if len(values) == 0 {
@@ -102,7 +102,7 @@ func dropEmpty(header http.Header, name string) {
 	}
 }
 
-// checkChosen returns an error where an answer has an extension or a subprotocol that was not offered.
+// checkChosen returns an error if an answer has an extension or a subprotocol that was not offered.
 func checkChosen(header, offered http.Header) error {
 	extensions := extensionNames(offered)
 	for _, chosen := range extensionNames(header) {

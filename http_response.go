@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// What RFC 6455 section 1.3 appends to the key before it is hashed.
+// acceptGUID is what is appended to the key before it is hashed (RFC 6455, section 1.3).
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// acceptKey is the value of Sec-WebSocket-Accept for a key (RFC 6455, section 4.2.2).
+// acceptKey returns the value of Sec-WebSocket-Accept for a key (RFC 6455, section 4.2.2).
 func acceptKey(key []byte) string {
 	var buf [keyLength + len(acceptGUID)]byte
 	sum := sha1.Sum(append(append(buf[:0], key...), acceptGUID...))
@@ -30,25 +30,26 @@ func appendAccept(dst []byte, req *Handshake) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// What happens to a request besides its own faults.
+// Reasons for refusing a request that is not at fault itself, or was not complete in time.
 var (
 	errSlowRequest   = errors.New("request takes too long")
 	errHandlerFailed = errors.New("handler failed")
 	errTooMany       = errors.New("too many connections")
 )
 
-// portText tells whoever does not know what answers here.
+// portText tells a stranger what this port is for.
 const portText = "This port serves WebSocket connections (RFC 6455)."
 
 // refusal is how a request is refused.
 type refusal struct {
 	status int
 	reason string // for the status line
-	fields string // of the answer, besides those that all have
-	text   string // for the body, where it is more than the reason
+	fields string // fields besides those that every response has
+	text   string // for the body, if it says more than the reason
 }
 
-// refusalFor returns how a request is refused for a reason: the error's text is that of the answer, but where HTTP has one of its own.
+// refusalFor returns how a request is refused because of an error. The reason is the error's text, unless HTTP has one for the
+// status.
 func refusalFor(err error) refusal {
 	const upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 	reason := err.Error()
@@ -71,8 +72,8 @@ func refusalFor(err error) refusal {
 	return refusal{status: http.StatusBadRequest, reason: reason}
 }
 
-// appendRefusal appends the response to a request that is refused. Its text is in the body too, since proxies drop that of a status
-// line.
+// appendRefusal appends the response to a request that is refused. The text is in the body too, since proxies drop the reason
+// of a status line.
 func appendRefusal(dst []byte, err error, isHead bool) []byte {
 	r := refusalFor(err)
 	if r.text == "" {
@@ -81,7 +82,7 @@ func appendRefusal(dst []byte, err error, isHead bool) []byte {
 	return appendResponse(dst, isHead, r.status, r.reason, r.fields, "text/plain; charset=utf-8", []byte(r.text))
 }
 
-// asksHead reports whether a request, or what there is of it, is one for the head of an answer alone.
+// asksHead reports whether a request, of which only the beginning may be there, is a HEAD request.
 func asksHead(request []byte) bool {
 	return bytes.HasPrefix(bytes.TrimPrefix(request, []byte("\r\n")), []byte(http.MethodHead+" "))
 }
@@ -91,13 +92,13 @@ func appendStatus(dst []byte, req *Handshake, contentType string, body []byte) [
 	return appendResponse(dst, req.verb == verbHead, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body)
 }
 
-// appendOptions appends what may be asked of StatusPath (RFC 9110, section 9.3.7).
+// appendOptions appends the response that lists the methods of StatusPath (RFC 9110, section 9.3.7).
 func appendOptions(dst []byte) []byte {
 	return appendResponse(dst, false, http.StatusOK, http.StatusText(http.StatusOK), "Allow: GET, HEAD, OPTIONS\r\n", "", nil)
 }
 
-// appendResponse appends an HTTP response, after which the connection is closed. No cache may keep it: it tells of this moment. That to a
-// HEAD request tells the length of the body and leaves it out (RFC 9110, section 9.3.2).
+// appendResponse appends an HTTP response, after which the connection is closed. No cache may keep it: it is about this moment.
+// The response to a HEAD request has the length of the body but not the body (RFC 9110, section 9.3.2).
 func appendResponse(dst []byte, isHead bool, status int, reason, fields, contentType string, body []byte) []byte {
 	dst = append(strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10), ' ')
 	dst = append(append(append(dst, oneLine(reason)...), "\r\n"...), fields...)
@@ -112,7 +113,7 @@ func appendResponse(dst []byte, isHead bool, status int, reason, fields, content
 	return append(dst, body...)
 }
 
-// oneLine replaces control characters, so that no text can add a header line.
+// oneLine replaces control characters with spaces, so that no text can add a header line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7F {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// What keeps a string from being the URI of a WebSocket connection (RFC 6455, section 3). None tells the URI itself: it may have a
-// password.
+// Reasons why a string is not the URI of a WebSocket connection (RFC 6455, section 3). None quotes the URI, which may have a
+// password in it.
 var (
 	errNoScheme     = errors.New("websocket: endpoint is not a ws, wss, http or https URL with a host")
 	errURISpace     = errors.New("websocket: endpoint: white space around the URL")
@@ -80,8 +80,8 @@ func hostAndPort(u *url.URL, defaultPort string) (string, error) {
 	return host + ":" + strconv.FormatUint(number, 10), nil
 }
 
-// hostField is the value of Host for a URL with a port: without one that is the scheme's default (RFC 6455, section 4.1) and without
-// the zone of an address, which means something on this machine alone (RFC 6874, section 4).
+// hostField returns the value of Host for a URL with a port. It leaves out the scheme's default port (RFC 6455, section 4.1)
+// and the zone of an address, which means something on this machine alone (RFC 6874, section 4).
 func hostField(u *url.URL, secure bool) string {
 	host := serverName(u)
 	if strings.Contains(host, ":") {
@@ -93,13 +93,14 @@ func hostField(u *url.URL, secure bool) string {
 	return host
 }
 
-// serverName is the host of a URL without the zone of an address.
+// serverName returns the host of a URL without the zone of an address.
 func serverName(u *url.URL) string {
 	name, _, _ := strings.Cut(u.Hostname(), "%")
 	return name
 }
 
-// resourceName is what is asked for (RFC 6455, section 3): path and query as they are, with what must not be in them encoded.
+// resourceName returns what the request asks for (RFC 6455, section 3): the path and the query as they are, but with what must
+// not be in them encoded.
 func resourceName(u *url.URL) string {
 	name := u.RawPath
 	if name == "" {
@@ -114,7 +115,7 @@ func resourceName(u *url.URL) string {
 	return escapeRest(name)
 }
 
-// escapeRest encodes the bytes that may stand nowhere in a URI (RFC 3986, section 2).
+// escapeRest encodes the bytes that must not stand anywhere in a URI (RFC 3986, section 2).
 func escapeRest(s string) string {
 	const rest = "\"<>\\^`{|}"
 	var b strings.Builder
@@ -128,7 +129,8 @@ func escapeRest(s string) string {
 	return b.String()
 }
 
-// basicCredentials is the value of Authorization for the user information of a URL (RFC 7617, section 2), empty where there is none.
+// basicCredentials returns the value of Authorization for the user information of a URL (RFC 7617, section 2), empty if there
+// is none.
 func basicCredentials(user *url.Userinfo) (string, error) {
 	name := user.Username()
 	password, _ := user.Password()
@@ -142,8 +144,8 @@ func basicCredentials(user *url.Userinfo) (string, error) {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password)), nil
 }
 
-// overHTTP1 returns the protocols for TLS to negotiate (RFC 7301) with those that are other versions of HTTP replaced by the one of
-// the opening handshake. A program has them in a configuration that it made for net/http.
+// overHTTP1 returns the protocols for TLS to negotiate (RFC 7301), with other versions of HTTP replaced by that of the opening
+// handshake. A program has them in a configuration that it made for net/http.
 func overHTTP1(protocols []string) (names []string) {
 	const ours = "http/1.1"
 	isOther := false
