@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// leastHandshake is a complete opening handshake that could not be shorter but for its path, and leastFields how many fields it has.
+// leastHandshake is the shortest complete opening handshake, but without a path, and leastFields the number of its fields.
 const (
 	leastHandshake = "GET  HTTP/1.1\r\nHost:a\r\nConnection:upgrade\r\nUpgrade:websocket\r\n" +
 		"Sec-WebSocket-Key:dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version:13\r\n\r\n"
 	leastFields = 5
 )
 
-// check returns an error for options, with the defaults filled in, under which no client could ever be served as they say.
+// check returns an error if no client could ever be served as the options say, whose defaults are filled in.
 func (opts *ServerOptions) check() error {
 	for _, of := range []struct{ name, path string }{{"ConnectPath", opts.ConnectPath}, {"StatusPath", opts.StatusPath}} {
 		switch {

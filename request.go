@@ -18,15 +18,15 @@ import (
 //
 //	{"id": 1512459721269, "method": "GET", "target": "/users/7?full=1", "body": "..."}
 //
-// A member may be missing or null; one of these four that is there twice, in whatever case, is answered with 400. Others are
-// ignored. Text that is no such JSON is answered with 400, a request that no function was registered for with 404. A handler
-// may keep the Request.
+// A member may be missing or null. A request that has one of these four twice, in whatever case, is answered with 400; other
+// members are ignored. Text that is no such JSON is answered with 400, a request that no function was registered for with 404.
+// A handler may keep the Request.
 type Request struct {
-	// Query holds the parameters behind the question mark of Target.
+	// Query holds the parameters that follow the question mark in Target.
 	Query url.Values `json:"-"`
 
 	// Params is a map[string]string, whatever its type is called: the segments of the path that stand for parameters of the
-	// route, under their names without the colon. Where the route "/users/:id" serves "/users/7",
+	// route, under their names without the colon. If the route "/users/:id" serves "/users/7",
 	//
 	//	id := req.Params["id"] // "7", a string
 	//
@@ -45,8 +45,8 @@ type Request struct {
 	// Path is Target without the query.
 	Path string `json:"-"`
 
-	// ID comes back in the Response. Requests of one connection are answered as they are done, so a client gives each one
-	// of its own.
+	// ID comes back in the Response. Requests of one connection are answered in the order in which they are done, so a client
+	// gives each its own ID.
 	ID uint64 `json:"id"`
 
 	// Conn is the connection that the request came from.
@@ -56,11 +56,11 @@ type Request struct {
 // targetParam holds the parameters of a path by name. The exported API of the replaced package has this name in it.
 type targetParam map[string]string
 
-// RouteHandler answers a request. ctx is the context of the connection. Of the response, ID is set by the server. It is called
-// from any goroutine, for several requests of one connection at once, and may block.
+// RouteHandler answers a request. ctx is the context of the connection. The server sets the ID of the response. It is called
+// from any goroutine, for several requests of one connection at the same time, and may block.
 type RouteHandler func(ctx context.Context, req *Request) (res Response)
 
-// answer finds and calls the handler for a request in JSON. ctx is nil where the connection has no context.
+// answer finds and calls the handler for a request in JSON. ctx is nil if the connection has no context.
 func (r *routes) answer(ctx context.Context, conn int, payload []byte) (res Response) {
 	req, err := readRequest(payload)
 	req.Conn = conn
@@ -96,8 +96,8 @@ func (r *routes) serve(ctx context.Context, req *Request) (res Response) {
 // maxQuote is how many bytes of a request its refusal repeats.
 const maxQuote = 512
 
-// failure is the answer of the router itself. What it quotes of the request is cut, never inside a character, so that a long
-// request has no longer an answer.
+// failure is the answer of the router itself. What it quotes of the request is cut, never inside a character, so that the
+// answer to a long request is not as long.
 func failure(code int32, message string) Response {
 	if len(message) > maxQuote {
 		cut := maxQuote
@@ -118,10 +118,10 @@ type request struct {
 	Conn   int    // of the right type or refused; what it says is ignored
 }
 
-// readRequest reads a request in JSON. With an error the request has the members that were readable.
+// readRequest reads a request in JSON. If there is an error, the request has the members that could be read.
 //
 // Of equal names encoding/json takes the last, other parsers the first: what a proxy has let through could be another request
-// than the one that is served (RFC 8259, section 4). So the members note that they were there.
+// than the one that is served (RFC 8259, section 4). So each member remembers whether it was there.
 func readRequest(payload []byte) (*Request, error) {
 	var in request
 	if in.readPlain(payload) {
@@ -137,7 +137,7 @@ func unmarshalRequest(payload []byte) (*Request, error) {
 	return in.result(err)
 }
 
-// result returns the request that was read with the error err.
+// result returns the request, which was read with the error err.
 func (in *request) result(err error) (*Request, error) {
 	var wrongType *json.UnmarshalTypeError
 	if errors.As(err, &wrongType) { // who sends requests does not know the names of our types
@@ -171,7 +171,7 @@ func (in *request) repeated() error {
 	return fmt.Errorf("member %q is there twice", name)
 }
 
-// member notes whether a member was there, and whether it was again. Null is as good as not there.
+// member remembers whether a member was there, and whether it was there again. Null counts as not there.
 type member struct{ seen, again bool }
 
 func (m *member) isFirst() bool {
@@ -213,7 +213,7 @@ func (n *number) UnmarshalJSON(b []byte) error {
 }
 
 // readPlain reads a request as most programs write it: an object of the four members, each a string or, for the id, digits, and
-// there once. It returns false for everything else, right or wrong; encoding/json has the word on that. What it takes it reads
+// there once. It returns false for everything else, right or wrong, and leaves that to encoding/json. What it takes, it reads
 // as encoding/json would.
 func (in *request) readPlain(b []byte) (ok bool) {
 	if b, ok = plainToken(b, '{'); !ok {
@@ -267,7 +267,7 @@ func plainSpace(b []byte) []byte {
 	return b
 }
 
-// plainToken skips white space and one character, if it is there.
+// plainToken skips white space and the token, if that is there.
 func plainToken(b []byte, token byte) (rest []byte, ok bool) {
 	if rest = plainSpace(b); len(rest) > 0 && rest[0] == token {
 		return rest[1:], true
@@ -297,7 +297,7 @@ func endsEscape(b []byte) bool {
 	return (len(b)-len(bytes.TrimRight(b, `\`)))&1 == 1
 }
 
-// unquote returns the string that is meant by one in quotation marks, which it is part of where nothing is escaped.
+// unquote returns the string that one in quotation marks stands for; it is a part of quoted if nothing is escaped.
 func unquote(quoted []byte) (b []byte, ok bool) {
 	if b = quoted[1 : len(quoted)-1]; isUnescaped(b) {
 		return b, true
@@ -322,7 +322,7 @@ func isUnescaped(b []byte) bool {
 // maxDigits is how many digits the largest id has.
 const maxDigits = len("18446744073709551615")
 
-// plainDigits returns a number without sign, fraction and exponent, and what follows it; nothing where there is none.
+// plainDigits returns a number without sign, fraction and exponent, and what follows it; no digits if there is none.
 func plainDigits(b []byte) (digits, rest []byte) {
 	b = plainSpace(b)
 	n := 0

@@ -29,7 +29,7 @@ func NewBroadcast(message, body string) (packet []byte, err error) {
 	return NewFrameText(false, res.appendJSON(nil)), nil
 }
 
-// leastSize is how long the response is as JSON, with the longest numbers, where no character has to be escaped.
+// leastSize is the length of the response as JSON, with the longest numbers, if no character has to be escaped.
 func (res *Response) leastSize() int {
 	const rest = len(`{"message":"","body":"","id":18446744073709551615,"code":-2147483648}`)
 	return rest + len(res.Message) + len(res.Body)
@@ -53,7 +53,7 @@ func appendString(dst []byte, s string) []byte {
 	return append(append(append(dst, '"'), s...), '"')
 }
 
-// isPlain reports whether json.Marshal changes nothing of a string.
+// isPlain reports whether json.Marshal leaves a string as it is.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

@@ -5,7 +5,7 @@ import (
 	"net"
 )
 
-// handleRequest is the default HandleText. It keeps nothing of the payload, which a program that calls it may go on using.
+// handleRequest is the default HandleText. It keeps no reference to the payload, so a program that calls it may go on using it.
 func (serv *Server) handleRequest(conn int, payload []byte) {
 	ctx, ok := serv.Clients.Context(conn)
 	if !ok {

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// routes finds the handler of a request. It is not changed while it is in use: Server registers in a clone.
+// routes finds the handler of a request. It does not change while it is in use: Server registers handlers in a clone.
 type routes struct {
 	byMethod map[string]*route
 }
 
 // route is a node of the tree of registered targets: one segment of a path.
 type route struct {
-	handler  RouteHandler // nil where no target ends here
+	handler  RouteHandler // nil if no target ends here
 	literals map[string]*route
-	param    *route // nil where no parameter follows
+	param    *route // nil if no parameter follows
 	name     string // of that parameter
 }
 
@@ -48,7 +48,7 @@ func (r *routes) add(method, target string, handler RouteHandler) error {
 	return nil
 }
 
-// checkRoute returns an error for what cannot be registered, whatever else is.
+// checkRoute returns an error for what cannot be registered, whatever else has been.
 func checkRoute(method, target string, handler RouteHandler) error {
 	switch {
 	case method == "":
@@ -69,7 +69,7 @@ func checkRoute(method, target string, handler RouteHandler) error {
 	return nil
 }
 
-// child returns the node for the next segment of a target, made where there is none.
+// child returns the node for the next segment of a target, and makes it if there is none.
 func (node *route) child(segment string) (*route, error) {
 	if name, ok := strings.CutPrefix(segment, ":"); ok {
 		if node.param == nil {
@@ -90,7 +90,8 @@ func (node *route) child(segment string) (*route, error) {
 	return next, nil
 }
 
-// find returns the handler for a request, nil where there is none. At each segment a literal wins over a parameter, for good.
+// find returns the handler for a request, nil if there is none. At each segment a literal takes precedence over a parameter;
+// there is no way back.
 func (r *routes) find(method, path string) (handler RouteHandler, params targetParam) {
 	node := r.byMethod[strings.ToUpper(method)]
 	if node == nil || !strings.HasPrefix(path, "/") {
