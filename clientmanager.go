@@ -21,9 +21,9 @@ const someDevices = 8
 
 // ClientManager knows the open connections of a Server and the users that they belong to: a user may have any number of
 // connections, one for each device. The user of a connection is what HandleAuth stored under CtxKeyUID. A connection is in it
-// from before HandleClientAdd is called until it begins to end; for its Context see there.
+// from before HandleClientAdd is called until it begins to end, or longer for Context, which says how long.
 //
-// All methods may be called from any goroutine. The zero value is an empty one; a program uses that of its Server.
+// All methods may be called from any goroutine. The zero value is empty; a program uses the one of its Server.
 type ClientManager struct {
 	conns  atomic.Int64 // in all shards
 	users  atomic.Int64
@@ -47,15 +47,15 @@ func (cls *ClientManager) All() (conns []int) {
 	return conns
 }
 
-// Conns returns the open connections of a user, in no order: none where the user is not there or uid is 0. The slice is a copy.
+// Conns returns the open connections of a user, in no order: none if the user is not there or uid is 0. The slice is a copy.
 func (cls *ClientManager) Conns(uid uint64) (conns []int) {
 	var buf [someDevices]uint64
 	ids := cls.appendUser(buf[:0], uid)
 	return appendNumbers(make([]int, 0, len(ids)), ids)
 }
 
-// Context returns the context that HandleAuth gave to a connection. ok is false where conn is not a connection of this server.
-// It answers until HandleClientRemove has returned.
+// Context returns the context that HandleAuth gave to a connection. ok is false if conn is not a connection of this server. It
+// answers until HandleClientRemove has returned.
 func (cls *ClientManager) Context(conn int) (ctx context.Context, ok bool) {
 	c := descriptors.get(conn)
 	if c == nil || c == tombstone || c.loop.clients != cls {
@@ -70,8 +70,8 @@ func (cls *ClientManager) Len() int { return int(cls.conns.Load()) }
 // Users returns the number of users that have an open connection.
 func (cls *ClientManager) Users() int { return int(cls.users.Load()) }
 
-// SendAll sends one packet to every open connection, as TrySend does: it waits for no one. It returns how many took it, and
-// the errors of those that did not, by connection: nil where there are none.
+// SendAll sends one packet to every open connection, as TrySend does: it waits for no one. It returns how many took it, and the
+// errors of those that did not, by connection: nil if there are none.
 func (cls *ClientManager) SendAll(packet []byte) (sent int, failed map[int]error) {
 	all := make([]uint64, 0, cls.room())
 	cls.each(func(ids []uint64) { all = append(all, ids...) })
@@ -79,7 +79,7 @@ func (cls *ClientManager) SendAll(packet []byte) (sent int, failed map[int]error
 	return sendEach(all, packet)
 }
 
-// SendUser sends one packet to every open connection of a user, without waiting and with the results of SendAll: (0, nil) where
+// SendUser sends one packet to every open connection of a user, without waiting and with the results of SendAll: (0, nil) if
 // the user is not there or uid is 0.
 func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed map[int]error) {
 	var buf [someDevices]uint64
@@ -111,7 +111,7 @@ func (cls *ClientManager) room() int {
 	return n + n/64
 }
 
-// each gives the ids of each shard to do, with the shard locked.
+// each calls do with the ids of each shard, with the shard locked.
 func (cls *ClientManager) each(do func(ids []uint64)) {
 	for filled := cls.filled.Load(); filled != 0; filled &= filled - 1 {
 		s := &cls.shards[bits.TrailingZeros32(filled)]
@@ -142,7 +142,8 @@ func appendNumbers(conns []int, ids []uint64) []int {
 // numberOf returns the descriptor of the connection with that id.
 func numberOf(id uint64) int { return int(id & (1<<fdBits - 1)) }
 
-// shardIndex returns the shard for a user, or for the id of a connection without one. Numbers with a pattern are spread too.
+// shardIndex returns the shard for a user, or for the id of a connection without one. It spreads numbers that have a pattern,
+// too.
 func shardIndex(key uint64) int { return int(key * 0x9E3779B97F4A7C15 >> (64 - shardBits)) }
 
 // shardOf returns the shard of a connection and its bit in filled.

@@ -97,7 +97,7 @@ func (p *poller) at(i int) readiness {
 	}
 }
 
-// wake writes to the pipe. Where it is full, the reading end has an event already.
+// wake writes to the pipe. If it is full, the reading end has an event already.
 func (p *poller) wake() { unix.Write(p.waker[1], []byte{0}) }
 
 // drainWaker makes room in the pipe, so that the next wake is an event again.

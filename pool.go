@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// recvSize is how much Recv reads at least, in bytes, if it is there.
+// recvSize is how many bytes Recv asks for first.
 const recvSize = 16 << 10
 
-// Smaller buffers than minSpare cost less to make than to keep, larger ones than maxSpare are seldom asked for, in bytes.
+// Buffers smaller than minSpare bytes cost less to make than to keep, and ones larger than maxSpare bytes are seldom asked for.
 const (
 	minSpare = 64
 	maxSpare = 4 << 20
 )
 
-// maxSpares is how many bytes of buffers one processor keeps.
+// maxSpares is how many bytes of buffers each processor keeps.
 const maxSpares = 8 << 20
 
 // spareBuffers are buffers that were given back, by the number of bits of their size.
@@ -23,8 +23,8 @@ type spareBuffers struct {
 	bytes  int
 }
 
-// spares has spareBuffers for each processor, mostly one, so that taking a buffer from it waits for nobody. The collector
-// empties it, in time.
+// spares has spareBuffers for each processor, mostly one, so that nobody waits to take a buffer. The garbage collector empties
+// it in time.
 var spares = sync.Pool{New: func() any { return new(spareBuffers) }}
 
 // PutBuffer gives a buffer back, for a later message or Recv to be read into: a packet that Recv returned, or a payload that
@@ -32,8 +32,8 @@ var spares = sync.Pool{New: func() any { return new(spareBuffers) }}
 // given back twice, will hold another client's message. (What Unpack returns shares nothing with its packet, and Send keeps
 // nothing.)
 //
-// It need not be called: a buffer that is kept is ordinary memory. It spares a busy server the collection of garbage. It
-// may be called from any goroutine, and with any slice.
+// Nobody has to call it: a buffer that is kept is ordinary memory. It saves a busy server some work of the garbage collector.
+// It may be called from any goroutine, and with any slice.
 func PutBuffer(packet []byte) {
 	size := cap(packet)
 	if size < minSpare || size > maxSpare {
@@ -48,8 +48,8 @@ func PutBuffer(packet []byte) {
 	spares.Put(s)
 }
 
-// roundSize is the capacity of a buffer for size bytes: an eighth more at most, so that long messages of nearly one size use
-// the same buffers.
+// roundSize returns the capacity of a buffer for size bytes: at most an eighth more, so that long messages of nearly the same
+// size use the same buffers.
 func roundSize(size int) int {
 	if size < 1<<10 {
 		return size
@@ -58,7 +58,7 @@ func roundSize(size int) int {
 	return (size + step - 1) &^ (step - 1)
 }
 
-// spareBuffer returns an empty buffer with room for size bytes, one that was given back; nil where there is none.
+// spareBuffer returns an empty buffer with room for size bytes that was given back, nil if there is none.
 func spareBuffer(size int) (b []byte) {
 	if size < minSpare || size > maxSpare {
 		return nil

@@ -18,8 +18,8 @@ func readSocket(fd int, b []byte) (n int, err error) {
 	}
 }
 
-// writeSocket writes to a socket without waiting. It may write a part. That
-// it is the last makes no difference here. (The Go runtime ignores SIGPIPE on sockets.)
+// writeSocket writes to a socket without waiting. It may write a part. Whether it is the last write makes no difference here.
+// (The Go runtime ignores SIGPIPE on sockets.)
 func writeSocket(fd int, b []byte, _ bool) (n int, err error) {
 	for {
 		n, err = unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT)
@@ -39,11 +39,11 @@ func writeSocketParts(fd int, head, body []byte) (n int, err error) {
 	}
 }
 
-// waitingBytes is how many bytes of a socket wait to be read, 0 where that is not known: x/sys does not name the request.
+// waitingBytes is how many bytes of a socket wait to be read, 0 if that is not known: x/sys does not name the request.
 func waitingBytes(int) int { return 0 }
 
-// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 where that is not known: x/sys does
-// not name the request on most of these systems.
+// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 if that is not known: x/sys
+// does not name the request on most of these systems.
 func unackedBytes(int) int { return 0 }
 
 // formerPeer is the peer of a socket that has lost it, which these systems forget.

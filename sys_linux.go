@@ -17,8 +17,8 @@ func readSocket(fd int, b []byte) (n int, err error) {
 	return transfer(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
 }
 
-// writeSocket writes to a socket without waiting, and without a signal where the peer is gone. It may write a part. What is the
-// last, so that only halfCloseSocket follows, goes out with the end of the stream.
+// writeSocket writes to a socket without waiting, and without a signal if the peer is gone. It may write a part. If it is the
+// last write, so that only halfCloseSocket follows, the bytes go out with the end of the stream.
 func writeSocket(fd int, b []byte, last bool) (n int, err error) {
 	flags := uintptr(unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL)
 	if last {
@@ -66,7 +66,7 @@ func system(call uintptr, fd int, data unsafe.Pointer, third, fourth uintptr, si
 	}
 }
 
-// waitingBytes is how many bytes of a socket wait to be read, 0 where that is not known.
+// waitingBytes returns how many bytes of a socket wait to be read, 0 if that is not known.
 func waitingBytes(fd int) int {
 	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	if err != nil {
@@ -75,7 +75,7 @@ func waitingBytes(fd int) int {
 	return n
 }
 
-// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 where that is not known.
+// unackedBytes is how many bytes that were written to a socket its peer has not acknowledged, 0 if that is not known.
 func unackedBytes(fd int) int {
 	n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenerDescriptor returns a descriptor of its own for a listener, with TCP_NODELAY, which Linux hands on to
-// what it accepts.
+// listenerDescriptor returns a descriptor of its own for a listener, with TCP_NODELAY, which the sockets that it accepts
+// inherit on Linux.
 func listenerDescriptor(ln net.Listener) (fd int, err error) {
 	sc, ok := ln.(syscall.Conn)
 	if !ok {
@@ -34,8 +34,8 @@ func listenerDescriptor(ln net.Listener) (fd int, err error) {
 	return fd, err
 }
 
-// unblockListener makes sure that accepting does not wait. The program has the same socket under another number, and whoever asks
-// that one's os.File for its descriptor sets it to block.
+// unblockListener makes sure that accepting does not wait. The program has the same socket under another number, and asking the
+// os.File of that number for its descriptor makes the socket block.
 func unblockListener(fd int) { unix.SetNonblock(fd, true) }
 
 // waitSocket waits until a socket can be read or written. Without a limit it waits for ever.
@@ -82,7 +82,7 @@ func maxDescriptors() int {
 	return int(limit.Cur)
 }
 
-// peerAddress is the address of a socket's peer, nil where it has none or the system does not know it any more.
+// peerAddress returns the address of a socket's peer, nil if it has none or the system no longer knows it.
 func peerAddress(fd int) net.Addr {
 	name, err := unix.Getpeername(fd)
 	if err == unix.ENOTCONN || err == unix.EINVAL { // such as after a reset

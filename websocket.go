@@ -17,9 +17,9 @@ const (
 	CtxKeyUID
 )
 
-// HandlerAuthFn decides about an opening handshake. With an error it is refused: the text of the error is the reason in the
-// status line of the answer, with status 400. Else the context becomes that of the connection; nil stands for
-// context.Background(). See Handshake for what may be added to the answer.
+// HandlerAuthFn decides about an opening handshake. If it returns an error, the handshake is refused: the text of the error is
+// the reason in the status line of the answer, with status 400. Otherwise the context becomes that of the connection; nil
+// stands for context.Background(). See Handshake for what may be added to the answer.
 type HandlerAuthFn func(req *Handshake) (ctx context.Context, err error)
 
 // HandlerClientFn is told of a connection that was opened, or that is about to be closed.
@@ -56,9 +56,9 @@ const (
 // maxRecv is how much Recv returns at most, in bytes.
 const maxRecv = 16 << 20
 
-// Recv reads what has arrived on a connected stream socket, blocking or not. Where nothing has, it waits, without a limit. At
-// the end of the stream it returns an empty packet and no error. It returns at most 16 MiB; what is left comes with the next
-// call. It may be called from any goroutine; concurrent calls share the bytes between them.
+// Recv reads what has arrived on a connected stream socket, blocking or not. If nothing has, it waits, without a limit. At the
+// end of the stream it returns an empty packet and no error. It returns at most 16 MiB; what is left comes with the next call.
+// It may be called from any goroutine; concurrent calls share the bytes between them.
 //
 // The packet belongs to the caller, who may give it back with PutBuffer. Unpack reads the frames in it.
 //
