@@ -87,12 +87,12 @@ func (a *assembly) room(frame header, taken uint64, waiting func() int) []byte {
 	return free[:min(uint64(len(free)), frame.length-taken, maxDirect)]
 }
 
-// end makes the event of the message, whose last frame is complete.
-func (a *assembly) end(ev *event) *protocolError {
+// finish makes the event of the message, whose last frame is complete.
+func (a *assembly) finish(ev *event) *protocolError {
 	if a.first.opcode() == OpcodeText && a.checked < len(a.message) {
 		return errNotUTF8
 	}
-	ev.message(header{first: bitFin | a.first.first, masked: a.first.masked}, a.message)
+	ev.setMessage(header{first: bitFin | a.first.first, masked: a.first.masked}, a.message)
 	return nil
 }
 
@@ -102,12 +102,12 @@ func wholeMessage(head header, body []byte, ev *event) *protocolError {
 	if head.opcode() == OpcodeText && !utf8.Valid(payload) {
 		return errNotUTF8
 	}
-	ev.message(head, payload)
+	ev.setMessage(head, payload)
 	return nil
 }
 
-// message is where a message's payload becomes final.
-func (ev *event) message(head header, payload []byte) {
+// setMessage is where a message's payload becomes final.
+func (ev *event) setMessage(head header, payload []byte) {
 	head.length = uint64(len(payload))
 	ev.kind, ev.head, ev.payload = eventMessage, head, payload
 }

@@ -158,7 +158,7 @@ func (rc *receiver) takeHeader(r *rules, b []byte, ev *event) (n int, err *proto
 	if head.length <= uint64(len(b)-n) {
 		if body := b[n : n+int(head.length)]; head.opcode().isControl() {
 			mask(body, body, head.key, 0)
-			return n + len(body), rc.control(head, body, ev)
+			return n + len(body), rc.endControl(head, body, ev)
 		} else if head.fin() && !rc.inMessage() {
 			return n + len(body), wholeMessage(head, body, ev)
 		}
@@ -168,7 +168,7 @@ func (rc *receiver) takeHeader(r *rules, b []byte, ev *event) (n int, err *proto
 	if !head.opcode().isControl() {
 		part.begin(head, r.maxMessage)
 		if head.length == 0 {
-			err = rc.frameEnd(ev)
+			err = rc.endFrame(ev)
 		}
 	}
 	return n, err
@@ -231,30 +231,30 @@ func (rc *receiver) takePayload(b []byte, ev *event) (n int, err *protocolError)
 	}
 	part.taken += uint64(len(b))
 	if part.taken == part.frame.length {
-		err = rc.frameEnd(ev)
+		err = rc.endFrame(ev)
 	}
 	return len(b), err
 }
 
-// frameEnd closes the current frame; for a control frame or the last frame of a message that is an event.
-func (rc *receiver) frameEnd(ev *event) *protocolError {
+// endFrame closes the current frame; for a control frame or the last frame of a message that is an event.
+func (rc *receiver) endFrame(ev *event) *protocolError {
 	part := rc.partial
 	part.inFrame = false
 	if part.frame.opcode().isControl() {
 		if !part.inMessage {
 			rc.partial = nil
 		}
-		return rc.control(part.frame, part.control[:part.frame.length], ev)
+		return rc.endControl(part.frame, part.control[:part.frame.length], ev)
 	}
 	if !part.frame.fin() {
 		return nil
 	}
 	rc.partial = nil
-	return part.end(ev)
+	return part.finish(ev)
 }
 
-// control makes the event of a control frame with its unmasked body.
-func (rc *receiver) control(head header, body []byte, ev *event) (err *protocolError) {
+// endControl makes the event of a control frame with its unmasked body.
+func (rc *receiver) endControl(head header, body []byte, ev *event) (err *protocolError) {
 	ev.kind, ev.head, ev.payload = eventControl, head, body
 	switch head.opcode() {
 	case OpcodePing:
