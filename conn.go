@@ -95,22 +95,8 @@ type opening struct {
 	isStatus bool // it is a request for StatusPath
 }
 
-// goingAway is the end of every connection when the server stops.
-var goingAway = endReason{code: StatusGone, cause: "server stops", discard: true, immediate: true}
-
 // emptyPing asks an idle client for a sign of life (RFC 6455, section 5.5.2).
 var emptyPing = NewFramePing(false, nil)
-
-// endReason says why and how a connection ends.
-type endReason struct {
-	code   CloseCode // of the Close frame to send; 0: none
-	reason string
-	cause  string // for the log
-
-	discard   bool // waiting messages are not handled
-	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
-	immediate bool // handlers that run are not waited for
-}
 
 // isUp reports whether the program knows the connection: HandleClientAdd was or will be called.
 func (c *conn) isUp() bool {

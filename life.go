@@ -113,6 +113,20 @@ func (l life) hasSocket() bool { return l.phase < phaseClosed }
 // phase comes first, then the Close frame, so that both are one segment.
 func (l life) endsStream() bool { return l.phase == phaseFlushing }
 
+// endReason says why and how a connection ends.
+type endReason struct {
+	code   CloseCode // of the Close frame to send; 0: none
+	reason string
+	cause  string // for the log
+
+	discard   bool // waiting messages are not handled
+	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
+	immediate bool // handlers that run are not waited for
+}
+
+// goingAway is the end of every connection when the server stops.
+var goingAway = endReason{code: StatusGone, cause: "server stops", discard: true, immediate: true}
+
 // reads is what the loop may read from a connection.
 type reads uint8
 

@@ -98,7 +98,7 @@ func TestLife(t *testing.T) {
 
 // TestOnlyLifeMovesOn finds whoever would set a phase, or a life with one, without taking a step.
 func TestOnlyLifeMovesOn(t *testing.T) {
-	for name, f := range layerFiles(t) {
+	for name, f := range parseLayers(t).files {
 		ast.Inspect(f, func(node ast.Node) bool {
 			assign, ok := node.(*ast.AssignStmt)
 			if !ok {
