@@ -14,14 +14,13 @@ const (
 	warnEvery   = 10 * time.Second
 )
 
-// acceptor takes new connections and gives them to the loops in turn. It is owned by one of them.
+// acceptor takes the connections of a listener, if there is one, and looks after the quarantine. It is owned by one of the loops.
 type acceptor struct {
-	fd     int
+	fd     int   // -1: no listener
 	ready  bool  // connections may be waiting
 	resume int64 // when to try again after descriptors had run out; never: not resting
 	warned int64 // when that was last logged; 0: not yet
 	trim   int64 // when the quarantine has to be looked at
-	count  int
 }
 
 // due is when the acceptor has something to do on its own.
@@ -46,12 +45,12 @@ func (a *acceptor) accept(l *loop) {
 		}
 		switch fd, err := acceptSocket(a.fd); err {
 		case nil:
-			a.admit(l, fd)
+			l.adopt(fd)
 		case errWouldBlock:
 			a.ready = false
 		case errConnectionLost:
 		case errNoDescriptors:
-			if l.numbers.relieve(acceptBatch) == 0 {
+			if l.numbers.evict(acceptBatch) == 0 {
 				a.rest(l, err)
 			}
 		default:
@@ -69,49 +68,15 @@ func (a *acceptor) rest(l *loop, err error) {
 	}
 }
 
-// admit makes a connection of a socket, one that is only told to come later where there are too many.
-func (a *acceptor) admit(l *loop, fd int) {
-	limit := int64(l.opts.MaxConnections)
-	open := l.connections.Add(1)
-	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told count too, for a second
-		l.connections.Add(-1)
-		if l.reports.enabled(slog.LevelDebug) {
-			l.report(slog.LevelDebug, textRefused, append(peerAttrs(fd), "cause", errTooMany)...)
-		}
-		closeDescriptor(fd)
-		return
-	}
-	a.count++
-	c := newConn(l.loops[a.count%len(l.loops)], fd, l.now)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	descriptors.set(fd, c)
-	if open > limit {
-		c.turnAwayLocked(errTooMany, nil, nil)
-	}
-	if err := c.loop.poll.add(fd, c.gen()); err != nil {
-		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
-		c.outState = outLost
-		c.endLocked(endReason{})
-	}
-	c.postLocked()
-}
-
 // close stops accepting for good.
 func (a *acceptor) close(l *loop) {
-	l.poll.remove(a.fd)
-	closeDescriptor(a.fd)
-	l.listener.Close()
-	l.acceptor = nil
-	l.accepting.Store(false)
-	for _, other := range l.loops {
-		other.wake()
+	if a.fd >= 0 {
+		l.poll.remove(a.fd)
+		closeDescriptor(a.fd)
+		l.listener.Close()
 	}
-}
-
-// newConn makes the connection of an accepted socket.
-func newConn(l *loop, fd int, at int64) *conn {
-	return &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, reads: readHandshake, rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}}}
+	l.acceptor = nil
+	l.leave()
 }
 
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
@@ -127,7 +92,7 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 		return
 	}
 	if err == nil {
-		err = l.judge(o, b[:n], b[n:])
+		err = l.checkUpgrade(o, b[:n], b[n:])
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,9 +119,9 @@ func (l *loop) refuseCutOff(c *conn) {
 	}
 }
 
-// judge reads a complete request. It returns an error where the handshake is to be refused. The rest, which the client sent behind
+// checkUpgrade reads a complete request. It returns an error where the handshake is to be refused. The rest, which the client sent behind
 // the request, stays in the buffer.
-func (l *loop) judge(o *opening, request, rest []byte) (err error) {
+func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
 	if o.request, err = parseRequest(request); err != nil {
 		return err
 	}

@@ -112,8 +112,8 @@ func (q *quarantine) trimLocked() (next int64) {
 	return never
 }
 
-// relieve gives back up to n numbers whatever their age and returns how many it was: descriptors have run out.
-func (q *quarantine) relieve(n int) int {
+// evict gives back up to n numbers whatever their age and returns how many it was: descriptors have run out.
+func (q *quarantine) evict(n int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.giveBackLocked(n)

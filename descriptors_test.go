@@ -95,11 +95,11 @@ func TestQuarantine(t *testing.T) {
 		a, b := heldSocket(t), heldSocket(t)
 		q.hold(a)
 		q.hold(b)
-		assert.Equal(t, 1, q.relieve(1))
+		assert.Equal(t, 1, q.evict(1))
 		assert.False(t, isTaken(a))
-		assert.Equal(t, 1, q.relieve(5))
+		assert.Equal(t, 1, q.evict(5))
 		assert.False(t, isTaken(b))
-		assert.Zero(t, q.relieve(5))
+		assert.Zero(t, q.evict(5))
 	})
 	t.Run("holds nothing after its end", func(t *testing.T) {
 		q := quarantine{budget: 10}

@@ -82,6 +82,15 @@ func (m *mailbox) take(a *agenda) {
 	m.full.Store(false)
 }
 
+// ifOpen calls do, unless the loop has ended, which waits until it has returned.
+func (m *mailbox) ifOpen(do func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		do()
+	}
+}
+
 // close forgets what is there, and takes no more.
 func (m *mailbox) close() {
 	m.mu.Lock()
@@ -120,10 +129,11 @@ func (l *loop) post(c *conn) {
 	l.wake()
 }
 
-// wake ends the loop's wait.
+// wake ends the loop's wait. It may be called from any goroutine, also of a loop that has ended: its poller's numbers may mean something
+// else by then.
 func (l *loop) wake() {
 	if l.asleep.CompareAndSwap(true, false) {
-		l.poll.wake()
+		l.mailbox.ifOpen(l.poll.wake)
 	}
 }
 
@@ -307,7 +317,7 @@ func (l *loop) endAll() {
 
 // isDone reports whether the server has stopped and no connection is left.
 func (l *loop) isDone() bool {
-	return l.ending && !l.accepting.Load() && len(l.deadlines) == 0 && !l.mailbox.isFull()
+	return l.ending && l.entrances.Load() == 0 && len(l.deadlines) == 0 && !l.mailbox.isFull()
 }
 
 // finish gives back what the loop has.

@@ -2,8 +2,180 @@ package websocket
 
 import (
 	"fmt"
+	"log/slog"
+	"math"
+	"path"
 	"strings"
+	"time"
 )
+
+// ServerOptions configure a Server. The zero value of each field stands for its default, and so does a value below zero unless
+// the field says otherwise. Changes after Start have no effect on the running server.
+type ServerOptions struct {
+	// HandleAuth decides about opening handshakes. Without one every well-formed handshake is accepted. It may block; other
+	// connections do not wait, and HandshakeTimeout does not count the time. A panic is answered with status 500.
+	HandleAuth HandlerAuthFn
+
+	// HandleClientAdd is called after the handshake. No message of the connection is handled until it returns, or until
+	// AddTimeout has passed: it may go on as long as the connection, as its writer.
+	HandleClientAdd HandlerClientFn
+
+	// HandleClientRemove is called once for each HandleClientAdd (for each connection, where there is none), before the
+	// descriptor is closed. ClientManager.Context still answers, All and Conns do not list the connection any more. No other
+	// handler of the connection runs then. It may Send unless a Close frame was sent or the peer is gone.
+	HandleClientRemove HandlerClientFn
+
+	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF. Without one they close the connection
+	// with StatusBadRequest.
+	HandleRsvControl HandlerFrameFn
+
+	// HandleText is given text messages, which are valid UTF-8. The default reads each as a Request and calls the function
+	// that RegisterTextHandler registered for it.
+	HandleText HandlerPayloadFn
+
+	// HandleBin is given binary messages. Without one they are dropped.
+	HandleBin HandlerPayloadFn
+
+	// HandleStatus answers GET and HEAD requests for StatusPath; HEAD gets the length of the data alone. The default is
+	// "text/plain", "OK".
+	HandleStatus HandlerStatusFn
+
+	// Logger is told of panics, lack of descriptors and, at debug level, why handshakes are refused and connections end.
+	// Records about a connection have its number as "conn", the "address" of its peer as far as the system knows it and,
+	// where there is one, the id of its "user"; those of a refused handshake the "status" and the "path", without the query.
+	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
+	// default is slog.Default().
+	Logger *slog.Logger
+
+	// Address is what Start listens on: "host:port" as net.Listen takes it, names, IPv6 and port 0 included. The default is
+	// ":80".
+	Address string
+
+	// ConnectPath is the path of the opening handshake, compared with the decoded path of a request. It begins with a slash and
+	// has neither "?" nor "#", else Start returns an error. The default is "/". Other paths are answered with status 404.
+	ConnectPath string
+
+	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, without a header that is
+	// needed. It is compared as ConnectPath is, and must be another path. The default is ConnectPath joined with "/status".
+	StatusPath string
+
+	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
+	// StatusRequestEntityTooLarge as soon as a header announces it. The default is 16 MiB.
+	MaxMessageSize int
+
+	// MaxFragments is the number of frames of one message. More close the connection with StatusRequestEntityTooLarge. The
+	// default is 131,072.
+	MaxFragments int
+
+	// MaxHeaderSize is the size of the opening handshake's request in bytes, and MaxHeaderFields the number of its header
+	// fields. More are answered with status 431. The defaults are 16 KiB and 100.
+	MaxHeaderSize   int
+	MaxHeaderFields int
+
+	// MaxConnections is the number of connections that are open at the same time, handshakes included. More are answered
+	// with status 503. The default is 31/32 of the descriptors that the process may have (RLIMIT_NOFILE).
+	MaxConnections int
+
+	// SendQueueSize is how many bytes may wait in the send queue of one connection. A packet of any size fits into an empty
+	// queue. The default is 1 MiB.
+	SendQueueSize int
+
+	// MessagesAtOnce is how many messages of one connection may be in HandleText, HandleBin and HandleRsvControl at the same
+	// time. The default is 1: one after the other, in order. With more, the order is lost.
+	MessagesAtOnce int
+
+	// RequestsAtOnce is how many routed requests of one connection may be in their handlers at the same time. The default
+	// is 16.
+	RequestsAtOnce int
+
+	// HandshakeTimeout is the time that a client has for its request. Then it is answered with status 408; one that has sent
+	// nothing is disconnected without an answer. The default is 10 seconds.
+	HandshakeTimeout time.Duration
+
+	// WriteTimeout is the time after which a client that takes no data is disconnected, for which Send waits for room in the
+	// queue, and which a closing connection has to take what is queued, to answer a Close frame (and the time that what is in front
+	// of it earns, see MinRate) and to finish its handlers. A client that has sent a Close frame waits for them for a second at
+	// most. The default is 10 seconds.
+	WriteTimeout time.Duration
+
+	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. One
+	// that is not idle is sent a Ping too each time it was sent more than MinRate allows for in an interval, and has answered the
+	// last one. The default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
+	PingInterval time.Duration
+
+	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected, with a Close frame of
+	// StatusForbidden. The time begins when the Ping has left: while some of what is in front of it is still being acknowledged, or
+	// waits in the send queue, the client had no chance to answer. What was sent in front of it and may wait in a proxy earns the
+	// client more time, see MinRate. The default is 16 seconds.
+	SilenceTimeout time.Duration
+
+	// MinRate is the slowest rate, in bytes a second, at which an honest client takes what is sent to it: what it has not yet
+	// answered for with a Pong, up to 16 MiB, earns it that much time after a Ping. The default is 16 KiB a second, so that a
+	// message of 1 MiB makes a minute.
+	MinRate int
+
+	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
+	AddTimeout time.Duration
+}
+
+// fill sets what is not set to its default.
+func (opts *ServerOptions) fill() {
+	setDefault(&opts.Address, defaultAddress)
+	setDefault(&opts.ConnectPath, defaultConnectPath)
+	setDefault(&opts.StatusPath, path.Join(opts.ConnectPath, statusSegment))
+	setDefault(&opts.MaxMessageSize, defaultMaxMessageSize)
+	setDefault(&opts.MaxFragments, defaultMaxFragments)
+	setDefault(&opts.MaxHeaderSize, defaultMaxHeaderSize)
+	setDefault(&opts.MaxHeaderFields, defaultMaxHeaderFields)
+	setDefault(&opts.MaxConnections, maxDescriptors()/32*31+maxDescriptors()%32)
+	setDefault(&opts.SendQueueSize, defaultSendQueueSize)
+	setDefault(&opts.MessagesAtOnce, 1)
+	setDefault(&opts.RequestsAtOnce, defaultRequestsAtOnce)
+	setDefault(&opts.HandshakeTimeout, defaultHandshakeTimeout)
+	setDefault(&opts.WriteTimeout, defaultWriteTimeout)
+	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)
+	setDefault(&opts.MinRate, defaultMinRate)
+	setDefault(&opts.AddTimeout, defaultAddTimeout)
+	if opts.PingInterval == 0 {
+		opts.PingInterval = defaultPingInterval
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.HandleStatus == nil {
+		opts.HandleStatus = func() (contentType string, data []byte) { return "text/plain", []byte("OK") }
+	}
+}
+
+// clamp cuts values with which sums of moments or numbers would overflow.
+func (opts *ServerOptions) clamp() {
+	opts.MaxConnections = min(opts.MaxConnections, 1<<fdBits)
+	opts.MessagesAtOnce = min(opts.MessagesAtOnce, math.MaxUint16)
+	opts.RequestsAtOnce = min(opts.RequestsAtOnce, math.MaxUint16)
+	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout} {
+		*d = min(*d, maxTimeout)
+	}
+}
+
+// limits returns the time-outs as the clocks want them.
+func (opts *ServerOptions) limits() limits {
+	return limits{
+		handshake: int64(opts.HandshakeTimeout),
+		write:     int64(opts.WriteTimeout),
+		ping:      int64(opts.PingInterval),
+		silence:   int64(opts.SilenceTimeout),
+		add:       int64(opts.AddTimeout),
+		rate:      opts.MinRate,
+	}
+}
+
+// setDefault sets a value that is zero or below to its default.
+func setDefault[T int | time.Duration | string](value *T, otherwise T) {
+	var zero T
+	if *value <= zero {
+		*value = otherwise
+	}
+}
 
 // leastHandshake is the shortest complete opening handshake, but without a path, and leastFields the number of its fields.
 const (

@@ -1,0 +1,205 @@
+package websocket
+
+import (
+	"log/slog"
+	"net"
+	"runtime"
+	"sync/atomic"
+)
+
+// engine is one run of a Server: what there is between Start and Stop. It goes through three stages, and back to none:
+//
+//	running    connections come, by its listener or by adopt
+//	stopping   no new ones; each loop ends its own, once it has seen it
+//	done       no loop has any, and all has been given back
+type engine struct {
+	// Immutable once it runs.
+	opts        ServerOptions
+	limits      limits
+	atOnce      [laneCount]int
+	textLane    lane
+	clients     *ClientManager
+	log         *slog.Logger // for goroutines that hold no lock
+	listener    net.Listener // nil if there is none
+	placeholder int
+	loops       []*loop
+	monitor     *monitor
+	done        chan struct{} // closed in the last stage
+
+	// Guarded by the Server's mu.
+	warnedOfRoutes bool
+
+	// With locks of their own.
+	reports     *reports
+	protocol    atomic.Pointer[rules]
+	numbers     quarantine
+	ends        ends
+	adopted     atomic.Uint64 // connections that came
+	connections atomic.Int64  // those that have a socket
+	stopping    atomic.Bool
+	entrances   atomic.Int32 // by which connections may still come: the acceptor, and calls of adopt that have not returned
+	running     atomic.Int32 // loops that have not ended
+}
+
+// newEngine makes an engine for checked options. isRouter says that HandleText is the router, whose requests are asynchronous.
+func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *ClientManager) *engine {
+	e := &engine{
+		opts:        opts,
+		limits:      opts.limits(),
+		atOnce:      [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1},
+		clients:     clients,
+		log:         opts.Logger,
+		placeholder: -1,
+		done:        make(chan struct{}),
+		reports:     newReports(opts.Logger),
+	}
+	if isRouter {
+		e.textLane = laneRequests
+	}
+	e.protocol.Store(&rules{
+		maxMessage:      uint64(opts.MaxMessageSize),
+		maxFragments:    opts.MaxFragments,
+		allowedRsv:      allowedRsv,
+		fromClient:      true,
+		reservedControl: opts.HandleRsvControl != nil,
+	})
+	e.numbers.budget = maxDescriptors() / 4
+	e.monitor = &monitor{bell: make(chan struct{}, 1), ended: make(chan struct{})}
+	return e
+}
+
+// start lets the engine run, with a listener or without one.
+func (e *engine) start(ln net.Listener) (err error) {
+	a := &acceptor{fd: -1, resume: never, trim: never}
+	if err = e.prepare(ln, a); err != nil {
+		for _, l := range e.loops {
+			l.poll.close()
+		}
+		for _, fd := range []int{a.fd, e.placeholder} {
+			if fd >= 0 {
+				closeDescriptor(fd)
+			}
+		}
+		return err
+	}
+	e.loops[0].acceptor = a
+	e.monitor.loops = e.loops
+	e.entrances.Store(1)
+	e.running.Store(int32(len(e.loops)))
+	go e.monitor.run()
+	for _, l := range e.loops {
+		go l.run(l.lease.Load())
+	}
+	return nil
+}
+
+// prepare opens what an engine needs.
+func (e *engine) prepare(ln net.Listener, a *acceptor) (err error) {
+	if ln != nil {
+		if a.fd, err = listenerDescriptor(ln); err != nil {
+			return err
+		}
+		e.listener = ln
+	}
+	if e.placeholder, err = newPlaceholder(); err != nil {
+		return err
+	}
+	for range runtime.GOMAXPROCS(0) {
+		l, err := newLoop(e)
+		if err != nil {
+			return err
+		}
+		e.loops = append(e.loops, l)
+	}
+	if a.fd >= 0 {
+		return e.loops[0].poll.add(a.fd, anyGeneration)
+	}
+	return nil
+}
+
+// report brings a record to the program's log. It may be called with any lock held, by loops that have not ended.
+func (e *engine) report(level slog.Level, text string, args ...any) {
+	e.reports.add(report{level, text, args})
+}
+
+// enter keeps the engine from its last stage until leave. It returns false if no connection may come any more.
+func (e *engine) enter() bool {
+	e.entrances.Add(1)
+	if e.stopping.Load() {
+		e.leave()
+		return false
+	}
+	return true
+}
+
+func (e *engine) leave() {
+	if e.entrances.Add(-1) == 0 {
+		e.wakeAll() // loops that have no connection may end
+	}
+}
+
+// adopt makes a connection of a socket that nobody else has, and gives it to the loops in turn. It may be called from any goroutine. It
+// returns false, and has closed the socket, if the engine stops. A client that is one too many is only told to come later.
+func (e *engine) adopt(fd int) bool {
+	if !e.enter() {
+		closeDescriptor(fd)
+		return false
+	}
+	defer e.leave()
+	limit := int64(e.opts.MaxConnections)
+	open := e.connections.Add(1)
+	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told count too, for a second
+		e.connections.Add(-1)
+		if e.reports.enabled(slog.LevelDebug) {
+			e.report(slog.LevelDebug, textRefused, append(peerAttrs(fd), "cause", errTooMany)...)
+		}
+		closeDescriptor(fd)
+		return true
+	}
+	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	descriptors.set(fd, c)
+	if open > limit {
+		c.turnAwayLocked(errTooMany, nil, nil)
+	}
+	if err := c.loop.poll.add(fd, c.gen()); err != nil {
+		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
+		c.outState = outLost
+		c.endLocked(endReason{})
+	}
+	c.postLocked()
+	return true
+}
+
+// newConn makes the connection of a socket.
+func newConn(l *loop, fd int, at int64) *conn {
+	return &conn{
+		stream: stream{nextID(fd)}, loop: l, heapIndex: -1, reads: readHandshake,
+		rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}},
+	}
+}
+
+// stop has the loops end all connections.
+func (e *engine) stop() {
+	e.stopping.Store(true)
+	e.wakeAll()
+}
+
+func (e *engine) wakeAll() {
+	for _, l := range e.loops {
+		l.wake()
+	}
+}
+
+// loopDone is called by each loop as its last act.
+func (e *engine) loopDone() {
+	if e.running.Add(-1) > 0 {
+		return
+	}
+	close(e.monitor.ended)
+	e.numbers.end()
+	closeDescriptor(e.placeholder)
+	e.reports.end()
+	close(e.done)
+}
