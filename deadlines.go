@@ -2,7 +2,8 @@ package websocket
 
 import "container/heap"
 
-// deadlines is a heap of all connections of a loop, the one to be looked at first in front.
+// deadlines is a heap of all connections of a loop, the one to be looked at first in front. It is the register of the loop's connections
+// too: each is in it from when it is served first until its number is covered, whether it has a deadline or not.
 type deadlines []deadline
 
 // deadline is when the loop looks at a connection again; it may be early. It is here, and not in the connection, because the

@@ -104,6 +104,53 @@ func TestEngineAdoptsUntilItStops(t *testing.T) {
 	assert.Zero(t, n, "the socket was closed")
 }
 
+// TestDeadlinesAreTheRegister drives a loop by hand.
+func TestDeadlinesAreTheRegister(t *testing.T) {
+	l, lease := serveLoop(t, nil)
+	l.placeholder = -1
+	serveAll := func() {
+		l.collect()
+		for c := l.agenda.next(); c != nil; c = l.agenda.next() {
+			l.serve(lease, c)
+		}
+	}
+	var conns []*conn
+	var peers []int
+	for range 4 {
+		ours, peer := enginePair(t)
+		defer unix.Close(peer)
+		require.True(t, l.adopt(ours))
+		conns, peers = append(conns, descriptors.get(ours)), append(peers, peer)
+	}
+	require.Empty(t, l.deadlines)
+	engineSend(t, peers[0], []byte(rawRequest))
+	serveAll()
+	require.Len(t, l.deadlines, 4, "opening or open")
+	require.True(t, conns[0].isOpen())
+	conns[1].mu.Lock()
+	conns[1].stepLocked(factRequest) // HandleAuth takes its time
+	conns[1].postLocked()
+	conns[1].mu.Unlock()
+	serveAll()
+	require.EqualValues(t, never, l.deadlines[conns[1].heapIndex].due)
+	require.Len(t, l.deadlines, 4, "without a deadline too")
+	l.endAll()
+	serveAll()
+	for _, c := range conns {
+		require.True(t, c.hasEnded())
+	}
+	for _, peer := range peers {
+		unix.Shutdown(peer, unix.SHUT_WR)
+	}
+	for len(l.deadlines) > 0 {
+		serveAll()
+	}
+	require.Zero(t, l.connections.Load())
+	for _, c := range conns {
+		require.False(t, c.hasSocket())
+	}
+}
+
 // TestWakeOfALoopThatHasEnded has the numbers of its poller be somebody else's.
 func TestWakeOfALoopThatHasEnded(t *testing.T) {
 	e := engineStart(t)
