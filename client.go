@@ -117,8 +117,8 @@ type Client struct {
 	MaxHeaderSize   int
 	MaxHeaderFields int
 
-	mu       sync.Mutex  // taken before those of link
-	link     *link       // the connection; nil before the first Connect; guarded by mu
+	mu       sync.Mutex  // taken before those of conn
+	conn     *clientConn // the connection; nil before the first Connect; guarded by mu
 	attempt  *attempt    // a Connect that is at work; guarded by mu
 	quits    int         // how often Close or Quit was called; guarded by mu
 	response http.Header // of the last handshake; guarded by mu
@@ -161,8 +161,8 @@ func (cl *Client) CloseWith(code CloseCode, reason string) error {
 
 func (cl *Client) shut(code CloseCode, reason string) error {
 	cl.abandon()
-	if l := cl.current(); l != nil {
-		return l.shut(code, reason)
+	if c := cl.current(); c != nil {
+		return c.shut(code, reason)
 	}
 	return nil
 }
@@ -171,8 +171,8 @@ func (cl *Client) shut(code CloseCode, reason string) error {
 // matches ErrConnClosed. It does nothing where the client is not connected.
 func (cl *Client) Quit() {
 	cl.abandon()
-	if l := cl.current(); l != nil {
-		l.drop(ErrConnClosed)
+	if c := cl.current(); c != nil {
+		c.drop(ErrConnClosed)
 	}
 }
 
@@ -181,12 +181,12 @@ func (cl *Client) Quit() {
 // called, and after Close was, unless the closing handshake had begun before.
 func (cl *Client) Err() error {
 	cl.mu.Lock()
-	l := cl.link
+	c := cl.conn
 	cl.mu.Unlock()
-	if l == nil {
+	if c == nil {
 		return nil
 	}
-	return l.err()
+	return c.err()
 }
 
 // SendBin sends a binary message. The payload is not changed. It returns ErrConnClosed where the client is not connected or
@@ -207,25 +207,25 @@ func (cl *Client) SendPong(payload []byte) (err error) {
 func (cl *Client) SendText(payload []byte) (err error) { return cl.send(OpcodeText, payload) }
 
 func (cl *Client) send(opcode Opcode, payload []byte) error {
-	l := cl.current()
-	if l == nil {
+	c := cl.current()
+	if c == nil {
 		return ErrConnClosed
 	}
-	return l.send(opcode, payload)
+	return c.send(opcode, payload)
 }
 
 // current returns the connection, nil where there is none.
-func (cl *Client) current() *link {
+func (cl *Client) current() *clientConn {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if cl.link == nil || cl.link.isDown() {
+	if cl.conn == nil || cl.conn.isDown() {
 		return nil
 	}
-	return cl.link
+	return cl.conn
 }
 
 // dial connects and shakes hands, until the context ends.
-func (cl *Client) dial(ctx context.Context) (l *link, response http.Header, err error) {
+func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	u, secure, err := cl.endpoint()
 	if err == nil {
 		err = checkFields(cl.Headers)
@@ -233,37 +233,37 @@ func (cl *Client) dial(ctx context.Context) (l *link, response http.Header, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	l = newLink(cl)
-	l.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
+	c = newClientConn(cl)
+	c.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
-	l.attach(conn)
+	c.attach(conn)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer func(l *link) { // the result is nil where there is an error
+	defer func(c *clientConn) { // the result is nil where there is an error
 		stop()
 		if err != nil {
-			l.conn.Close()
+			c.conn.Close()
 		}
-	}(l)
-	if err = l.conn.SetDeadline(deadline); err != nil {
+	}(c)
+	if err = c.conn.SetDeadline(deadline); err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
 	if secure {
-		if l.conn, err = cl.startTLS(l.conn, u); err != nil {
+		if c.conn, err = cl.startTLS(c.conn, u); err != nil {
 			return nil, nil, err
 		}
 	}
-	if response, err = cl.shakeHands(l, u); err != nil {
+	if response, err = cl.shakeHands(c, u); err != nil {
 		return nil, nil, err
 	}
-	if err = l.conn.SetDeadline(time.Time{}); err != nil {
+	if err = c.conn.SetDeadline(time.Time{}); err != nil {
 		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
 	}
-	return l, response, nil
+	return c, response, nil
 }
 
 // startTLS shakes hands for TLS. The connection that it returns is to be closed whether there is an error or not.
@@ -294,8 +294,8 @@ func (cl *Client) endpoint() (u *url.URL, secure bool, err error) {
 	return u, secure, err
 }
 
-// shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the link's buffer.
-func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err error) {
+// shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the connection's buffer.
+func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, err error) {
 	offered := make(http.Header, len(cl.Headers))
 	for name, values := range cl.Headers {
 		for _, value := range values {
@@ -310,17 +310,17 @@ func (cl *Client) shakeHands(l *link, u *url.URL) (response http.Header, err err
 	if err != nil {
 		return nil, err
 	}
-	if _, err = l.conn.Write(request); err != nil {
+	if _, err = c.conn.Write(request); err != nil {
 		return nil, fmt.Errorf("websocket: handshake: %w", err)
 	}
-	head, rest, err := cl.readAnswer(l.conn)
+	head, rest, err := cl.readAnswer(c.conn)
 	if err != nil {
 		return nil, err
 	}
 	if response, err = checkAccept(head, key, offered); err != nil {
 		return nil, err
 	}
-	l.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), l.conn), clientReadSize)
+	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
 	return response, nil
 }
 

@@ -27,12 +27,12 @@ var (
 	errNoAnswer = errors.New("websocket: server did not answer the close frame")
 )
 
-// link is one connection of a Client, from the end of its handshake on. Three goroutines serve it:
+// clientConn is one connection of a Client, from the end of its handshake on. Three goroutines serve it:
 //
 //	read     reads and parses; ends when the connection does. It waits for nothing but the server, and for room in the backlog
 //	handle   calls the handlers, HandleQuit last; sends the Close frame once what came before it has been handled
 //	control  sends Pings, Pongs and what is overdue, finds the server silent, logs the end
-type link struct {
+type clientConn struct {
 	// Immutable.
 	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
 	endpoint       string
@@ -51,8 +51,8 @@ type link struct {
 	fragmentSize   int           // below zero: messages are not fragmented
 	down           chan struct{} // closed when the connection has ended
 
-	socket *linkSocket // has a lock of its own
-	out    outlet      // has locks of its own
+	socket *clientSocket // has a lock of its own
+	out    outlet        // has locks of its own
 
 	mu       sync.Mutex  // taken before those of socket and out, never while they are held
 	changed  *sync.Cond  // on mu: frames or closing have changed, or down was closed
@@ -72,8 +72,8 @@ type link struct {
 	ended    bool        // down is closed; guarded by mu
 }
 
-func newLink(cl *Client) *link {
-	l := &link{
+func newClientConn(cl *Client) *clientConn {
+	c := &clientConn{
 		client:         cl,
 		endpoint:       cl.Endpoint,
 		handleText:     cl.HandleText,
@@ -93,34 +93,34 @@ func newLink(cl *Client) *link {
 			reservedControl: cl.HandleRsvControl != nil,
 		},
 	}
-	l.changed = sync.NewCond(&l.mu)
-	l.out.init()
-	if l.fragmentSize == 0 {
-		l.fragmentSize = defaultFragmentSize
+	c.changed = sync.NewCond(&c.mu)
+	c.out.init()
+	if c.fragmentSize == 0 {
+		c.fragmentSize = defaultFragmentSize
 	}
-	if l.log == nil {
-		l.log = slog.Default()
+	if c.log == nil {
+		c.log = slog.Default()
 	}
-	return l
+	return c
 }
 
-// attach gives the link its network connection, below TLS where there is to be some.
-func (l *link) attach(conn net.Conn) {
-	l.socket = newLinkSocket(conn, l.down)
-	l.conn = l.socket
+// attach gives the connection its network connection, below TLS where there is to be some.
+func (c *clientConn) attach(conn net.Conn) {
+	c.socket = newClientSocket(conn, c.down)
+	c.conn = c.socket
 }
 
 // start begins with the connection once the handshake is done.
-func (l *link) start() {
-	l.socket.patience = l.writeTimeout
-	go l.read()
-	go l.handle()
-	go l.control()
+func (c *clientConn) start() {
+	c.socket.patience = c.writeTimeout
+	go c.read()
+	go c.handle()
+	go c.control()
 }
 
-func (l *link) isDown() bool {
+func (c *clientConn) isDown() bool {
 	select {
-	case <-l.down:
+	case <-c.down:
 		return true
 	default:
 		return false
@@ -128,173 +128,173 @@ func (l *link) isDown() bool {
 }
 
 // err returns why the connection has ended, where the program did not end it.
-func (l *link) err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.ended || l.reason == ErrConnClosed {
+func (c *clientConn) err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended || c.reason == ErrConnClosed {
 		return nil
 	}
-	return l.reason
+	return c.reason
 }
 
 // drop ends the connection. The first reason counts.
-func (l *link) drop(reason error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
+func (c *clientConn) drop(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
 		return
 	}
-	if !l.closing || reason == ErrConnClosed { // the latter is what the program wants
-		l.reason = reason
+	if !c.closing || reason == ErrConnClosed { // the latter is what the program wants
+		c.reason = reason
 	}
-	l.ended, l.cause = true, reason
-	close(l.down)
-	l.changed.Broadcast()
+	c.ended, c.cause = true, reason
+	close(c.down)
+	c.changed.Broadcast()
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
-	l.conn.SetDeadline(time.Now())
-	go l.conn.Close()
+	c.conn.SetDeadline(time.Now())
+	go c.conn.Close()
 }
 
 // enterClosing begins the closing handshake, for a reason. The Close frame goes out when what came first is finished; then the
 // server has some time to end the connection. What it sends meanwhile is discarded. It returns false where the handshake has begun
 // before.
-func (l *link) enterClosing(reason error, farewell []byte, wait time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closing || l.ended {
+func (c *clientConn) enterClosing(reason error, farewell []byte, wait time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.ended {
 		return false
 	}
 	at := time.Now()
-	l.closing, l.reason, l.farewell = true, reason, farewell
-	l.closeDue, l.closeBy = at.Add(maxAnswerTime), at.Add(wait)
-	l.conn.SetReadDeadline(l.closeBy)
-	l.changed.Broadcast()
-	notify(l.out.wake) // for the clock
+	c.closing, c.reason, c.farewell = true, reason, farewell
+	c.closeDue, c.closeBy = at.Add(maxAnswerTime), at.Add(wait)
+	c.conn.SetReadDeadline(c.closeBy)
+	c.changed.Broadcast()
+	notify(c.out.wake) // for the clock
 	return true
 }
 
 // breach is a reason of ours to end the connection: the server broke the protocol, or a handler returned an error (RFC 6455,
 // section 7.1.7).
-func (l *link) breach(code CloseCode, text string) {
+func (c *clientConn) breach(code CloseCode, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // it may be a handler's error; RFC 6455, section 5.5.1
-	l.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
+	c.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
 }
 
 // closed follows the server's Close frame, which is answered if it is not itself the answer to ours.
-func (l *link) closed(code CloseCode, reason string) {
-	l.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.answered = true
-	l.hastenLocked()
+func (c *clientConn) closed(code CloseCode, reason string) {
+	c.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answered = true
+	c.hastenLocked()
 }
 
 // hastenLocked leaves the server a moment to end TCP, which is its part (RFC 6455, section 7.1.1), once the Close frame was written
 // and nothing is awaited any more.
-func (l *link) hastenLocked() {
-	if !l.said || !l.answered && l.reason == ErrConnClosed {
+func (c *clientConn) hastenLocked() {
+	if !c.said || !c.answered && c.reason == ErrConnClosed {
 		return
 	}
-	if by := time.Now().Add(maxDrainTime); by.Before(l.closeBy) && !l.ended {
-		l.closeBy = by
-		l.conn.SetReadDeadline(by)
+	if by := time.Now().Add(maxDrainTime); by.Before(c.closeBy) && !c.ended {
+		c.closeBy = by
+		c.conn.SetReadDeadline(by)
 	}
 }
 
 // sayClose sends the Close frame behind a message that is being sent.
-func (l *link) sayClose() {
-	if l.out.turn.enter(l.down) {
-		l.closeNow()
-		l.out.turn.leave()
+func (c *clientConn) sayClose() {
+	if c.out.turn.enter(c.down) {
+		c.closeNow()
+		c.out.turn.leave()
 	}
 }
 
 // closeNow sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
-func (l *link) closeNow() {
-	l.mu.Lock()
-	l.overtakeLocked(time.Now().Add(maxTurn))
-	farewell := l.farewell
-	l.mu.Unlock()
-	if farewell != nil && l.out.addClose(farewell) {
-		l.flush()
+func (c *clientConn) closeNow() {
+	c.mu.Lock()
+	c.overtakeLocked(time.Now().Add(maxTurn))
+	farewell := c.farewell
+	c.mu.Unlock()
+	if farewell != nil && c.out.addClose(farewell) {
+		c.flush()
 	}
 }
 
 // closeSaid notes that the Close frame was written.
-func (l *link) closeSaid() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.said = true
-	l.hastenLocked()
-	if l.broken == nil {
-		close(l.out.said)
+func (c *clientConn) closeSaid() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.said = true
+	c.hastenLocked()
+	if c.broken == nil {
+		close(c.out.said)
 	}
 }
 
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
-func (l *link) shut(code CloseCode, reason string) error {
-	l.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
-	l.out.seal()
-	l.mu.Lock()
-	l.overtakeLocked(time.Now().Add(maxTurn))
-	l.frames, l.waiting = nil, 0
-	l.mu.Unlock()
-	go l.sayClose() // may have to wait for a message
+func (c *clientConn) shut(code CloseCode, reason string) error {
+	c.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
+	c.out.seal()
+	c.mu.Lock()
+	c.overtakeLocked(time.Now().Add(maxTurn))
+	c.frames, c.waiting = nil, 0
+	c.mu.Unlock()
+	go c.sayClose() // may have to wait for a message
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
-	case <-l.down:
+	case <-c.down:
 	case <-timer.C:
-		l.drop(errSilent)
+		c.drop(errSilent)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.reason == ErrConnClosed && !l.answered && (l.cause == errSilent || l.cause == ErrWriteTimeout) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == ErrConnClosed && !c.answered && (c.cause == errSilent || c.cause == ErrWriteTimeout) {
 		return errNoAnswer
 	}
 	return nil
 }
 
 // control sends what waits, Pings at their interval, and the Close frame when it is due.
-func (l *link) control() {
-	defer l.logEnd()
-	nextPing := time.Now().Add(l.pingInterval)
-	timer := time.NewTimer(l.pingInterval)
+func (c *clientConn) control() {
+	defer c.logEnd()
+	nextPing := time.Now().Add(c.pingInterval)
+	timer := time.NewTimer(c.pingInterval)
 	defer timer.Stop()
 	for {
 		select {
-		case <-l.down:
+		case <-c.down:
 			return
-		case <-l.out.wake:
+		case <-c.out.wake:
 		case <-timer.C:
 		}
-		timer.Reset(time.Until(l.tend(&nextPing)))
+		timer.Reset(time.Until(c.tend(&nextPing)))
 	}
 }
 
 // tend does what is due, and returns when to look again.
-func (l *link) tend(nextPing *time.Time) (again time.Time) {
+func (c *clientConn) tend(nextPing *time.Time) (again time.Time) {
 	at := time.Now()
-	turns := l.turnsDue(at)
-	if due, ok := l.closesBy(); ok {
+	turns := c.turnsDue(at)
+	if due, ok := c.closesBy(); ok {
 		if again = due; !due.After(at) {
-			l.closeNow()
+			c.closeNow()
 			again = at.Add(closeTimeout) // read sees to what follows
 		}
-		l.flush()
+		c.flush()
 		return earlier(again, turns)
 	}
 	if again = *nextPing; !again.After(at) {
-		l.out.addPing()
-		if again = again.Add(l.pingInterval); again.Before(at) {
-			again = at.Add(l.pingInterval)
+		c.out.addPing()
+		if again = again.Add(c.pingInterval); again.Before(at) {
+			again = at.Add(c.pingInterval)
 		}
 		*nextPing = again
 	}
-	l.flush()
-	isSilent, look := l.socket.silent(l.silenceTimeout, l.minRate)
+	c.flush()
+	isSilent, look := c.socket.silent(c.silenceTimeout, c.minRate)
 	if isSilent {
-		l.giveUp()
+		c.giveUp()
 	}
 	return earlier(earlier(again, look), turns)
 }
@@ -308,29 +308,29 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // closesBy returns when the Close frame is due, if one is.
-func (l *link) closesBy() (due time.Time, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closeDue, l.closing
+func (c *clientConn) closesBy() (due time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closeDue, c.closing
 }
 
 // giveUp ends the connection to a server that is silent, and tells it so where that takes no waiting.
-func (l *link) giveUp() {
-	if l.out.busy.tryEnter() {
-		l.socket.parting.Store(true)
-		l.out.addClose(NewFrameClose(true, StatusForbidden, []byte(silentReason)))
-		buf, _, _ := l.out.take(0, l.socket.total())
-		l.conn.Write(buf)
-		defer l.out.busy.leave()
+func (c *clientConn) giveUp() {
+	if c.out.busy.tryEnter() {
+		c.socket.parting.Store(true)
+		c.out.addClose(NewFrameClose(true, StatusForbidden, []byte(silentReason)))
+		buf, _, _ := c.out.take(0, c.socket.total())
+		c.conn.Write(buf)
+		defer c.out.busy.leave()
 	}
-	l.drop(errSilent)
+	c.drop(errSilent)
 }
 
 // logEnd logs why the connection has ended.
-func (l *link) logEnd() {
-	<-l.down
-	l.mu.Lock()
-	reason := l.reason
-	l.mu.Unlock()
-	l.log.Debug("websocket: client connection ends", "endpoint", l.endpoint, "cause", reason)
+func (c *clientConn) logEnd() {
+	<-c.down
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	c.log.Debug("websocket: client connection ends", "endpoint", c.endpoint, "cause", reason)
 }

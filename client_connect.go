@@ -21,8 +21,8 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l, response, err := cl.dial(at.ctx)
-	return cl.endAttempt(at, l, response, err)
+	c, response, err := cl.dial(at.ctx)
+	return cl.endAttempt(at, c, response, err)
 }
 
 // attempt is a Connect that is at work.
@@ -57,7 +57,7 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 		case err != nil:
 		case cl.quits != quits:
 			err = errAbandoned
-		case cl.link != nil && !cl.link.isDown(), former != nil && former.abandoned() == nil:
+		case cl.conn != nil && !cl.conn.isDown(), former != nil && former.abandoned() == nil:
 			err = errConnected
 		case former == nil:
 			cl.attempt = at
@@ -77,7 +77,7 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 }
 
 // endAttempt keeps the connection that an attempt has opened, unless it is not wanted any more.
-func (cl *Client) endAttempt(at *attempt, l *link, response http.Header, err error) error {
+func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, err error) error {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	defer at.end(nil)
@@ -85,15 +85,15 @@ func (cl *Client) endAttempt(at *attempt, l *link, response http.Header, err err
 	cl.attempt = nil
 	if abandoned := at.abandoned(); abandoned != nil {
 		if err == nil {
-			go l.conn.Close() // with TLS it may take a while
+			go c.conn.Close() // with TLS it may take a while
 		}
 		return abandoned
 	}
 	if err != nil {
 		return err
 	}
-	cl.link, cl.response = l, response
-	l.start()
+	cl.conn, cl.response = c, response
+	c.start()
 	return nil
 }
 

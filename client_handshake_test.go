@@ -77,7 +77,7 @@ func TestClient_request(t *testing.T) {
 			u, _, err := cl.endpoint()
 			require.NoError(t, err)
 			client, server := net.Pipe()
-			l := newLink(cl)
+			l := newClientConn(cl)
 			l.conn = client
 			done := make(chan error, 1)
 			go func() {

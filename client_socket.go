@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// linkSocket is the network connection of a link, below TLS where there is some. Once it is told to be patient, it writes for as
+// clientSocket is the network connection of a clientConn, below TLS where there is some. Once it is told to be patient, it writes for as
 // long as the server takes data, however slowly, and knows what speaks for the server being alive.
-type linkSocket struct {
+type clientSocket struct {
 	// Immutable once there is more than one goroutine.
 	net.Conn
 	raw      syscall.RawConn // nil where Conn has no descriptor
@@ -28,9 +28,9 @@ type linkSocket struct {
 	vigil vigil      // guarded by mu
 }
 
-// newLinkSocket returns a socket that is not patient as yet.
-func newLinkSocket(conn net.Conn, down <-chan struct{}) *linkSocket {
-	s := &linkSocket{Conn: conn, down: down}
+// newClientSocket returns a socket that is not patient as yet.
+func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
+	s := &clientSocket{Conn: conn, down: down}
 	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
 		conn = inner.NetConn()
 	}
@@ -43,7 +43,7 @@ func newLinkSocket(conn net.Conn, down <-chan struct{}) *linkSocket {
 }
 
 // Read reads, and notes that the server was heard.
-func (s *linkSocket) Read(b []byte) (n int, err error) {
+func (s *clientSocket) Read(b []byte) (n int, err error) {
 	n, err = s.Conn.Read(b)
 	if n > 0 {
 		s.mu.Lock()
@@ -55,7 +55,7 @@ func (s *linkSocket) Read(b []byte) (n int, err error) {
 
 // Write writes all of b, unless the server takes nothing for as long as the patience lasts: then it returns an error that is a
 // time-out. The system tells of room in a socket only once there is a lot of it; less is a sign of life too, so it is looked for.
-func (s *linkSocket) Write(b []byte) (n int, err error) {
+func (s *clientSocket) Write(b []byte) (n int, err error) {
 	if s.parting.Load() {
 		return s.writeNow(b)
 	}
@@ -89,7 +89,7 @@ func (s *linkSocket) Write(b []byte) (n int, err error) {
 }
 
 // writeNow writes what the system takes without waiting. What is left is lost.
-func (s *linkSocket) writeNow(b []byte) (n int, err error) {
+func (s *clientSocket) writeNow(b []byte) (n int, err error) {
 	if s.raw == nil {
 		return 0, errWouldBlock
 	}
@@ -101,14 +101,14 @@ func (s *linkSocket) writeNow(b []byte) (n int, err error) {
 }
 
 // ask puts a question about its bytes to the system: 0 where there is no answer.
-func (s *linkSocket) ask(question func(fd int) int) (n int) {
+func (s *clientSocket) ask(question func(fd int) int) (n int) {
 	if s.raw != nil {
 		s.raw.Control(func(fd uintptr) { n = question(int(fd)) }) // an error: it is closed
 	}
 	return n
 }
 
-func (s *linkSocket) isDown() bool {
+func (s *clientSocket) isDown() bool {
 	select {
 	case <-s.down:
 		return true
@@ -118,28 +118,28 @@ func (s *linkSocket) isDown() bool {
 }
 
 // beginPing notes that a Ping is about to be written.
-func (s *linkSocket) beginPing() {
+func (s *clientSocket) beginPing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vigil.beginPing()
 }
 
 // pinged notes that what was written last ends with a Ping.
-func (s *linkSocket) pinged() {
+func (s *clientSocket) pinged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vigil.pinged(time.Now(), s.sent, pingSize)
 }
 
 // total returns how many bytes were written.
-func (s *linkSocket) total() uint64 {
+func (s *clientSocket) total() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent
 }
 
-// ponged notes that a Pong came. One that answers a Ping of this link has its payload: which one it was.
-func (s *linkSocket) ponged(payload []byte) {
+// ponged notes that a Pong came. One that answers a Ping of ours has its payload: which one it was.
+func (s *clientSocket) ponged(payload []byte) {
 	if len(payload) != 8 {
 		return
 	}
@@ -149,7 +149,7 @@ func (s *linkSocket) ponged(payload []byte) {
 }
 
 // listen notes whether what the server sends is read.
-func (s *linkSocket) listen(hears bool) {
+func (s *clientSocket) listen(hears bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vigil.listen(hears)
@@ -157,7 +157,7 @@ func (s *linkSocket) listen(hears bool) {
 
 // silent reports whether the server had the chance to answer a Ping and did not, and when to look again; the zero time where no
 // answer is awaited.
-func (s *linkSocket) silent(base time.Duration, rate int) (isSilent bool, again time.Time) {
+func (s *clientSocket) silent(base time.Duration, rate int) (isSilent bool, again time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.vigil.awaits() {

@@ -14,8 +14,8 @@ const (
 	// defaultFragmentSize is the default of Client.FragmentSize.
 	defaultFragmentSize = 64 << 10
 
-	// linkWriteSize is how much of a frame a client masks and writes at once, in bytes.
-	linkWriteSize = 64 << 10
+	// clientWriteSize is how much of a frame a client masks and writes at once, in bytes.
+	clientWriteSize = 64 << 10
 
 	// pingSize is the length of a client's Ping in bytes, which says how many were sent in front of it.
 	pingSize = 2 + keySize + 8
@@ -26,7 +26,7 @@ const (
 	maxPongWait = time.Second
 )
 
-// outlet is what a link sends. Data goes out under turn, a frame of it at a time under busy. Control frames wait in the queue for
+// outlet is what a clientConn sends. Data goes out under turn, a frame of it at a time under busy. Control frames wait in the queue for
 // whoever writes next, and go out in front of its frame: so they wait for one frame at most, and what answers a Ping is in front of
 // what answers a later message. The locks are taken in the order of the fields.
 type outlet struct {
@@ -197,119 +197,119 @@ func emptied(b []byte) []byte {
 
 // answerPing has a Ping answered in its place, in front of all that answers a later message. It waits only where a lot of Pongs
 // wait already, and not for long: for a server that does not read them the latest is enough (RFC 6455, section 5.5.3).
-func (l *link) answerPing(payload []byte) {
-	for stalled := false; !l.out.addPong(payload, stalled); {
-		stalled = l.awaitRoom()
+func (c *clientConn) answerPing(payload []byte) {
+	for stalled := false; !c.out.addPong(payload, stalled); {
+		stalled = c.awaitRoom()
 	}
-	notify(l.out.wake)
+	notify(c.out.wake)
 }
 
 // awaitRoom waits for the queue to be emptied. It reports whether the server keeps somebody from that, or the connection has ended.
-func (l *link) awaitRoom() (stalled bool) {
+func (c *clientConn) awaitRoom() (stalled bool) {
 	timer := time.NewTimer(maxPongWait)
 	defer timer.Stop()
 	select {
-	case <-l.out.taken:
+	case <-c.out.taken:
 		return false
-	case <-l.down:
+	case <-c.down:
 		return true
 	case <-timer.C:
 	}
-	if l.out.busy.tryEnter() { // nobody writes: it is this machine that is slow
-		go l.flushBusy()
+	if c.out.busy.tryEnter() { // nobody writes: it is this machine that is slow
+		go c.flushBusy()
 		return false
 	}
 	return true
 }
 
 // send sends a frame or a message of the program.
-func (l *link) send(opcode Opcode, payload []byte) error {
+func (c *clientConn) send(opcode Opcode, payload []byte) error {
 	if opcode.isControl() {
-		if err := l.out.add(opcode, payload); err != nil {
+		if err := c.out.add(opcode, payload); err != nil {
 			return err
 		}
-		if !l.out.busy.enter(l.down) {
+		if !c.out.busy.enter(c.down) {
 			return ErrConnClosed
 		}
-		return l.flushBusy()
+		return c.flushBusy()
 	}
-	if !l.out.turn.enter(l.down) {
+	if !c.out.turn.enter(c.down) {
 		return ErrConnClosed
 	}
-	defer l.out.turn.leave()
-	if l.out.isSealed() {
+	defer c.out.turn.leave()
+	if c.out.isSealed() {
 		return ErrConnClosed
 	}
 	h := header{first: byte(opcode), masked: true}
-	for len(payload) > l.fragmentSize && l.fragmentSize > 0 {
-		if err := l.writeFrame(h, payload[:l.fragmentSize]); err != nil {
+	for len(payload) > c.fragmentSize && c.fragmentSize > 0 {
+		if err := c.writeFrame(h, payload[:c.fragmentSize]); err != nil {
 			return err
 		}
-		h.first, payload = byte(OpcodeCont), payload[l.fragmentSize:]
+		h.first, payload = byte(OpcodeCont), payload[c.fragmentSize:]
 	}
 	h.first |= bitFin
-	return l.writeFrame(h, payload)
+	return c.writeFrame(h, payload)
 }
 
 // flush sends what is in the queue, unless somebody is writing, who will see to it.
-func (l *link) flush() error {
-	if !l.out.waits.Load() || !l.out.busy.tryEnter() {
+func (c *clientConn) flush() error {
+	if !c.out.waits.Load() || !c.out.busy.tryEnter() {
 		return nil
 	}
-	return l.flushBusy()
+	return c.flushBusy()
 }
 
 // flushBusy is flush for whoever holds busy, which it gives back.
-func (l *link) flushBusy() (err error) {
-	defer l.idle()
-	if l.isDown() {
+func (c *clientConn) flushBusy() (err error) {
+	defer c.idle()
+	if c.isDown() {
 		return ErrConnClosed
 	}
-	l.mu.Lock()
-	err = l.broken
-	l.mu.Unlock()
+	c.mu.Lock()
+	err = c.broken
+	c.mu.Unlock()
 	if err != nil { // what waited is lost
 		return err
 	}
-	if l.out.waits.Load() {
-		buf, pings, closes := l.out.take(0, l.socket.total())
-		err = l.write(buf, pings, closes)
+	if c.out.waits.Load() {
+		buf, pings, closes := c.out.take(0, c.socket.total())
+		err = c.write(buf, pings, closes)
 		PutBuffer(buf)
 	}
 	return err
 }
 
 // idle ends a write. What has come into the queue meanwhile is left to the control goroutine.
-func (l *link) idle() {
-	l.out.busy.leave()
-	if l.out.waits.Load() {
-		notify(l.out.wake)
+func (c *clientConn) idle() {
+	c.out.busy.leave()
+	if c.out.waits.Load() {
+		notify(c.out.wake)
 	}
 }
 
 // writeFrame writes the queue and a frame behind it.
-func (l *link) writeFrame(h header, payload []byte) (err error) {
-	if !l.out.busy.enter(l.down) {
+func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
+	if !c.out.busy.enter(c.down) {
 		return ErrConnClosed
 	}
-	defer l.idle()
-	if l.isDown() {
+	defer c.idle()
+	if c.isDown() {
 		return ErrConnClosed
 	}
-	buf, pings, closes := l.out.take(maxHeader+min(len(payload), linkWriteSize), l.socket.total())
+	buf, pings, closes := c.out.take(maxHeader+min(len(payload), clientWriteSize), c.socket.total())
 	switch {
 	case closes:
-		if err = l.write(buf, pings, true); err == nil {
+		if err = c.write(buf, pings, true); err == nil {
 			err = ErrConnClosed
 		}
 	case pings: // by itself, for its end is where its way ends
-		err = l.write(buf, true, false)
+		err = c.write(buf, true, false)
 		buf = buf[:0]
 		fallthrough
 	default:
 		if err == nil {
 			h.length, h.key = uint64(len(payload)), newKey()
-			err = l.writePieces(appendHeader(buf, h), payload, h.key)
+			err = c.writePieces(appendHeader(buf, h), payload, h.key)
 		}
 	}
 	PutBuffer(buf)
@@ -318,12 +318,12 @@ func (l *link) writeFrame(h header, payload []byte) (err error) {
 
 // writePieces writes what is in the buffer and a payload behind it, which is masked piece by piece, in the buffer, and not changed
 // itself.
-func (l *link) writePieces(buf, payload []byte, key uint32) error {
+func (c *clientConn) writePieces(buf, payload []byte, key uint32) error {
 	for pos := 0; ; buf = buf[:0] {
-		start, n := len(buf), min(len(payload)-pos, linkWriteSize)
+		start, n := len(buf), min(len(payload)-pos, clientWriteSize)
 		buf = slices.Grow(buf, n)[:start+n]
 		mask(buf[start:], payload[pos:pos+n], key, pos)
-		if err := l.write(buf, false, false); err != nil {
+		if err := c.write(buf, false, false); err != nil {
 			return err
 		}
 		if pos += n; pos == len(payload) {
@@ -334,50 +334,50 @@ func (l *link) writePieces(buf, payload []byte, key uint32) error {
 
 // write writes what ends with a Ping, or with the Close frame, or neither. It is called with busy held. Where it fails, the
 // connection ends.
-func (l *link) write(b []byte, pings, closes bool) error {
+func (c *clientConn) write(b []byte, pings, closes bool) error {
 	if len(b) == 0 {
 		return nil
 	}
 	if pings {
-		l.socket.beginPing()
+		c.socket.beginPing()
 	}
-	_, err := l.conn.Write(b)
+	_, err := c.conn.Write(b)
 	switch {
 	case err == nil && closes:
-		l.closeSaid()
+		c.closeSaid()
 		return nil
 	case err == nil:
 		if pings {
-			l.socket.pinged()
-			notify(l.out.wake) // for the clock
+			c.socket.pinged()
+			notify(c.out.wake) // for the clock
 		}
 		return nil
-	case l.isDown():
+	case c.isDown():
 		return ErrConnClosed
 	}
 	var netErr net.Error
 	if errors.As(err, &netErr) && netErr.Timeout() {
 		err = ErrWriteTimeout
-		l.drop(err)
+		c.drop(err)
 	} else {
 		err = closedBy(err)
-		l.lost(err)
+		c.lost(err)
 	}
 	return err
 }
 
 // lost notes that the server takes no more. What it sent before is read and handled all the same.
-func (l *link) lost(err error) {
-	l.out.end()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.broken == nil && !l.ended {
-		l.broken = err
-		if !l.said { // nor will it be
-			close(l.out.said)
+func (c *clientConn) lost(err error) {
+	c.out.end()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken == nil && !c.ended {
+		c.broken = err
+		if !c.said { // nor will it be
+			close(c.out.said)
 		}
-		if by := time.Now().Add(maxAnswerTime); !l.closing || by.Before(l.closeBy) {
-			l.conn.SetReadDeadline(by)
+		if by := time.Now().Add(maxAnswerTime); !c.closing || by.Before(c.closeBy) {
+			c.conn.SetReadDeadline(by)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func holding(t *testing.T, conn net.Conn) net.Conn {
 	go func() {
 		defer close(pieces)
 		for {
-			buf := make([]byte, linkWriteSize)
+			buf := make([]byte, clientWriteSize)
 			n, err := conn.Read(buf)
 			if err != nil {
 				return
@@ -197,7 +197,7 @@ func TestLink_deadPeer(t *testing.T) {
 		client, server := tcpPair(t)
 		quit := make(chan bool, 1)
 		cl := &Client{SilenceTimeout: time.Millisecond, HandleQuit: func() { quit <- true }}
-		overTCP(cl, client, func(l *link) { l.pingInterval = time.Millisecond })
+		overTCP(cl, client, func(l *clientConn) { l.pingInterval = time.Millisecond })
 		c := &scriptedConn{t: t, conn: server, in: bufio.NewReader(server)}
 		require.NoError(t, server.SetReadDeadline(time.Now().Add(scriptedDeadline)))
 		scriptedWait(t, quit)
@@ -216,13 +216,13 @@ func TestLink_deadPeer(t *testing.T) {
 }
 
 // overTCP is inMemory with a connection.
-func overTCP(cl *Client, conn net.Conn, change func(l *link)) {
-	l := newLink(cl)
+func overTCP(cl *Client, conn net.Conn, change func(l *clientConn)) {
+	l := newClientConn(cl)
 	l.attach(conn)
 	l.in = bufio.NewReaderSize(l.conn, clientReadSize)
 	change(l)
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	cl.link = l
+	cl.conn = l
 	l.start()
 }

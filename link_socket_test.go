@@ -34,7 +34,7 @@ func TestLinkSocket(t *testing.T) {
 			t.Skip("it does not tell")
 		}
 		client, server := tcpPair(t)
-		s := newLinkSocket(client, nil)
+		s := newClientSocket(client, nil)
 		s.patience = 100 * time.Millisecond
 		assert.Zero(t, s.ask(unackedBytes))
 		_, err := s.Write(make([]byte, 64<<20))
@@ -68,7 +68,7 @@ func TestLinkSocket(t *testing.T) {
 			t.Skip("the system does not tell")
 		}
 		client, server := tcpPair(t)
-		s := newLinkSocket(client, nil)
+		s := newClientSocket(client, nil)
 		_, err := s.Write([]byte("a Ping"))
 		require.NoError(t, err)
 		s.beginPing()
@@ -85,7 +85,7 @@ func TestLinkSocket(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			client, server := net.Pipe()
 			defer server.Close()
-			s := newLinkSocket(client, nil)
+			s := newClientSocket(client, nil)
 			s.patience = 10 * time.Second
 			wrote := make(chan error, 1)
 			go func() {
@@ -105,9 +105,9 @@ func TestLinkSocket(t *testing.T) {
 	})
 	t.Run("the system is asked about the innermost connection", func(t *testing.T) {
 		client, _ := tcpPair(t)
-		assert.NotNil(t, newLinkSocket(wrappedConn{wrappedConn{client}}, nil).raw)
+		assert.NotNil(t, newClientSocket(wrappedConn{wrappedConn{client}}, nil).raw)
 		pipe, _ := net.Pipe()
-		s := newLinkSocket(pipe, nil)
+		s := newClientSocket(pipe, nil)
 		assert.Nil(t, s.raw)
 		assert.Zero(t, s.ask(func(int) int { return 1 }))
 		_, err := s.writeNow([]byte("x"))

@@ -18,17 +18,17 @@ import (
 )
 
 // inMemory gives a client a connection to the test over a pipe, as after the handshake. The change is made before it starts.
-func inMemory(t *testing.T, cl *Client, change ...func(l *link)) *scriptedConn {
+func inMemory(t *testing.T, cl *Client, change ...func(l *clientConn)) *scriptedConn {
 	t.Helper()
 	client, server := net.Pipe()
-	l := newLink(cl)
+	l := newClientConn(cl)
 	l.attach(client)
 	l.in = bufio.NewReaderSize(l.conn, clientReadSize)
 	for _, change := range change {
 		change(l)
 	}
 	cl.mu.Lock()
-	cl.link = l
+	cl.conn = l
 	l.start()
 	cl.mu.Unlock()
 	t.Cleanup(func() { server.Close() })
@@ -38,7 +38,7 @@ func inMemory(t *testing.T, cl *Client, change ...func(l *link)) *scriptedConn {
 // inMemoryHalf is inMemory with a server that sends so much and then ends its side of the connection.
 func inMemoryHalf(t *testing.T, cl *Client, in []byte) *scriptedConn {
 	t.Helper()
-	return inMemory(t, cl, func(l *link) { l.in = bufio.NewReader(bytes.NewReader(in)) })
+	return inMemory(t, cl, func(l *clientConn) { l.in = bufio.NewReader(bytes.NewReader(in)) })
 }
 
 func TestLink_pingInterval(t *testing.T) {

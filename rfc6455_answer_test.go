@@ -191,7 +191,7 @@ func (row *rfcAsk) run(t *testing.T) {
 	keys := make(map[string]bool)
 	for range 3 {
 		client, server := net.Pipe()
-		l := newLink(cl)
+		l := newClientConn(cl)
 		l.conn = client
 		u, _, err := cl.endpoint()
 		require.NoError(t, err)
@@ -255,7 +255,7 @@ func (row *rfcAnswer) overPipe(pieces [][]byte) error {
 	defer server.Close()
 	s := row.subject()
 	connected := make(chan error, 1)
-	go func() { connected <- s.connectOver(newLink(s.Client), client) }()
+	go func() { connected <- s.connectOver(newClientConn(s.Client), client) }()
 	return row.answer(s, server, pieces, connected)
 }
 

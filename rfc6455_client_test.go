@@ -109,7 +109,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 }
 
 // connectOver is Connect with a connection that is there. As in Connect, it is closed where that fails.
-func (s *rfcSubject) connectOver(l *link, conn net.Conn) error {
+func (s *rfcSubject) connectOver(l *clientConn, conn net.Conn) error {
 	l.attach(conn)
 	u, _, err := s.endpoint()
 	if err == nil {
@@ -121,7 +121,7 @@ func (s *rfcSubject) connectOver(l *link, conn net.Conn) error {
 	}
 	s.Client.mu.Lock()
 	defer s.Client.mu.Unlock()
-	s.link = l
+	s.conn = l
 	l.start()
 	return nil
 }
@@ -131,7 +131,7 @@ func rfcPipe(pl *rfcPlan, way rfcWay, keys *rfcKeys) error {
 	s := rfcNewSubject(pl)
 	client, server := net.Pipe()
 	defer client.Close()
-	l := newLink(s.Client)
+	l := newClientConn(s.Client)
 	l.protocol.allowedRsv = pl.protocol.allowedRsv
 	connected := make(chan error, 1)
 	go func() { connected <- s.connectOver(l, client) }()

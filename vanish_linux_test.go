@@ -35,7 +35,7 @@ func TestLink_vanishedPeer(t *testing.T) {
 			client, server := tcpPair(t)
 			quit := make(chan bool, 1)
 			cl := &Client{SilenceTimeout: 500 * time.Millisecond, HandleQuit: func() { quit <- true }}
-			overTCP(cl, client, func(l *link) { l.pingInterval = 100 * time.Millisecond })
+			overTCP(cl, client, func(l *clientConn) { l.pingInterval = 100 * time.Millisecond })
 			vanish(t, server)
 			start := time.Now()
 			if send > 0 {

@@ -135,7 +135,7 @@ func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
 func leaked() (stacks string) {
 	buf := make([]byte, 1<<20)
 	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*link)", "net/http.", "server.run("} {
+		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*clientConn)", "net/http.", "server.run("} {
 			if strings.Contains(stack, of) {
 				stacks += stack + "\n\n"
 				break
