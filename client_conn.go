@@ -104,6 +104,12 @@ func newClientConn(cl *Client) *clientConn {
 	return c
 }
 
+// orDefault returns a value, or its default where it is zero or below.
+func orDefault[T int | time.Duration](value, otherwise T) T {
+	setDefault(&value, otherwise)
+	return value
+}
+
 // attach gives the connection its network connection, below TLS where there is to be some.
 func (c *clientConn) attach(conn net.Conn) {
 	c.socket = newClientSocket(conn, c.down)

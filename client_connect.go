@@ -1,9 +1,32 @@
 package websocket
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// maxInterim is how many answers of the kind "wait a little" may come before the one that counts.
+	maxInterim = 16
+
+	// answerReadSize is how much of the answer to an opening handshake is read at once, at least, in bytes.
+	answerReadSize = 1 << 10
+)
+
+var (
+	errConnected = errors.New("websocket: client is connected already")
+	errAbandoned = fmt.Errorf("websocket: connect: ended by Close or Quit: %w", ErrConnClosed)
 )
 
 // Connect is ConnectContext without a context: it takes HandshakeTimeout at most.
@@ -104,5 +127,133 @@ func (cl *Client) abandon() {
 	cl.quits++
 	if cl.attempt != nil {
 		cl.attempt.end(errAbandoned)
+	}
+}
+
+// dial connects and shakes hands, until the context ends.
+func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
+	u, secure, err := cl.endpoint()
+	if err == nil {
+		err = checkFields(cl.Headers)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	c = newClientConn(cl)
+	c.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
+	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
+	dialer := net.Dialer{Deadline: deadline}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	c.attach(conn)
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer func(c *clientConn) { // the result is nil where there is an error
+		stop()
+		if err != nil {
+			c.conn.Close()
+		}
+	}(c)
+	if err = c.conn.SetDeadline(deadline); err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	if secure {
+		if c.conn, err = cl.startTLS(c.conn, u); err != nil {
+			return nil, nil, err
+		}
+	}
+	if response, err = cl.shakeHands(c, u); err != nil {
+		return nil, nil, err
+	}
+	if err = c.conn.SetDeadline(time.Time{}); err != nil {
+		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
+	}
+	return c, response, nil
+}
+
+// startTLS shakes hands for TLS. The connection that it returns is to be closed whether there is an error or not.
+func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
+	config := new(tls.Config)
+	if cl.TLSConfig != nil {
+		config = cl.TLSConfig.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = serverName(u)
+	}
+	config.NextProtos = overHTTP1(config.NextProtos)
+	secured := tls.Client(conn, config)
+	if err := secured.Handshake(); err != nil {
+		if len(config.NextProtos) > 0 { // it may be what the server does not like
+			return secured, fmt.Errorf("websocket: handshake: TLS: offering %s: %w", strings.Join(config.NextProtos, ", "), err)
+		}
+		return secured, fmt.Errorf("websocket: handshake: TLS: %w", err)
+	}
+	return secured, nil
+}
+
+// endpoint reads Endpoint. The URL that it returns has a port.
+func (cl *Client) endpoint() (u *url.URL, secure bool, err error) {
+	if u, secure, err = parseEndpoint(cl.Endpoint); err == nil && !secure {
+		cl.TLSConfig = nil
+	}
+	return u, secure, err
+}
+
+// shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the connection's buffer.
+func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, err error) {
+	offered := make(http.Header, len(cl.Headers))
+	for name, values := range cl.Headers {
+		for _, value := range values {
+			offered.Add(name, value)
+		}
+	}
+	if credentials, _ := basicCredentials(u.User); credentials != "" && offered["Authorization"] == nil {
+		offered.Set("Authorization", credentials)
+	}
+	isSecure := u.Scheme == "wss" || u.Scheme == "https"
+	request, key, err := appendRequest(nil, resourceName(u), hostField(u, isSecure), offered)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = c.conn.Write(request); err != nil {
+		return nil, fmt.Errorf("websocket: handshake: %w", err)
+	}
+	head, rest, err := cl.readAnswer(c.conn)
+	if err != nil {
+		return nil, err
+	}
+	if response, err = checkAccept(head, key, offered); err != nil {
+		return nil, err
+	}
+	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
+	return response, nil
+}
+
+// readAnswer reads the head of the server's final answer, and perhaps the rest of what came with it. Answers before that one are
+// skipped; they count for the limit of its size.
+func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
+	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
+	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
+	var scanner headerScanner
+	var answer []byte
+	var readErr error
+	for interim := 0; ; {
+		n, err := scanner.scan(answer, maxSize, maxFields)
+		switch {
+		case err != nil:
+			return nil, nil, fmt.Errorf("websocket: handshake: answer: %w", err)
+		case n > 0 && interim < maxInterim && isInterim(answer[:n]):
+			interim++
+			answer, maxSize, scanner = answer[n:], maxSize-n, headerScanner{}
+			continue
+		case n > 0:
+			return answer[:n], answer[n:], nil
+		case readErr != nil:
+			return nil, nil, fmt.Errorf("websocket: handshake: no complete answer: %w", readErr)
+		}
+		answer = slices.Grow(answer, answerReadSize)
+		n, readErr = conn.Read(answer[len(answer):cap(answer)])
+		answer = answer[:len(answer)+n]
 	}
 }
