@@ -125,7 +125,7 @@ func (cl *Client) Response() http.Header {
 //
 // Where a Connect is at work, Close ends it, which then returns an error that matches ErrConnClosed, and returns nil. It does
 // nothing where the client is not connected, and returns nil. An error says that the server did not answer.
-func (cl *Client) Close() (err error) { return cl.shut(StatusNormal, "") }
+func (cl *Client) Close() (err error) { return cl.closeHandshake(StatusNormal, "") }
 
 // CloseWith is Close with a code and a reason, which is UTF-8 and cut after 123 bytes. With a code that must not be on the wire
 // (see CloseCode), 0 among them, or a reason that is not UTF-8, it does nothing and returns an error. Where the closing handshake
@@ -137,13 +137,13 @@ func (cl *Client) CloseWith(code CloseCode, reason string) error {
 	if !utf8.ValidString(reason) {
 		return errors.New("websocket: close reason is not UTF-8") // RFC 6455, section 5.5.1
 	}
-	return cl.shut(code, reason)
+	return cl.closeHandshake(code, reason)
 }
 
-func (cl *Client) shut(code CloseCode, reason string) error {
+func (cl *Client) closeHandshake(code CloseCode, reason string) error {
 	cl.abandon()
 	if c := cl.current(); c != nil {
-		return c.shut(code, reason)
+		return c.closeHandshake(code, reason)
 	}
 	return nil
 }

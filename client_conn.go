@@ -18,8 +18,8 @@ const (
 	// silenceLooks is how often, within SilenceTimeout, a client looks whether a Ping has left this system.
 	silenceLooks = 32
 
-	// maxTurn is how long a Pong waits for handlers of messages that came before its Ping.
-	maxTurn = 200 * time.Millisecond
+	// maxPongDelay is how long a Pong waits for handlers of messages that came before its Ping.
+	maxPongDelay = 200 * time.Millisecond
 )
 
 var (
@@ -35,7 +35,7 @@ var (
 type clientConn struct {
 	// Immutable.
 	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
-	endpoint       string
+	url            string
 	handleText     ClientHandler
 	handleBin      ClientHandler
 	handleControl  ClientHandler
@@ -52,30 +52,30 @@ type clientConn struct {
 	down           chan struct{} // closed when the connection has ended
 
 	socket *clientSocket // has a lock of its own
-	out    outlet        // has locks of its own
+	out    clientOutbox  // has locks of its own
 
-	mu       sync.Mutex  // taken before those of socket and out, never while they are held
-	changed  *sync.Cond  // on mu: frames or closing have changed, or down was closed
-	frames   []*Frame    // that wait for their handlers, and Pings among them for their turn; guarded by mu
-	waiting  int         // their cost in bytes; guarded by mu
-	turns    []time.Time // for each Ping among them, when it waits for no handler any more; guarded by mu
-	handling bool        // a handler runs, or is about to; guarded by mu
-	closing  bool        // the closing handshake has begun: data is discarded; guarded by mu
-	farewell []byte      // the Close frame, if closing; guarded by mu
-	said     bool        // it was written; guarded by mu
-	answered bool        // the server has sent a Close frame; guarded by mu
-	closeDue time.Time   // when the Close frame goes out at the latest, if closing; guarded by mu
-	closeBy  time.Time   // when the connection ends at the latest, if closing; guarded by mu
-	reason   error       // why the connection ends, if closing or ended; guarded by mu
-	broken   error       // why nothing can be written any more; guarded by mu
-	cause    error       // what drop was given; guarded by mu
-	ended    bool        // down is closed; guarded by mu
+	mu          sync.Mutex  // taken before those of socket and out, never while they are held
+	changed     *sync.Cond  // on mu: frames or closing have changed, or down was closed
+	backlog     []*Frame    // that wait for their handlers, and Pings among them for their turn; guarded by mu
+	backlogCost int         // their cost in bytes; guarded by mu
+	pongsDue    []time.Time // for each Ping among them, when it waits for no handler any more; guarded by mu
+	handling    bool        // a handler runs, or is about to; guarded by mu
+	closing     bool        // the closing handshake has begun: data is discarded; guarded by mu
+	closeFrame  []byte      // the Close frame, if closing; guarded by mu
+	closeSent   bool        // it was written; guarded by mu
+	answered    bool        // the server has sent a Close frame; guarded by mu
+	sendCloseBy time.Time   // when the Close frame goes out at the latest, if closing; guarded by mu
+	endBy       time.Time   // when the connection ends at the latest, if closing; guarded by mu
+	reason      error       // why the connection ends, if closing or ended; guarded by mu
+	writeErr    error       // why nothing can be written any more; guarded by mu
+	dropReason  error       // what drop was given; guarded by mu
+	ended       bool        // down is closed; guarded by mu
 }
 
 func newClientConn(cl *Client) *clientConn {
 	c := &clientConn{
 		client:         cl,
-		endpoint:       cl.Endpoint,
+		url:            cl.Endpoint,
 		handleText:     cl.HandleText,
 		handleBin:      cl.HandleBin,
 		handleControl:  cl.HandleRsvControl,
@@ -153,7 +153,7 @@ func (c *clientConn) drop(reason error) {
 	if !c.closing || reason == ErrConnClosed { // the latter is what the program wants
 		c.reason = reason
 	}
-	c.ended, c.cause = true, reason
+	c.ended, c.dropReason = true, reason
 	close(c.down)
 	c.changed.Broadcast()
 	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
@@ -161,19 +161,19 @@ func (c *clientConn) drop(reason error) {
 	go c.conn.Close()
 }
 
-// enterClosing begins the closing handshake, for a reason. The Close frame goes out when what came first is finished; then the
+// beginClosing begins the closing handshake, for a reason. The Close frame goes out when what came first is finished; then the
 // server has some time to end the connection. What it sends meanwhile is discarded. It returns false where the handshake has begun
 // before.
-func (c *clientConn) enterClosing(reason error, farewell []byte, wait time.Duration) bool {
+func (c *clientConn) beginClosing(reason error, closeFrame []byte, wait time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing || c.ended {
 		return false
 	}
 	at := time.Now()
-	c.closing, c.reason, c.farewell = true, reason, farewell
-	c.closeDue, c.closeBy = at.Add(maxAnswerTime), at.Add(wait)
-	c.conn.SetReadDeadline(c.closeBy)
+	c.closing, c.reason, c.closeFrame = true, reason, closeFrame
+	c.sendCloseBy, c.endBy = at.Add(maxAnswerTime), at.Add(wait)
+	c.conn.SetReadDeadline(c.endBy)
 	c.changed.Broadcast()
 	notify(c.out.wake) // for the clock
 	return true
@@ -181,71 +181,71 @@ func (c *clientConn) enterClosing(reason error, farewell []byte, wait time.Durat
 
 // breach is a reason of ours to end the connection: the server broke the protocol, or a handler returned an error (RFC 6455,
 // section 7.1.7).
-func (c *clientConn) breach(code CloseCode, text string) {
+func (c *clientConn) fail(code CloseCode, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // it may be a handler's error; RFC 6455, section 5.5.1
-	c.enterClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
+	c.beginClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
 }
 
 // closed follows the server's Close frame, which is answered if it is not itself the answer to ours.
-func (c *clientConn) closed(code CloseCode, reason string) {
-	c.enterClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
+func (c *clientConn) receiveClose(code CloseCode, reason string) {
+	c.beginClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answered = true
-	c.hastenLocked()
+	c.limitDrainLocked()
 }
 
-// hastenLocked leaves the server a moment to end TCP, which is its part (RFC 6455, section 7.1.1), once the Close frame was written
+// limitDrainLocked leaves the server a moment to end TCP, which is its part (RFC 6455, section 7.1.1), once the Close frame was written
 // and nothing is awaited any more.
-func (c *clientConn) hastenLocked() {
-	if !c.said || !c.answered && c.reason == ErrConnClosed {
+func (c *clientConn) limitDrainLocked() {
+	if !c.closeSent || !c.answered && c.reason == ErrConnClosed {
 		return
 	}
-	if by := time.Now().Add(maxDrainTime); by.Before(c.closeBy) && !c.ended {
-		c.closeBy = by
+	if by := time.Now().Add(maxDrainTime); by.Before(c.endBy) && !c.ended {
+		c.endBy = by
 		c.conn.SetReadDeadline(by)
 	}
 }
 
-// sayClose sends the Close frame behind a message that is being sent.
-func (c *clientConn) sayClose() {
-	if c.out.turn.enter(c.down) {
-		c.closeNow()
-		c.out.turn.leave()
+// sendCloseBehindMessage sends the Close frame behind a message that is being sent.
+func (c *clientConn) sendCloseBehindMessage() {
+	if c.out.messageGate.enter(c.down) {
+		c.sendClose()
+		c.out.messageGate.leave()
 	}
 }
 
-// closeNow sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
-func (c *clientConn) closeNow() {
+// sendClose sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
+func (c *clientConn) sendClose() {
 	c.mu.Lock()
-	c.overtakeLocked(time.Now().Add(maxTurn))
-	farewell := c.farewell
+	c.answerPingsLocked(time.Now().Add(maxPongDelay))
+	closeFrame := c.closeFrame
 	c.mu.Unlock()
-	if farewell != nil && c.out.addClose(farewell) {
+	if closeFrame != nil && c.out.addClose(closeFrame) {
 		c.flush()
 	}
 }
 
-// closeSaid notes that the Close frame was written.
-func (c *clientConn) closeSaid() {
+// closeWritten notes that the Close frame was written.
+func (c *clientConn) closeWritten() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.said = true
-	c.hastenLocked()
-	if c.broken == nil {
-		close(c.out.said)
+	c.closeSent = true
+	c.limitDrainLocked()
+	if c.writeErr == nil {
+		close(c.out.closeDone)
 	}
 }
 
 // shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
-func (c *clientConn) shut(code CloseCode, reason string) error {
-	c.enterClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
+func (c *clientConn) closeHandshake(code CloseCode, reason string) error {
+	c.beginClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
 	c.out.seal()
 	c.mu.Lock()
-	c.overtakeLocked(time.Now().Add(maxTurn))
-	c.frames, c.waiting = nil, 0
+	c.answerPingsLocked(time.Now().Add(maxPongDelay))
+	c.backlog, c.backlogCost = nil, 0
 	c.mu.Unlock()
-	go c.sayClose() // may have to wait for a message
+	go c.sendCloseBehindMessage() // may have to wait for a message
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
@@ -255,7 +255,7 @@ func (c *clientConn) shut(code CloseCode, reason string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reason == ErrConnClosed && !c.answered && (c.cause == errSilent || c.cause == ErrWriteTimeout) {
+	if c.reason == ErrConnClosed && !c.answered && (c.dropReason == errSilent || c.dropReason == ErrWriteTimeout) {
 		return errNoAnswer
 	}
 	return nil
@@ -274,21 +274,21 @@ func (c *clientConn) control() {
 		case <-c.out.wake:
 		case <-timer.C:
 		}
-		timer.Reset(time.Until(c.tend(&nextPing)))
+		timer.Reset(time.Until(c.doDue(&nextPing)))
 	}
 }
 
 // tend does what is due, and returns when to look again.
-func (c *clientConn) tend(nextPing *time.Time) (again time.Time) {
+func (c *clientConn) doDue(nextPing *time.Time) (again time.Time) {
 	at := time.Now()
-	turns := c.turnsDue(at)
-	if due, ok := c.closesBy(); ok {
+	pongsDue := c.answerDuePings(at)
+	if due, ok := c.closeFrameDue(); ok {
 		if again = due; !due.After(at) {
-			c.closeNow()
+			c.sendClose()
 			again = at.Add(closeTimeout) // read sees to what follows
 		}
 		c.flush()
-		return earlier(again, turns)
+		return earlier(again, pongsDue)
 	}
 	if again = *nextPing; !again.After(at) {
 		c.out.addPing()
@@ -300,9 +300,9 @@ func (c *clientConn) tend(nextPing *time.Time) (again time.Time) {
 	c.flush()
 	isSilent, look := c.socket.silent(c.silenceTimeout, c.minRate)
 	if isSilent {
-		c.giveUp()
+		c.dropSilent()
 	}
-	return earlier(earlier(again, look), turns)
+	return earlier(earlier(again, look), pongsDue)
 }
 
 // earlier returns the earlier of two moments. A zero one is none.
@@ -313,21 +313,21 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// closesBy returns when the Close frame is due, if one is.
-func (c *clientConn) closesBy() (due time.Time, ok bool) {
+// closeFrameDue returns when the Close frame is due, if one is.
+func (c *clientConn) closeFrameDue() (due time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closeDue, c.closing
+	return c.sendCloseBy, c.closing
 }
 
-// giveUp ends the connection to a server that is silent, and tells it so where that takes no waiting.
-func (c *clientConn) giveUp() {
-	if c.out.busy.tryEnter() {
-		c.socket.parting.Store(true)
+// dropSilent ends the connection to a server that is silent, and tells it so where that takes no waiting.
+func (c *clientConn) dropSilent() {
+	if c.out.writeGate.tryEnter() {
+		c.socket.noWait.Store(true)
 		c.out.addClose(NewFrameClose(true, StatusForbidden, []byte(silentReason)))
 		buf, _, _ := c.out.take(0, c.socket.total())
 		c.conn.Write(buf)
-		defer c.out.busy.leave()
+		defer c.out.writeGate.leave()
 	}
 	c.drop(errSilent)
 }
@@ -338,5 +338,5 @@ func (c *clientConn) logEnd() {
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
-	c.log.Debug("websocket: client connection ends", "endpoint", c.endpoint, "cause", reason)
+	c.log.Debug("websocket: client connection ends", "endpoint", c.url, "cause", reason)
 }

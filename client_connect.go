@@ -132,7 +132,7 @@ func (cl *Client) abandon() {
 
 // dial connects and shakes hands, until the context ends.
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
-	u, secure, err := cl.endpoint()
+	u, secure, err := cl.serverURL()
 	if err == nil {
 		err = checkFields(cl.Headers)
 	}
@@ -140,7 +140,7 @@ func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header
 		return nil, nil, err
 	}
 	c = newClientConn(cl)
-	c.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
+	c.url = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
 	dialer := net.Dialer{Deadline: deadline}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))
@@ -193,7 +193,7 @@ func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
 }
 
 // endpoint reads Endpoint. The URL that it returns has a port.
-func (cl *Client) endpoint() (u *url.URL, secure bool, err error) {
+func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
 	if u, secure, err = parseEndpoint(cl.Endpoint); err == nil && !secure {
 		cl.TLSConfig = nil
 	}

@@ -74,7 +74,7 @@ func TestClient_request(t *testing.T) {
 			"https://example.com:80": "example.com:80", "ws://example.com:443": "example.com:443",
 		} {
 			cl := &Client{Endpoint: endpoint}
-			u, _, err := cl.endpoint()
+			u, _, err := cl.serverURL()
 			require.NoError(t, err)
 			client, server := net.Pipe()
 			l := newClientConn(cl)

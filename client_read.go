@@ -14,7 +14,7 @@ func (c *clientConn) read() {
 	var ep receiver
 	for {
 		if _, err := c.in.Peek(1); err != nil {
-			c.readFailed(err)
+			c.endReading(err)
 			return
 		}
 		b, _ := c.in.Peek(c.in.Buffered())
@@ -23,12 +23,12 @@ func (c *clientConn) read() {
 	}
 }
 
-func (c *clientConn) readFailed(err error) {
+func (c *clientConn) endReading(err error) {
 	if err == io.EOF {
-		c.awaitFarewell()
+		c.awaitCloseSent()
 	}
 	c.mu.Lock()
-	answered, broken := c.answered, c.broken
+	answered, broken := c.answered, c.writeErr
 	c.mu.Unlock()
 	switch {
 	case answered: // it was time
@@ -47,11 +47,11 @@ func (c *clientConn) readFailed(err error) {
 	c.drop(err)
 }
 
-// awaitFarewell waits for the Close frame to go out, if it is going to: a server that has ended its side of TCP behind its last
+// awaitCloseSent waits for the Close frame to go out, if it is going to: a server that has ended its side of TCP behind its last
 // frame may still read.
-func (c *clientConn) awaitFarewell() {
+func (c *clientConn) awaitCloseSent() {
 	c.mu.Lock()
-	awaits, by := c.closing && c.broken == nil, c.closeBy
+	awaits, by := c.closing && c.writeErr == nil, c.endBy
 	c.mu.Unlock()
 	if !awaits {
 		return
@@ -59,7 +59,7 @@ func (c *clientConn) awaitFarewell() {
 	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
-	case <-c.out.said:
+	case <-c.out.closeDone:
 	case <-c.down:
 	case <-timer.C:
 	}
@@ -71,7 +71,7 @@ func (c *clientConn) parse(ep *receiver, b []byte) {
 		ev, n, err := ep.next(&c.protocol, b)
 		b = b[n:]
 		if err != nil {
-			c.breach(err.code, err.text)
+			c.fail(err.code, err.text)
 			return
 		}
 		switch ev.kind {
@@ -80,13 +80,13 @@ func (c *clientConn) parse(ep *receiver, b []byte) {
 				c.answerPing(ev.payload)
 			}
 		case eventPong:
-			c.socket.ponged(ev.payload)
+			c.socket.pongReceived(ev.payload)
 		case eventMessage:
 			c.enqueue(&Frame{payload: ev.payload, head: ev.head, complete: true})
 		case eventControl:
 			c.enqueue(&Frame{payload: slices.Clone(ev.payload), head: ev.head, complete: true})
 		case eventClose:
-			c.closed(ev.code, string(ev.payload))
+			c.receiveClose(ev.code, string(ev.payload))
 		}
 	}
 }
@@ -96,15 +96,15 @@ func (c *clientConn) enqueue(f *Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isFullLocked() {
-		c.socket.listen(false)
+		c.socket.setReading(false)
 		for c.isFullLocked() {
 			c.changed.Wait()
 		}
-		c.socket.listen(true)
+		c.socket.setReading(true)
 	}
 	if !c.ended && !c.closing {
-		c.frames = append(c.frames, f)
-		c.waiting += len(f.payload) + messageCost
+		c.backlog = append(c.backlog, f)
+		c.backlogCost += len(f.payload) + messageCost
 		c.changed.Broadcast()
 	}
 }
@@ -114,47 +114,47 @@ func (c *clientConn) enqueue(f *Frame) {
 func (c *clientConn) queuePing(payload []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || !c.handling && len(c.frames) == 0 || c.waiting >= maxBacklog {
-		c.overtakeLocked(time.Now().Add(maxTurn))
+	if c.ended || !c.handling && len(c.backlog) == 0 || c.backlogCost >= maxBacklog {
+		c.answerPingsLocked(time.Now().Add(maxPongDelay))
 		return false
 	}
-	if c.turns = append(c.turns, time.Now().Add(maxTurn)); len(c.turns) == 1 {
+	if c.pongsDue = append(c.pongsDue, time.Now().Add(maxPongDelay)); len(c.pongsDue) == 1 {
 		notify(c.out.wake) // for the clock
 	}
-	c.frames = append(c.frames, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
-	c.waiting += len(payload) + messageCost
+	c.backlog = append(c.backlog, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
+	c.backlogCost += len(payload) + messageCost
 	return true
 }
 
-// turnsDue has Pings answered that have waited for handlers for long enough. It returns when it is to be called again, if Pings wait.
-func (c *clientConn) turnsDue(at time.Time) (again time.Time) {
+// answerDuePings has Pings answered that have waited for handlers for long enough. It returns when it is to be called again, if Pings wait.
+func (c *clientConn) answerDuePings(at time.Time) (again time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.overtakeLocked(at)
-	if len(c.turns) == 0 {
+	c.answerPingsLocked(at)
+	if len(c.pongsDue) == 0 {
 		return time.Time{}
 	}
-	return c.turns[0]
+	return c.pongsDue[0]
 }
 
-// overtakeLocked answers the Pings that wait for no handler after a moment, in front of the messages among which they are.
-func (c *clientConn) overtakeLocked(by time.Time) {
-	if len(c.turns) == 0 || c.turns[0].After(by) {
+// answerPingsLocked answers the Pings that wait for no handler after a moment, in front of the messages among which they are.
+func (c *clientConn) answerPingsLocked(by time.Time) {
+	if len(c.pongsDue) == 0 || c.pongsDue[0].After(by) {
 		return
 	}
-	c.frames = slices.DeleteFunc(c.frames, func(f *Frame) bool {
-		isDue := f.Opcode() == OpcodePing && !c.turns[0].After(by)
+	c.backlog = slices.DeleteFunc(c.backlog, func(f *Frame) bool {
+		isDue := f.Opcode() == OpcodePing && !c.pongsDue[0].After(by)
 		if isDue {
-			c.answerTurnLocked(f)
+			c.answerQueuedPingLocked(f)
 		}
 		return isDue
 	})
 }
 
-// answerTurnLocked answers a Ping whose turn has come. Where too many Pongs wait for the socket, it is the latest only.
-func (c *clientConn) answerTurnLocked(f *Frame) {
-	c.turns = c.turns[1:]
-	c.waiting -= len(f.payload) + messageCost
+// answerQueuedPingLocked answers a Ping whose turn has come. Where too many Pongs wait for the socket, it is the latest only.
+func (c *clientConn) answerQueuedPingLocked(f *Frame) {
+	c.pongsDue = c.pongsDue[1:]
+	c.backlogCost -= len(f.payload) + messageCost
 	if !c.out.addPong(f.payload, false) {
 		c.out.addPong(f.payload, true)
 	}
@@ -162,18 +162,20 @@ func (c *clientConn) answerTurnLocked(f *Frame) {
 	c.changed.Broadcast()
 }
 
-func (c *clientConn) isFullLocked() bool { return !c.ended && !c.closing && c.waiting >= maxBacklog }
+func (c *clientConn) isFullLocked() bool {
+	return !c.ended && !c.closing && c.backlogCost >= maxBacklog
+}
 
 // handle calls handlers until the connection has ended, then HandleQuit.
 func (c *clientConn) handle() {
-	defer c.quit()
+	defer c.callQuit()
 	for {
 		f := c.nextFrame()
 		if f == nil {
 			return
 		}
 		if err := c.call(f); err != nil {
-			c.breach(StatusBadRequest, err.Error())
+			c.fail(StatusBadRequest, err.Error())
 			return
 		}
 	}
@@ -185,34 +187,34 @@ func (c *clientConn) nextFrame() (f *Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handling = false
-	for asked := false; c.atPingLocked() || len(c.frames) == 0 && !c.ended; {
-		if len(c.frames) > 0 {
-			f, c.frames = c.frames[0], c.frames[1:]
-			c.answerTurnLocked(f)
+	for asked := false; c.isPingNextLocked() || len(c.backlog) == 0 && !c.ended; {
+		if len(c.backlog) > 0 {
+			f, c.backlog = c.backlog[0], c.backlog[1:]
+			c.answerQueuedPingLocked(f)
 			continue
 		}
 		if c.closing && !asked {
 			asked = true
 			c.mu.Unlock()
-			c.sayClose()
+			c.sendCloseBehindMessage()
 			c.mu.Lock()
 			continue
 		}
 		c.changed.Wait()
 	}
-	if len(c.frames) == 0 || c.ended && c.reason == ErrConnClosed {
+	if len(c.backlog) == 0 || c.ended && c.reason == ErrConnClosed {
 		return nil
 	}
-	f, c.frames = c.frames[0], c.frames[1:]
-	c.waiting -= len(f.payload) + messageCost
+	f, c.backlog = c.backlog[0], c.backlog[1:]
+	c.backlogCost -= len(f.payload) + messageCost
 	c.handling = true
 	c.changed.Broadcast()
 	return f
 }
 
-// atPingLocked reports whether what comes next is the answer to a Ping.
-func (c *clientConn) atPingLocked() bool {
-	return len(c.frames) > 0 && c.frames[0].Opcode() == OpcodePing
+// isPingNextLocked reports whether what comes next is the answer to a Ping.
+func (c *clientConn) isPingNextLocked() bool {
+	return len(c.backlog) > 0 && c.backlog[0].Opcode() == OpcodePing
 }
 
 // call calls the handler of a frame. A panic is an error.
@@ -237,9 +239,9 @@ func (c *clientConn) call(f *Frame) (err error) {
 }
 
 // quit tells the program that the connection has ended.
-func (c *clientConn) quit() {
-	c.breach(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
-	c.sayClose()
+func (c *clientConn) callQuit() {
+	c.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
+	c.sendCloseBehindMessage()
 	<-c.down
 	if c.handleQuit == nil {
 		return

@@ -21,7 +21,7 @@ type clientSocket struct {
 	patience time.Duration   // how long a write waits for a server that takes nothing; 0: as the deadline says
 	down     <-chan struct{} // closed when no write is to wait any more
 
-	parting atomic.Bool // what is written goes out at once or not at all
+	noWait atomic.Bool // what is written goes out at once or not at all
 
 	mu    sync.Mutex // held for a moment
 	sent  uint64     // bytes that were written; guarded by mu
@@ -56,7 +56,7 @@ func (s *clientSocket) Read(b []byte) (n int, err error) {
 // Write writes all of b, unless the server takes nothing for as long as the patience lasts: then it returns an error that is a
 // time-out. The system tells of room in a socket only once there is a lot of it; less is a sign of life too, so it is looked for.
 func (s *clientSocket) Write(b []byte) (n int, err error) {
-	if s.parting.Load() {
+	if s.noWait.Load() {
 		return s.writeNow(b)
 	}
 	held, took := -1, time.Now()
@@ -125,10 +125,10 @@ func (s *clientSocket) beginPing() {
 }
 
 // pinged notes that what was written last ends with a Ping.
-func (s *clientSocket) pinged() {
+func (s *clientSocket) pingSent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.pinged(time.Now(), s.sent, pingSize)
+	s.vigil.pingSent(time.Now(), s.sent, pingSize)
 }
 
 // total returns how many bytes were written.
@@ -139,20 +139,20 @@ func (s *clientSocket) total() uint64 {
 }
 
 // ponged notes that a Pong came. One that answers a Ping of ours has its payload: which one it was.
-func (s *clientSocket) ponged(payload []byte) {
+func (s *clientSocket) pongReceived(payload []byte) {
 	if len(payload) != 8 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.ponged(binary.BigEndian.Uint64(payload))
+	s.vigil.pongReceived(binary.BigEndian.Uint64(payload))
 }
 
 // listen notes whether what the server sends is read.
-func (s *clientSocket) listen(hears bool) {
+func (s *clientSocket) setReading(hears bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.listen(hears)
+	s.vigil.setReading(hears)
 }
 
 // silent reports whether the server had the chance to answer a Ping and did not, and when to look again; the zero time where no

@@ -45,7 +45,7 @@ func TestClient_endpoint(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cl := &Client{Endpoint: test.endpoint, TLSConfig: config}
-			u, secure, err := cl.endpoint()
+			u, secure, err := cl.serverURL()
 			if test.host == "" {
 				require.Error(t, err)
 				assert.Error(t, cl.Connect())

@@ -26,31 +26,31 @@ const (
 	maxPongWait = time.Second
 )
 
-// outlet is what a clientConn sends. Data goes out under turn, a frame of it at a time under busy. Control frames wait in the queue for
+// clientOutbox is what a clientConn sends. Data goes out under messageGate, a frame of it at a time under writeGate. Control frames wait in the queue for
 // whoever writes next, and go out in front of its frame: so they wait for one frame at most, and what answers a Ping is in front of
 // what answers a later message. The locks are taken in the order of the fields.
-type outlet struct {
-	turn gate // held for one message: its fragments are not mixed with another's
-	busy gate // held for one write
+type clientOutbox struct {
+	messageGate gate // held for one message: its fragments are not mixed with another's
+	writeGate   gate // held for one write
 
-	mu      sync.Mutex // held for a moment; guards the following
-	pongs   []byte     // frames that answer Pings, in order
-	stalled bool       // the server takes no data: pongs has one frame
-	others  []byte     // control frames of the program
-	ping    bool       // a Ping of our own is due
-	last    []byte     // the Close frame, when it is due
-	sealed  bool       // the program sends no more
-	closed  bool       // the Close frame was written, or is being written
+	mu         sync.Mutex // held for a moment; guards the following
+	pongs      []byte     // frames that answer Pings, in order
+	latestOnly bool       // the server takes no data: pongs has one frame
+	controls   []byte     // control frames of the program
+	pingDue    bool       // a Ping of our own is due
+	closeFrame []byte     // the Close frame, when it is due
+	sealed     bool       // the program sends no more
+	closeTaken bool       // the Close frame was written, or is being written
 
-	waits atomic.Bool   // something is in the queue; set with mu held
-	wake  chan struct{} // has an element when somebody is to look into the queue
-	taken chan struct{} // has one when the queue was emptied
-	said  chan struct{} // closed when the Close frame was written, or will never be
+	pending   atomic.Bool   // something is in the queue; set with mu held
+	wake      chan struct{} // has an element when somebody is to look into the queue
+	room      chan struct{} // has one when the queue was emptied
+	closeDone chan struct{} // closed when the Close frame was written, or will never be
 }
 
-func (o *outlet) init() {
-	o.turn, o.busy = make(gate, 1), make(gate, 1)
-	o.wake, o.taken, o.said = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+func (o *clientOutbox) init() {
+	o.messageGate, o.writeGate = make(gate, 1), make(gate, 1)
+	o.wake, o.room, o.closeDone = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 }
 
 // gate is a lock that can be waited for together with something else. It has an element while it is held.
@@ -86,103 +86,103 @@ func notify(ch chan struct{}) {
 }
 
 // add puts a control frame into the queue. It returns ErrConnClosed where the program is to send no more.
-func (o *outlet) add(opcode Opcode, payload []byte) error {
+func (o *clientOutbox) add(opcode Opcode, payload []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.sealed || o.closed {
+	if o.sealed || o.closeTaken {
 		return ErrConnClosed
 	}
-	o.others = appendFrame(o.others, opcode, true, payload)
-	o.waits.Store(true)
+	o.controls = appendFrame(o.controls, opcode, true, payload)
+	o.pending.Store(true)
 	return nil
 }
 
 // addPing has a Ping sent.
-func (o *outlet) addPing() {
+func (o *clientOutbox) addPing() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	if o.closeTaken {
 		return
 	}
-	o.ping = true
-	o.waits.Store(true)
+	o.pingDue = true
+	o.pending.Store(true)
 }
 
 // addPong answers a Ping. Where too many answers wait it returns false, unless all of them are to give way to this one.
-func (o *outlet) addPong(payload []byte, instead bool) bool {
+func (o *clientOutbox) addPong(payload []byte, instead bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.closed:
+	case o.closeTaken:
 		return true
-	case o.stalled || instead:
-		o.pongs, o.stalled = o.pongs[:0], true
+	case o.latestOnly || instead:
+		o.pongs, o.latestOnly = o.pongs[:0], true
 	case len(o.pongs) >= maxPongs:
 		return false
 	}
 	o.pongs = appendFrame(o.pongs, OpcodePong, true, payload)
-	o.waits.Store(true)
+	o.pending.Store(true)
 	return true
 }
 
 // addClose has the Close frame sent, the last of all. It returns false where that was done before.
-func (o *outlet) addClose(frame []byte) bool {
+func (o *clientOutbox) addClose(frame []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.last != nil {
+	if o.closeTaken || o.closeFrame != nil {
 		return false
 	}
-	o.last, o.sealed = frame, true
-	o.waits.Store(true)
+	o.closeFrame, o.sealed = frame, true
+	o.pending.Store(true)
 	return true
 }
 
 // seal ends what the program may send. A message that is being sent goes on.
-func (o *outlet) seal() {
+func (o *clientOutbox) seal() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed = true
 }
 
 // end ends all that is sent: the server takes no more.
-func (o *outlet) end() {
+func (o *clientOutbox) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.sealed, o.closed = true, true
-	o.pongs, o.others, o.ping = nil, nil, false
-	o.waits.Store(false)
-	notify(o.taken)
+	o.sealed, o.closeTaken = true, true
+	o.pongs, o.controls, o.pingDue = nil, nil, false
+	o.pending.Store(false)
+	notify(o.room)
 }
 
-func (o *outlet) isSealed() bool {
+func (o *clientOutbox) isSealed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sealed
 }
 
 // take empties the queue into a buffer that has room for more bytes behind it. closes says that the Close frame is the last of it,
-// or was sent before: nothing may follow. It is called with busy held.
-func (o *outlet) take(room int, sent uint64) (buf []byte, pings, closes bool) {
+// or was sent before: nothing may follow. It is called with writeGate held.
+func (o *clientOutbox) take(spare int, sent uint64) (buf []byte, pings, closes bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	if o.closeTaken {
 		return nil, false, true
 	}
-	if pings = o.ping; pings {
-		room += pingSize
+	if pings = o.pingDue; pings {
+		spare += pingSize
 	}
-	buf = newBuffer(max(len(o.pongs)+len(o.others)+len(o.last)+room, minSpare))
-	buf = append(append(buf, o.pongs...), o.others...)
+	buf = newBuffer(max(len(o.pongs)+len(o.controls)+len(o.closeFrame)+spare, minSpare))
+	buf = append(append(buf, o.pongs...), o.controls...)
 	if pings {
 		buf = appendFrame(buf, OpcodePing, true, binary.BigEndian.AppendUint64(nil, sent))
 	}
-	if closes = o.last != nil; closes {
-		buf, o.closed = append(buf, o.last...), true
+	if closes = o.closeFrame != nil; closes {
+		buf, o.closeTaken = append(buf, o.closeFrame...), true
 	}
-	if o.waits.Load() {
-		o.pongs, o.others, o.ping, o.stalled = emptied(o.pongs), nil, false, false
-		o.waits.Store(false)
-		notify(o.taken)
+	if o.pending.Load() {
+		o.pongs, o.controls, o.pingDue, o.latestOnly = emptied(o.pongs), nil, false, false
+		o.pending.Store(false)
+		notify(o.room)
 	}
 	return buf, pings, closes
 }
@@ -209,14 +209,14 @@ func (c *clientConn) awaitRoom() (stalled bool) {
 	timer := time.NewTimer(maxPongWait)
 	defer timer.Stop()
 	select {
-	case <-c.out.taken:
+	case <-c.out.room:
 		return false
 	case <-c.down:
 		return true
 	case <-timer.C:
 	}
-	if c.out.busy.tryEnter() { // nobody writes: it is this machine that is slow
-		go c.flushBusy()
+	if c.out.writeGate.tryEnter() { // nobody writes: it is this machine that is slow
+		go c.flushAndLeave()
 		return false
 	}
 	return true
@@ -228,15 +228,15 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 		if err := c.out.add(opcode, payload); err != nil {
 			return err
 		}
-		if !c.out.busy.enter(c.down) {
+		if !c.out.writeGate.enter(c.down) {
 			return ErrConnClosed
 		}
-		return c.flushBusy()
+		return c.flushAndLeave()
 	}
-	if !c.out.turn.enter(c.down) {
+	if !c.out.messageGate.enter(c.down) {
 		return ErrConnClosed
 	}
-	defer c.out.turn.leave()
+	defer c.out.messageGate.leave()
 	if c.out.isSealed() {
 		return ErrConnClosed
 	}
@@ -253,25 +253,25 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 
 // flush sends what is in the queue, unless somebody is writing, who will see to it.
 func (c *clientConn) flush() error {
-	if !c.out.waits.Load() || !c.out.busy.tryEnter() {
+	if !c.out.pending.Load() || !c.out.writeGate.tryEnter() {
 		return nil
 	}
-	return c.flushBusy()
+	return c.flushAndLeave()
 }
 
-// flushBusy is flush for whoever holds busy, which it gives back.
-func (c *clientConn) flushBusy() (err error) {
-	defer c.idle()
+// flushAndLeave is flush for whoever holds writeGate, which it gives back.
+func (c *clientConn) flushAndLeave() (err error) {
+	defer c.leaveWriting()
 	if c.isDown() {
 		return ErrConnClosed
 	}
 	c.mu.Lock()
-	err = c.broken
+	err = c.writeErr
 	c.mu.Unlock()
 	if err != nil { // what waited is lost
 		return err
 	}
-	if c.out.waits.Load() {
+	if c.out.pending.Load() {
 		buf, pings, closes := c.out.take(0, c.socket.total())
 		err = c.write(buf, pings, closes)
 		PutBuffer(buf)
@@ -280,19 +280,19 @@ func (c *clientConn) flushBusy() (err error) {
 }
 
 // idle ends a write. What has come into the queue meanwhile is left to the control goroutine.
-func (c *clientConn) idle() {
-	c.out.busy.leave()
-	if c.out.waits.Load() {
+func (c *clientConn) leaveWriting() {
+	c.out.writeGate.leave()
+	if c.out.pending.Load() {
 		notify(c.out.wake)
 	}
 }
 
 // writeFrame writes the queue and a frame behind it.
 func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
-	if !c.out.busy.enter(c.down) {
+	if !c.out.writeGate.enter(c.down) {
 		return ErrConnClosed
 	}
-	defer c.idle()
+	defer c.leaveWriting()
 	if c.isDown() {
 		return ErrConnClosed
 	}
@@ -332,7 +332,7 @@ func (c *clientConn) writePieces(buf, payload []byte, key uint32) error {
 	}
 }
 
-// write writes what ends with a Ping, or with the Close frame, or neither. It is called with busy held. Where it fails, the
+// write writes what ends with a Ping, or with the Close frame, or neither. It is called with writeGate held. Where it fails, the
 // connection ends.
 func (c *clientConn) write(b []byte, pings, closes bool) error {
 	if len(b) == 0 {
@@ -344,11 +344,11 @@ func (c *clientConn) write(b []byte, pings, closes bool) error {
 	_, err := c.conn.Write(b)
 	switch {
 	case err == nil && closes:
-		c.closeSaid()
+		c.closeWritten()
 		return nil
 	case err == nil:
 		if pings {
-			c.socket.pinged()
+			c.socket.pingSent()
 			notify(c.out.wake) // for the clock
 		}
 		return nil
@@ -361,22 +361,22 @@ func (c *clientConn) write(b []byte, pings, closes bool) error {
 		c.drop(err)
 	} else {
 		err = closedBy(err)
-		c.lost(err)
+		c.stopWriting(err)
 	}
 	return err
 }
 
 // lost notes that the server takes no more. What it sent before is read and handled all the same.
-func (c *clientConn) lost(err error) {
+func (c *clientConn) stopWriting(err error) {
 	c.out.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.broken == nil && !c.ended {
-		c.broken = err
-		if !c.said { // nor will it be
-			close(c.out.said)
+	if c.writeErr == nil && !c.ended {
+		c.writeErr = err
+		if !c.closeSent { // nor will it be
+			close(c.out.closeDone)
 		}
-		if by := time.Now().Add(maxAnswerTime); !c.closing || by.Before(c.closeBy) {
+		if by := time.Now().Add(maxAnswerTime); !c.closing || by.Before(c.endBy) {
 			c.conn.SetReadDeadline(by)
 		}
 	}

@@ -85,7 +85,7 @@ func TestLink_order(t *testing.T) {
 			c.send(slices.Concat(NewFrameText(false, []byte("m")), NewFramePing(false, []byte("1")), NewFrameText(false, []byte("n")), NewFramePing(false, []byte("2"))))
 			for _, want := range []string{"1", "2"} {
 				assert.Equal(t, want, string(c.read().payload))
-				assert.Equal(t, maxTurn, time.Since(start))
+				assert.Equal(t, maxPongDelay, time.Since(start))
 			}
 			assert.Equal(t, "m", string(c.read().payload))
 			assert.Equal(t, time.Second, time.Since(start))
@@ -103,7 +103,7 @@ func TestLink_order(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					quit := make(chan bool, 1)
 					c := inMemory(t, &Client{HandleQuit: func() { quit <- true }, HandleText: func(cl *Client, _ *Frame) error {
-						<-time.After(maxTurn / 2)
+						<-time.After(maxPongDelay / 2)
 						return end(cl)
 					}})
 					c.send(slices.Concat(NewFrameText(false, []byte("m")), NewFramePing(false, []byte("p"))))
@@ -295,22 +295,22 @@ func TestLink_messagesBeforeTheEnd(t *testing.T) {
 }
 
 func TestOutletOfLostServer(t *testing.T) {
-	var o outlet
+	var o clientOutbox
 	o.init()
 	o.addPong([]byte("waits"), false)
 	o.end()
 	assert.False(t, o.addClose(NewFrameClose(true, StatusNormal, nil)))
-	assert.False(t, o.waits.Load(), "nobody would ever send it")
-	assert.Len(t, o.taken, 1, "nobody waits for room")
+	assert.False(t, o.pending.Load(), "nobody would ever send it")
+	assert.Len(t, o.room, 1, "nobody waits for room")
 }
 
 func TestOutletAfterTheCloseFrame(t *testing.T) {
-	var o outlet
+	var o clientOutbox
 	o.init()
 	o.addClose(NewFrameClose(true, StatusNormal, nil))
 	_, _, closes := o.take(0, 0)
 	assert.True(t, closes)
 	o.addPing()
 	assert.True(t, o.addPong(nil, false))
-	assert.False(t, o.waits.Load(), "nobody would ever send it")
+	assert.False(t, o.pending.Load(), "nobody would ever send it")
 }

@@ -193,7 +193,7 @@ func (row *rfcAsk) run(t *testing.T) {
 		client, server := net.Pipe()
 		l := newClientConn(cl)
 		l.conn = client
-		u, _, err := cl.endpoint()
+		u, _, err := cl.serverURL()
 		require.NoError(t, err)
 		done := make(chan error, 1)
 		go func() {

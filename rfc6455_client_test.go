@@ -111,7 +111,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 // connectOver is Connect with a connection that is there. As in Connect, it is closed where that fails.
 func (s *rfcSubject) connectOver(l *clientConn, conn net.Conn) error {
 	l.attach(conn)
-	u, _, err := s.endpoint()
+	u, _, err := s.serverURL()
 	if err == nil {
 		_, err = s.shakeHands(l, u)
 	}

@@ -19,14 +19,14 @@ func (v *vigil) heard() { *v = vigil{base: v.base, front: v.front, deaf: v.deaf}
 
 // ponged notes that a Pong came for a Ping, not the last one perhaps, in front of which so many bytes had been sent at least: the peer
 // has got them.
-func (v *vigil) ponged(got uint64) {
+func (v *vigil) pongReceived(got uint64) {
 	if got <= v.front { // else it answers something else
 		v.base = max(v.base, got)
 	}
 }
 
 // listen notes whether what comes from the peer is read. Where it was not, an answer may have come meanwhile.
-func (v *vigil) listen(hears bool) {
+func (v *vigil) setReading(hears bool) {
 	v.deaf = !hears
 	v.heard()
 }
@@ -35,7 +35,7 @@ func (v *vigil) listen(hears bool) {
 func (v *vigil) beginPing() { v.pinging = true }
 
 // pinged notes that a Ping of so many bytes was sent, and with it so many in all. The peer may have answered before.
-func (v *vigil) pinged(at time.Time, sent, size uint64) {
+func (v *vigil) pingSent(at time.Time, sent, size uint64) {
 	if v.pinging && v.ping == 0 && !v.deaf {
 		v.front, v.ping, v.taken, v.since = sent-size, sent, v.base, at
 	}

@@ -14,7 +14,7 @@ func TestVigil(t *testing.T) {
 	// ping sends a Ping of 6 bytes, the last of so many.
 	ping := func(v *vigil, seconds float64, sent uint64) {
 		v.beginPing()
-		v.pinged(at(seconds), sent, 6)
+		v.pingSent(at(seconds), sent, 6)
 	}
 	for _, test := range []struct {
 		name string
@@ -34,7 +34,7 @@ func TestVigil(t *testing.T) {
 		{"what a Pong has answered for does not", func(v *vigil) {
 			ping(v, 5, 90_006)
 			v.heard()
-			v.ponged(90_000)
+			v.pongReceived(90_000)
 			ping(v, 10, 100_006)
 		}, 10, 100_006, 10 + 16 + 10, false},
 		{"what was sent before the peer was heard does, for it may be in a proxy", func(v *vigil) {
@@ -47,13 +47,13 @@ func TestVigil(t *testing.T) {
 			v.heard()
 			ping(v, 8, 90_012)
 			v.heard()
-			v.ponged(30_000)
+			v.pongReceived(30_000)
 			ping(v, 10, 100_006)
 		}, 10, 100_006, 10 + 16 + 70, false},
 		{"nor does one that says more than was sent", func(v *vigil) {
 			ping(v, 5, 30_006)
 			v.heard()
-			v.ponged(1 << 60)
+			v.pongReceived(1 << 60)
 			ping(v, 10, 100_006)
 		}, 10, 100_006, 10 + 16 + 100, false},
 		{"more than can be on its way does not", func(v *vigil) { ping(v, 10, 1<<40) }, 10, 1 << 40, 10 + 16 + maxInTransit/1000.0, false},
@@ -82,7 +82,7 @@ func TestVigil(t *testing.T) {
 		{"an answer may come before it is noted that the Ping was sent", func(v *vigil) {
 			v.beginPing()
 			v.heard()
-			v.pinged(at(10), 6, 6)
+			v.pingSent(at(10), 6, 6)
 		}, 100, 6, 0, false},
 		{"a Ping that is being sent starts no clock", func(v *vigil) { v.beginPing() }, 100, 6, 0, false},
 		{"one that is sent after an answer does again", func(v *vigil) {
@@ -92,13 +92,13 @@ func TestVigil(t *testing.T) {
 		}, 20, 12, 36.006, false},
 		{"while nothing is read nothing is awaited", func(v *vigil) {
 			ping(v, 10, 6)
-			v.listen(false)
+			v.setReading(false)
 			ping(v, 20, 12)
 		}, 100, 12, 0, false},
 		{"the next Ping after that is", func(v *vigil) {
 			ping(v, 10, 6)
-			v.listen(false)
-			v.listen(true)
+			v.setReading(false)
+			v.setReading(true)
 			ping(v, 30, 12)
 		}, 30, 12, 46.006, false},
 	} {
