@@ -128,7 +128,7 @@ func (s *clientSocket) beginPing() {
 func (s *clientSocket) pingSent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.pingSent(time.Now(), s.sent, pingSize)
+	s.vigil.pingSent(now(), s.sent, pingSize)
 }
 
 // total returns how many bytes were written.
@@ -155,25 +155,25 @@ func (s *clientSocket) setReading(hears bool) {
 	s.vigil.setReading(hears)
 }
 
-// silent reports whether the server had the chance to answer a Ping and did not, and when to look again; the zero time where no
-// answer is awaited.
-func (s *clientSocket) silent(base time.Duration, rate int) (isSilent bool, again time.Time) {
+// silent reports whether the server had the chance to answer a Ping and did not. If it still has time, lookAt is when to call this
+// again, and zero if no answer is awaited.
+func (s *clientSocket) silent(base time.Duration, rate int) (isSilent bool, lookAt time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.vigil.awaits() {
+	if !s.vigil.awaitsPong() {
 		return false, time.Time{}
 	}
-	at, unacked := time.Now(), uint64(s.ask(unackedBytes))
-	from := s.vigil.silent(at, s.sent-min(s.sent, unacked), base, rate)
+	at, unacked := now(), uint64(s.ask(unackedBytes))
+	from := s.vigil.silentFrom(at, s.sent-min(s.sent, unacked), int64(base), rate)
 	switch {
-	case from.After(at):
-		if look := at.Add(max(base/silenceLooks, time.Millisecond)); s.vigil.isOnItsWay() && look.Before(from) {
-			from = look
+	case from > at:
+		if s.vigil.isPingOnItsWay() {
+			from = min(from, at+int64(max(base/silenceLooks, time.Millisecond)))
 		}
-		return false, from
+		return false, momentTime(from)
 	case s.ask(waitingBytes) > 0: // the process was stopped, or is slow
 		s.vigil.heard()
 		return false, time.Time{}
 	}
-	return true, at
+	return true, momentTime(at)
 }

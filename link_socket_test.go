@@ -46,7 +46,7 @@ func TestLinkSocket(t *testing.T) {
 		s.pingSent()
 		s.silent(time.Hour, 1)
 		assert.Less(t, s.vigil.taken, s.sent)
-		assert.True(t, s.vigil.isOnItsWay())
+		assert.True(t, s.vigil.isPingOnItsWay())
 
 		require.NoError(t, server.SetReadDeadline(time.Now().Add(scriptedDeadline)))
 		read, buf := uint64(0), make([]byte, 1<<20)
@@ -58,7 +58,7 @@ func TestLinkSocket(t *testing.T) {
 		assert.True(t, eventually(func() bool { return s.ask(unackedBytes) == 0 }))
 		s.silent(time.Hour, 1)
 		assert.Equal(t, s.sent, s.vigil.taken)
-		assert.False(t, s.vigil.isOnItsWay())
+		assert.False(t, s.vigil.isPingOnItsWay())
 
 		client.Close()
 		assert.Zero(t, s.ask(unackedBytes), "a closed socket has nothing")

@@ -8,9 +8,9 @@ import (
 )
 
 func TestVigil(t *testing.T) {
-	const base, rate = 16 * time.Second, 1000
-	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+	const base, rate = int64(16 * time.Second), 1000
+	const start = 1000 * int64(time.Hour)
+	at := func(seconds float64) int64 { return start + int64(seconds*float64(time.Second)) }
 	// ping sends a Ping of 6 bytes, the last of so many.
 	ping := func(v *vigil, seconds float64, sent uint64) {
 		v.beginPing()
@@ -60,19 +60,19 @@ func TestVigil(t *testing.T) {
 		{"nor does what is sent behind it", func(v *vigil) { ping(v, 10, 6) }, 20, 1_000_000, 36, false},
 		{"a second look without news changes nothing", func(v *vigil) {
 			ping(v, 10, 100_006)
-			v.silent(at(12), 5000, base, rate)
+			v.silentFrom(at(12), 5000, base, rate)
 		}, 20, 5000, 12 + 16 + 5, true},
 		{"bytes that leave behind the Ping change nothing", func(v *vigil) {
 			ping(v, 10, 6)
-			v.silent(at(10), 6, base, rate)
+			v.silentFrom(at(10), 6, base, rate)
 		}, 20, 1_000_000, 26, false},
 		{"a system that takes back what it said changes nothing", func(v *vigil) {
 			ping(v, 10, 100_006)
-			v.silent(at(12), 5000, base, rate)
+			v.silentFrom(at(12), 5000, base, rate)
 		}, 20, 4000, 12 + 16 + 5, true},
 		{"a second Ping does not put the first off", func(v *vigil) {
 			ping(v, 10, 6)
-			v.silent(at(10), 6, base, rate)
+			v.silentFrom(at(10), 6, base, rate)
 			ping(v, 20, 12)
 		}, 20, 12, 26, false},
 		{"whatever is heard is an answer", func(v *vigil) {
@@ -105,11 +105,11 @@ func TestVigil(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var v vigil
 			test.do(&v)
-			assert.Equal(t, test.from != 0, v.awaits())
-			if v.awaits() {
-				assert.Equal(t, at(test.from), v.silent(at(test.look), test.left, base, rate))
+			assert.Equal(t, test.from != 0, v.awaitsPong())
+			if v.awaitsPong() {
+				assert.Equal(t, at(test.from), v.silentFrom(at(test.look), test.left, base, rate))
 			}
-			assert.Equal(t, test.way, v.isOnItsWay())
+			assert.Equal(t, test.way, v.isPingOnItsWay())
 		})
 	}
 }
