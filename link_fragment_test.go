@@ -1,9 +1,6 @@
 package websocket
 
 import (
-	"bytes"
-	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,77 +16,6 @@ func (c *scriptedConn) readFragment() scriptedFrame {
 	require.NoError(c.t, err)
 	require.True(c.t, f.masked)
 	return f
-}
-
-func TestLink_fragments(t *testing.T) {
-	for _, test := range []struct {
-		option, size int
-		frames       []int // their sizes
-	}{
-		{0, 0, []int{0}},
-		{0, 64<<10 - 1, []int{64<<10 - 1}},
-		{0, 64 << 10, []int{64 << 10}},
-		{0, 64<<10 + 1, []int{64 << 10, 1}},
-		{0, 128 << 10, []int{64 << 10, 64 << 10}},
-		{1, 0, []int{0}},
-		{1, 1, []int{1}},
-		{1, 3, []int{1, 1, 1}},
-		{125, 300, []int{125, 125, 50}},
-		{100_000, 250_000, []int{100_000, 100_000, 50_000}},
-		{-1, 250_000, []int{250_000}},
-		{1 << 30, 250_000, []int{250_000}},
-	} {
-		t.Run(fmt.Sprintf("with FragmentSize %d a message of %d bytes goes out in %d frames", test.option, test.size, len(test.frames)), func(t *testing.T) {
-			checkGoroutines(t)
-			cl := &Client{FragmentSize: test.option}
-			c := scriptedOpen(t, cl)
-			payload := []byte(strings.Repeat("x", test.size))
-			sent := make(chan error, 1)
-			go func() { sent <- cl.SendText(payload) }()
-			keys := make(map[[4]byte]bool)
-			for i, size := range test.frames {
-				f := c.readFragment()
-				want := OpcodeCont
-				if i == 0 {
-					want = OpcodeText
-				}
-				assert.Equal(t, want, f.opcode)
-				assert.Equal(t, i == len(test.frames)-1, f.fin)
-				assert.Equal(t, strings.Repeat("x", size), string(f.payload))
-				keys[f.key] = true
-			}
-			assert.Len(t, keys, len(test.frames), "each has a key of its own")
-			require.NoError(t, scriptedWait(t, sent))
-			assert.Equal(t, strings.Repeat("x", test.size), string(payload), "the payload is not changed")
-		})
-	}
-	t.Run("messages of many goroutines are not mixed, nor torn by control frames", func(t *testing.T) {
-		checkGoroutines(t)
-		const senders, each = 8, 20
-		cl := &Client{FragmentSize: 100}
-		c := scriptedOpen(t, cl)
-		for sender := range senders {
-			go func() {
-				for range each {
-					cl.SendBin(bytes.Repeat([]byte{byte(sender)}, 1000))
-					cl.SendPing([]byte{byte(sender)})
-				}
-			}()
-		}
-		var message []byte
-		for messages, pings := 0, 0; messages < senders*each || pings < senders*each; {
-			f := c.readFragment()
-			if f.opcode == OpcodePing {
-				pings++
-				continue
-			}
-			require.Equal(t, len(message) > 0, f.opcode == OpcodeCont)
-			if message = append(message, f.payload...); f.fin {
-				require.Equal(t, bytes.Repeat(message[:1], 1000), message)
-				message, messages = message[:0], messages+1
-			}
-		}
-	})
 }
 
 // TestLink_controlBetweenFragments has a long message on its way, of which the server reads one frame at a time.

@@ -3,12 +3,8 @@ package websocket
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,133 +182,6 @@ func TestLink_silence(t *testing.T) {
 			synctest.Wait()
 			assert.ErrorIs(t, cl.Err(), ErrWriteTimeout)
 		})
-	})
-}
-
-func TestLink_pong(t *testing.T) {
-	t.Run("pings are answered while a handler blocks, and inside a fragmented message", func(t *testing.T) {
-		checkGoroutines(t)
-		release := make(chan bool)
-		c := scriptedOpen(t, &Client{HandleText: func(*Client, *Frame) error {
-			<-release
-			return nil
-		}})
-		defer close(release)
-		c.send(NewFrameText(false, []byte("block")))
-		c.send([]byte{0x01, 1, 'a'})
-		for _, payload := range []string{"one", "two"} {
-			c.send(NewFramePing(false, []byte(payload)))
-			f := c.read()
-			assert.Equal(t, OpcodePong, f.opcode)
-			assert.Equal(t, payload, string(f.payload))
-		}
-	})
-}
-
-func TestLink_handlers(t *testing.T) {
-	t.Run("without handlers messages are dropped", func(t *testing.T) {
-		checkGoroutines(t)
-		c := scriptedOpen(t, new(Client))
-		c.send(append(NewFrameText(false, []byte("a")), NewFrameBin(false, []byte("b"))...))
-		c.send(NewFramePing(false, nil))
-		assert.Equal(t, OpcodePong, c.read().opcode)
-	})
-	t.Run("slow handlers hold up reading, and no message is lost", func(t *testing.T) {
-		checkGoroutines(t)
-		const count = 500
-		started, release, got := make(chan bool, 1), make(chan bool), make(chan int, count)
-		c := scriptedOpen(t, &Client{HandleBin: func(_ *Client, f *Frame) error {
-			select {
-			case started <- true:
-			default:
-			}
-			<-release
-			got <- int(binary.BigEndian.Uint32(f.Payload()))
-			return nil
-		}})
-		for i := range count {
-			c.send(NewFrameBin(false, binary.BigEndian.AppendUint32(nil, uint32(i))))
-			c.send(NewFrameBin(false, append(binary.BigEndian.AppendUint32(nil, uint32(i)), make([]byte, 1000)...)))
-		}
-		scriptedWait(t, started)
-		close(release)
-		for i := range count {
-			require.Equal(t, i, scriptedWait(t, got))
-			require.Equal(t, i, scriptedWait(t, got))
-		}
-	})
-	for name, test := range map[string]struct {
-		handler ClientHandler
-		reason  string
-	}{
-		"an error of a handler closes the connection": {func(*Client, *Frame) error { return errors.New("no such thing") }, "no such thing"},
-		"a panic of a handler closes the connection":  {func(*Client, *Frame) error { panic("boom") }, "handler panicked"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			checkGoroutines(t)
-			calls, quit := 0, make(chan bool, 2)
-			cl := &Client{Logger: slog.New(slog.DiscardHandler), HandleQuit: func() { quit <- true }}
-			cl.HandleText = func(cl *Client, f *Frame) error {
-				calls++
-				return test.handler(cl, f)
-			}
-			c := scriptedOpen(t, cl, append(NewFrameText(false, nil), NewFrameText(false, nil)...)...)
-			code, reason := c.readClose()
-			assert.Equal(t, CloseCode(StatusBadRequest), code)
-			assert.Equal(t, test.reason, reason)
-			c.send(NewFrameClose(false, code, nil))
-			c.conn.Close()
-			scriptedWait(t, quit)
-			assert.Equal(t, 1, calls, "no handler is called after one that failed")
-			assert.Equal(t, &CloseError{Code: StatusBadRequest, Reason: test.reason}, cl.Err())
-		})
-	}
-	t.Run("HandleQuit comes after the last handler", func(t *testing.T) {
-		checkGoroutines(t)
-		started, release, quit := make(chan bool), make(chan bool), make(chan bool, 1)
-		returned := false
-		cl := &Client{
-			HandleText: func(*Client, *Frame) error {
-				started <- true
-				<-release
-				returned = true
-				return nil
-			},
-			HandleQuit: func() { quit <- returned },
-		}
-		scriptedOpen(t, cl, NewFrameText(false, nil)...)
-		scriptedWait(t, started)
-		cl.Quit()
-		assert.Empty(t, quit)
-		close(release)
-		assert.True(t, scriptedWait(t, quit))
-	})
-}
-
-func TestLink_breaches(t *testing.T) {
-	t.Run("a server that goes on after a breach is cut off", func(t *testing.T) {
-		checkGoroutines(t)
-		quit := make(chan bool, 1)
-		c := scriptedOpen(t, &Client{HandleQuit: func() { quit <- true }}, 0x80, 0)
-		c.readClose()
-		var err error
-		for err == nil {
-			_, err = c.conn.Write(make([]byte, 4096))
-		}
-		scriptedWait(t, quit)
-	})
-	t.Run("a frame that claims 1 GiB costs no memory before it arrives", func(t *testing.T) {
-		checkGoroutines(t)
-		quit := make(chan bool, 1)
-		cl := &Client{MaxMessageSize: 1 << 30, HandleQuit: func() { quit <- true }}
-		c := scriptedOpen(t, cl)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		c.send(append(rfcHead(0x82, 9, 1<<30)(false), "start"...))
-		c.conn.Close()
-		scriptedWait(t, quit)
-		runtime.ReadMemStats(&after)
-		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
 	})
 }
 

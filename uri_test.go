@@ -1,10 +1,6 @@
 package websocket
 
 import (
-	"bufio"
-	"context"
-	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -150,22 +146,6 @@ func TestBasicCredentials(t *testing.T) {
 	}
 }
 
-func TestClient_credentials(t *testing.T) {
-	checkGoroutines(t)
-	logs := make(chan string, 8)
-	s := scriptedListen(t)
-	headers := http.Header{"X": {"y"}}
-	cl := &Client{Endpoint: "ws://user:secret@" + s.ln.Addr().String() + "/", Headers: headers}
-	cl.Logger = slog.New(logFunc(func(_ string, attrs map[string]slog.Value) { logs <- attrs["endpoint"].String() }))
-	c := s.open(cl)
-	name, password, ok := c.request.BasicAuth()
-	assert.True(t, ok)
-	assert.Equal(t, []string{"user", "secret"}, []string{name, password})
-	assert.Equal(t, http.Header{"X": {"y"}}, headers, "the program's map is not changed")
-	cl.Quit()
-	assert.NotContains(t, scriptedWait(t, logs), "secret", "the log does not tell the password")
-}
-
 func TestOverHTTP1(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"nothing is offered", "", ""},
@@ -182,44 +162,4 @@ func TestOverHTTP1(t *testing.T) {
 			assert.Equal(t, strings.Fields(c.in), in, "the program's list is not changed")
 		})
 	}
-}
-
-func TestClient_alpn(t *testing.T) {
-	certificate, pool := selfSigned(t)
-	listen := func(t *testing.T, protocols ...string) *scriptedServer {
-		s := scriptedListen(t)
-		s.ln = tls.NewListener(s.ln, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: protocols})
-		return s
-	}
-	t.Run("a server that would rather speak h2 is spoken to over http/1.1", func(t *testing.T) {
-		checkGoroutines(t)
-		s := listen(t, "h2", "http/1.1")
-		config := &tls.Config{RootCAs: pool, NextProtos: []string{"h2", "http/1.1"}}
-		cl := &Client{Endpoint: "wss://" + s.ln.Addr().String(), TLSConfig: config}
-		connected := scriptedConnect(cl)
-		conn, err := s.ln.Accept()
-		require.NoError(t, err)
-		t.Cleanup(func() { conn.Close() })
-		require.NoError(t, conn.(*tls.Conn).HandshakeContext(context.Background()))
-		require.Equal(t, "http/1.1", conn.(*tls.Conn).ConnectionState().NegotiatedProtocol)
-		c := &scriptedConn{t: t, conn: conn, in: bufio.NewReader(conn)}
-		c.readRequest()
-		c.send(c.answer())
-		require.NoError(t, scriptedWait(t, connected))
-		cl.Quit()
-		assert.Equal(t, []string{"h2", "http/1.1"}, config.NextProtos, "the program's configuration is not changed")
-	})
-	t.Run("a server that insists on another protocol is an error that names ours", func(t *testing.T) {
-		checkGoroutines(t)
-		checkDescriptors(t)
-		s := listen(t, "other")
-		connected := scriptedConnect(&Client{Endpoint: "wss://" + s.ln.Addr().String(), TLSConfig: &tls.Config{RootCAs: pool, NextProtos: []string{"h2"}}})
-		conn, err := s.ln.Accept()
-		require.NoError(t, err)
-		assert.Error(t, conn.(*tls.Conn).HandshakeContext(context.Background()))
-		conn.Close()
-		err = scriptedWait(t, connected)
-		assert.ErrorContains(t, err, "http/1.1")
-		assert.ErrorContains(t, err, "no application protocol")
-	})
 }
