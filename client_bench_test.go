@@ -3,7 +3,6 @@ package websocket
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"testing"
 )
@@ -60,7 +59,7 @@ func (c *scriptedConn) accept(connected <-chan error) (err error) {
 			break
 		}
 	}
-	if _, err = io.WriteString(c.conn, accepted(key)); err != nil {
+	if _, err = c.conn.Write(scriptedAnswer(key)); err != nil {
 		return err
 	}
 	return <-connected

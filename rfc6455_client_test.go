@@ -174,7 +174,7 @@ func rfcAccept(conn net.Conn, way rfcWay, keys *rfcKeys) (*rfcPeer, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := accepted(request.Header.Get("Sec-WebSocket-Key"))
+	answer := string(scriptedAnswer(request.Header.Get("Sec-WebSocket-Key")))
 	p := rfcNewPeer(conn, r, rfcClient, keys.add)
 	_, err = io.WriteString(conn, answer+string(way.behind))
 	return p, err

@@ -23,8 +23,8 @@ func vanish(t *testing.T, conn *net.TCPConn) {
 	require.NoError(t, err)
 }
 
-// TestLink_vanishedPeer has servers whose packets are lost.
-func TestLink_vanishedPeer(t *testing.T) {
+// TestClientConn_vanishedPeer has servers whose packets are lost.
+func TestClientConn_vanishedPeer(t *testing.T) {
 	for name, send := range map[string]int{
 		"an idle connection":              0,
 		"one on which something was sent": 1 << 10,
@@ -35,7 +35,7 @@ func TestLink_vanishedPeer(t *testing.T) {
 			client, server := tcpPair(t)
 			quit := make(chan bool, 1)
 			cl := &Client{SilenceTimeout: 500 * time.Millisecond, HandleQuit: func() { quit <- true }}
-			overTCP(cl, client, func(l *clientConn) { l.pingInterval = 100 * time.Millisecond })
+			startOver(cl, client, func(c *clientConn) { c.pingInterval = 100 * time.Millisecond })
 			vanish(t, server)
 			start := time.Now()
 			if send > 0 {
