@@ -15,9 +15,23 @@ import (
 	"testing"
 )
 
-// Main runs the tests of a suite, and fails the run if goroutines of this module outlive all of them. TestMain calls it.
+// Main runs the tests of a suite, and fails the run if goroutines of this module or descriptors outlive all of them. TestMain
+// calls it.
 func Main(m *testing.M) {
+	if r, w, err := os.Pipe(); err == nil { // the runtime opens its poller with the first
+		r.Close()
+		w.Close()
+	}
+	before := OpenDescriptors()
 	code := m.Run()
+	if code == 0 && !(goroutinesGo() && descriptorsGo(before)) {
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// goroutinesGo waits for the goroutines of this module to end. It returns false if some are left, and tells which.
+func goroutinesGo() bool {
 	var left []string
 	gone := Eventually(func() bool {
 		left = left[:0]
@@ -28,9 +42,19 @@ func Main(m *testing.M) {
 		}
 		return len(left) == 0
 	})
-	if code == 0 && !gone {
+	if !gone {
 		fmt.Fprintf(os.Stderr, "%d goroutines are left:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
-		code = 1
 	}
-	os.Exit(code)
+	return gone
+}
+
+// descriptorsGo waits until no more descriptors are open than before. It returns false if more are left, and tells which.
+func descriptorsGo(before []string) bool {
+	var left []string
+	gone := Eventually(func() bool { left = OpenDescriptors(); return len(left) <= len(before) })
+	if !gone {
+		fmt.Fprintf(os.Stderr, "%d descriptors are open, %d were before:\n%s\nbefore:\n%s\n", len(left), len(before),
+			strings.Join(left, "\n"), strings.Join(before, "\n"))
+	}
+	return gone
 }
