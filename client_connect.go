@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// maxInterim is how many answers of the kind "wait a little" may come before the one that counts.
+	// maxInterim is how many answers with a status 1xx may come before the one that counts (RFC 9110, section 15.2).
 	maxInterim = 16
 
-	// answerReadSize is how much of the answer to an opening handshake is read at once, at least, in bytes.
+	// answerReadSize is how many bytes of the answer to an opening handshake one read has room for, at least.
 	answerReadSize = 1 << 10
 )
 
@@ -29,16 +29,16 @@ var (
 	errAbandoned = fmt.Errorf("websocket: connect: ended by Close or Quit: %w", ErrConnClosed)
 )
 
-// Connect is ConnectContext without a context: it takes HandshakeTimeout at most.
+// Connect is ConnectContext without a context. It takes HandshakeTimeout at most.
 func (cl *Client) Connect() (err error) { return cl.ConnectContext(context.Background()) }
 
-// ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1). Where the server
-// refuses it, the text of the error has the status code and the reason. A client whose connection has ended may connect again,
-// from any goroutine; while it is connected, or is connecting, that is an error.
+// ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1), after HandshakeTimeout at
+// the latest. If the server refuses it, the text of the error has the status code and the reason. A client whose connection has ended
+// may connect again; connecting while it is connected, or is connecting, is an error.
 //
-// The context is for connecting: where it ends, the error matches its Err, and no connection is left. Once ConnectContext has
-// returned nil, it is of no matter. Close, CloseWith and Quit end a ConnectContext likewise, whose error then matches
-// ErrConnClosed. One that is called after them waits for the end of the former, which is near.
+// The context is for connecting only. If it ends before that is done, the error matches its Err, and no connection is left; once
+// ConnectContext has returned nil, its end changes nothing. Close, CloseWith and Quit end a ConnectContext in the same way; its error
+// then matches ErrConnClosed. The next ConnectContext first waits until the one that they have ended has returned, which is soon.
 func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 	at, err := cl.beginAttempt(ctx)
 	if err != nil {
@@ -48,14 +48,14 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 	return cl.endAttempt(at, c, response, err)
 }
 
-// attempt is a Connect that is at work.
+// attempt is a Connect that is at work. It is immutable.
 type attempt struct {
-	ctx  context.Context         // of the program, and ended by Close and Quit
-	end  context.CancelCauseFunc // of ctx
-	done chan struct{}           // closed when it has ended
+	ctx  context.Context         // derived from the program's, and ended by Close and Quit
+	end  context.CancelCauseFunc // ends ctx
+	done chan struct{}           // closed when the attempt has ended
 }
 
-// abandoned returns why an attempt is to end, nil where it is not.
+// abandoned returns why an attempt has to end, nil if it may go on.
 func (at *attempt) abandoned() error {
 	switch err := at.ctx.Err(); {
 	case err == nil:
@@ -67,7 +67,7 @@ func (at *attempt) abandoned() error {
 	}
 }
 
-// beginAttempt makes an attempt the one that is at work. It waits for one that was ended by Close or Quit.
+// beginAttempt registers an attempt as the one that is at work. If Close or Quit has ended another one, it waits for that to return.
 func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 	at := &attempt{done: make(chan struct{})}
 	at.ctx, at.end = context.WithCancelCause(ctx)
@@ -99,7 +99,8 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 	}
 }
 
-// endAttempt keeps the connection that an attempt has opened, unless it is not wanted any more.
+// endAttempt keeps and starts the connection that an attempt has opened, unless the attempt was ended meanwhile. It returns what
+// Connect returns.
 func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, err error) error {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -108,7 +109,7 @@ func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, e
 	cl.attempt = nil
 	if abandoned := at.abandoned(); abandoned != nil {
 		if err == nil {
-			go c.conn.Close() // with TLS it may take a while
+			go c.conn.Close() // with TLS this may take a while
 		}
 		return abandoned
 	}
@@ -120,7 +121,7 @@ func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, e
 	return nil
 }
 
-// abandon ends a Connect that is at work.
+// abandon ends the Connect that is at work, if there is one.
 func (cl *Client) abandon() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -130,7 +131,7 @@ func (cl *Client) abandon() {
 	}
 }
 
-// dial connects and shakes hands, until the context ends.
+// dial connects and shakes hands, unless the context ends first. The connection that it returns has not been started.
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	u, secure, err := cl.serverURL()
 	if err == nil {
@@ -149,7 +150,7 @@ func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header
 	}
 	c.attach(conn)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer func(c *clientConn) { // the result is nil where there is an error
+	defer func(c *clientConn) { // the result is nil if there is an error
 		stop()
 		if err != nil {
 			c.conn.Close()
@@ -172,7 +173,7 @@ func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header
 	return c, response, nil
 }
 
-// startTLS shakes hands for TLS. The connection that it returns is to be closed whether there is an error or not.
+// startTLS makes the handshake of TLS. The caller has to close the connection that it returns, also if there is an error.
 func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
 	config := new(tls.Config)
 	if cl.TLSConfig != nil {
@@ -184,7 +185,7 @@ func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
 	config.NextProtos = overHTTP1(config.NextProtos)
 	secured := tls.Client(conn, config)
 	if err := secured.Handshake(); err != nil {
-		if len(config.NextProtos) > 0 { // it may be what the server does not like
+		if len(config.NextProtos) > 0 { // they may be what the server does not like
 			return secured, fmt.Errorf("websocket: handshake: TLS: offering %s: %w", strings.Join(config.NextProtos, ", "), err)
 		}
 		return secured, fmt.Errorf("websocket: handshake: TLS: %w", err)
@@ -192,7 +193,7 @@ func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
 	return secured, nil
 }
 
-// endpoint reads Endpoint. The URL that it returns has a port.
+// serverURL parses Endpoint. The URL that it returns has a port. If it is not for TLS, TLSConfig is set to nil.
 func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
 	if u, secure, err = parseEndpoint(cl.Endpoint); err == nil && !secure {
 		cl.TLSConfig = nil
@@ -200,7 +201,8 @@ func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
 	return u, secure, err
 }
 
-// shakeHands sends the opening handshake and reads the answer. What follows the answer stays in the connection's buffer.
+// shakeHands sends the opening handshake and reads the answer (RFC 6455, section 4.1). What follows the answer stays in the connection's
+// buffer.
 func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, err error) {
 	offered := make(http.Header, len(cl.Headers))
 	for name, values := range cl.Headers {
@@ -230,8 +232,8 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, e
 	return response, nil
 }
 
-// readAnswer reads the head of the server's final answer, and perhaps the rest of what came with it. Answers before that one are
-// skipped; they count for the limit of its size.
+// readAnswer reads the head of the server's final answer. rest is what came behind it. Answers with a status 1xx before it are skipped;
+// their bytes count towards the limit of its size.
 func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
 	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
