@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// clientReadSize is the read buffer of a client in bytes.
+	// clientReadSize is the size of a client's read buffer in bytes.
 	clientReadSize = 16 << 10
 
-	// silenceLooks is how often, within SilenceTimeout, a client looks whether a Ping has left this system.
+	// silenceLooks is how often within SilenceTimeout a client looks whether a Ping has left this system.
 	silenceLooks = 32
 
-	// maxPongDelay is how long a Pong waits for handlers of messages that came before its Ping.
+	// maxPongDelay is how long a Pong waits for the handlers of messages that came before its Ping.
 	maxPongDelay = 200 * time.Millisecond
 )
 
@@ -27,55 +27,61 @@ var (
 	errNoAnswer = errors.New("websocket: server did not answer the close frame")
 )
 
-// clientConn is one connection of a Client, from the end of its handshake on. Three goroutines serve it:
+// clientConn is one connection of a Client, from its opening handshake to its end. From start on, three goroutines serve it:
 //
-//	read     reads and parses; ends when the connection does. It waits for nothing but the server, and for room in the backlog
+//	read     reads and parses, until the connection ends. It waits for the server, and for room in the backlog and in the outbox
 //	handle   calls the handlers, HandleQuit last; sends the Close frame once what came before it has been handled
-//	control  sends Pings, Pongs and what is overdue, finds the server silent, logs the end
+//	control  sends Pings, queued Pongs and the Close frame when they are due; finds the server silent; logs the end
+//
+// Locks are taken in this order: out.messageGate, out.writeGate, mu, and then out.mu or socket.mu.
 type clientConn struct {
-	// Immutable.
-	client         *Client // for the handlers, whose own fields are copied: the program may set them for the next connection
-	url            string
+	// Immutable once start has been called. The fields of client are copied: the program may set them for the next connection.
+	client         *Client // for the handlers
+	url            string  // of the server, for the log: without credentials and query
 	handleText     ClientHandler
 	handleBin      ClientHandler
 	handleControl  ClientHandler
 	handleQuit     func()
-	conn           net.Conn      // over socket, or socket itself
-	in             *bufio.Reader // used by read
+	conn           net.Conn // TLS over socket, or socket itself
 	protocol       rules
 	log            *slog.Logger
 	pingInterval   time.Duration
 	silenceTimeout time.Duration
 	writeTimeout   time.Duration
-	minRate        int
-	fragmentSize   int           // below zero: messages are not fragmented
+	minRate        int           // bytes a second
+	fragmentSize   int           // bytes; negative: messages are not fragmented
 	down           chan struct{} // closed when the connection has ended
+	socket         *clientSocket // has a lock of its own
 
-	socket *clientSocket // has a lock of its own
-	out    clientOutbox  // has locks of its own
+	// Owned by read.
+	in *bufio.Reader
 
-	mu          sync.Mutex  // taken before those of socket and out, never while they are held
-	changed     *sync.Cond  // on mu: frames or closing have changed, or down was closed
-	backlog     []*Frame    // that wait for their handlers, and Pings among them for their turn; guarded by mu
-	backlogCost int         // their cost in bytes; guarded by mu
-	pongsDue    []time.Time // for each Ping among them, when it waits for no handler any more; guarded by mu
-	handling    bool        // a handler runs, or is about to; guarded by mu
-	closing     bool        // the closing handshake has begun: data is discarded; guarded by mu
-	closeFrame  []byte      // the Close frame, if closing; guarded by mu
-	closeSent   bool        // it was written; guarded by mu
-	answered    bool        // the server has sent a Close frame; guarded by mu
-	sendCloseBy time.Time   // when the Close frame goes out at the latest, if closing; guarded by mu
-	endBy       time.Time   // when the connection ends at the latest, if closing; guarded by mu
-	reason      error       // why the connection ends, if closing or ended; guarded by mu
-	writeErr    error       // why nothing can be written any more; guarded by mu
-	dropReason  error       // what drop was given; guarded by mu
-	ended       bool        // down is closed; guarded by mu
+	// Guarded by its own locks.
+	out clientOutbox
+
+	// Guarded by mu. backlog has the frames that wait for their handlers, and the Pings among them that are answered in their place.
+	mu          sync.Mutex
+	changed     *sync.Cond  // backlog, closing or ended has changed
+	backlog     []*Frame    // in the order in which they came
+	backlogCost int         // of backlog, in bytes, with messageCost for each frame
+	pongsDue    []time.Time // for each Ping in backlog, in order: when it is answered at the latest
+	handling    bool        // a handler runs, or is about to
+	closing     bool        // the closing handshake has begun: data is discarded
+	closeFrame  []byte      // ours, if closing
+	closeSent   bool        // closeFrame has been written
+	answered    bool        // the server has sent its Close frame
+	sendCloseBy time.Time   // if closing: when closeFrame is sent at the latest
+	endBy       time.Time   // if closing: when the connection ends at the latest
+	reason      error       // why the connection ends, if closing or ended; ErrConnClosed if the program wants it
+	writeErr    error       // why nothing can be written any more, nil if it can
+	dropReason  error       // what drop was called with, if ended
+	ended       bool        // down is closed
 }
 
+// newClientConn returns the state of a connection with the settings of a client. It still needs attach, in, and start.
 func newClientConn(cl *Client) *clientConn {
 	c := &clientConn{
 		client:         cl,
-		url:            cl.Endpoint,
 		handleText:     cl.HandleText,
 		handleBin:      cl.HandleBin,
 		handleControl:  cl.HandleRsvControl,
@@ -104,19 +110,19 @@ func newClientConn(cl *Client) *clientConn {
 	return c
 }
 
-// orDefault returns a value, or its default where it is zero or below.
+// orDefault returns a value, or its default if it is zero or less.
 func orDefault[T int | time.Duration](value, otherwise T) T {
 	setDefault(&value, otherwise)
 	return value
 }
 
-// attach gives the connection its network connection, below TLS where there is to be some.
+// attach gives the connection its socket, and lets it write to that directly; TLS may be put between them later.
 func (c *clientConn) attach(conn net.Conn) {
 	c.socket = newClientSocket(conn, c.down)
 	c.conn = c.socket
 }
 
-// start begins with the connection once the handshake is done.
+// start starts the goroutines, once the opening handshake is done.
 func (c *clientConn) start() {
 	c.socket.patience = c.writeTimeout
 	go c.read()
@@ -133,7 +139,7 @@ func (c *clientConn) isDown() bool {
 	}
 }
 
-// err returns why the connection has ended, where the program did not end it.
+// err returns why the connection has ended, nil if it has not or the program has ended it.
 func (c *clientConn) err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,50 +149,49 @@ func (c *clientConn) err() error {
 	return c.reason
 }
 
-// drop ends the connection. The first reason counts.
+// drop ends the connection immediately. Only the first call counts; if the closing handshake has begun, its reason stays, unless the
+// program wants the end now.
 func (c *clientConn) drop(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return
 	}
-	if !c.closing || reason == ErrConnClosed { // the latter is what the program wants
+	if !c.closing || reason == ErrConnClosed { // the program's own wish
 		c.reason = reason
 	}
 	c.ended, c.dropReason = true, reason
 	close(c.down)
 	c.changed.Broadcast()
-	// A TLS connection's Close would wait for a write in progress; a deadline ends that.
+	// Close of a TLS connection would wait for a write in progress; a deadline ends that.
 	c.conn.SetDeadline(time.Now())
 	go c.conn.Close()
 }
 
-// beginClosing begins the closing handshake, for a reason. The Close frame goes out when what came first is finished; then the
-// server has some time to end the connection. What it sends meanwhile is discarded. It returns false where the handshake has begun
-// before.
-func (c *clientConn) beginClosing(reason error, closeFrame []byte, wait time.Duration) bool {
+// beginClosing begins the closing handshake, unless it has begun before. The Close frame is sent when the messages in front of it have
+// been handled, after maxAnswerTime at the latest. The server has wait in all to end the connection; what it sends meanwhile is
+// discarded.
+func (c *clientConn) beginClosing(reason error, closeFrame []byte, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing || c.ended {
-		return false
+		return
 	}
 	at := time.Now()
 	c.closing, c.reason, c.closeFrame = true, reason, closeFrame
 	c.sendCloseBy, c.endBy = at.Add(maxAnswerTime), at.Add(wait)
 	c.conn.SetReadDeadline(c.endBy)
 	c.changed.Broadcast()
-	notify(c.out.wake) // for the clock
-	return true
+	notify(c.out.wake) // control has a new moment to wait for
 }
 
-// breach is a reason of ours to end the connection: the server broke the protocol, or a handler returned an error (RFC 6455,
-// section 7.1.7).
+// fail begins the closing handshake because the server broke the protocol, or a handler failed (RFC 6455, section 7.1.7).
 func (c *clientConn) fail(code CloseCode, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // it may be a handler's error; RFC 6455, section 5.5.1
 	c.beginClosing(&CloseError{Code: code, Reason: text}, NewFrameClose(true, code, []byte(text)), maxAnswerTime+maxDrainTime)
 }
 
-// closed follows the server's Close frame, which is answered if it is not itself the answer to ours.
+// receiveClose takes the server's Close frame, and answers it unless it is itself the answer to ours (RFC 6455, section 5.5.1).
 func (c *clientConn) receiveClose(code CloseCode, reason string) {
 	c.beginClosing(&CloseError{Code: code, Reason: reason}, NewFrameClose(true, code, []byte(reason)), maxAnswerTime+maxDrainTime)
 	c.mu.Lock()
@@ -195,8 +200,8 @@ func (c *clientConn) receiveClose(code CloseCode, reason string) {
 	c.limitDrainLocked()
 }
 
-// limitDrainLocked leaves the server a moment to end TCP, which is its part (RFC 6455, section 7.1.1), once the Close frame was written
-// and nothing is awaited any more.
+// limitDrainLocked gives the server maxDrainTime to end TCP, which is its part (RFC 6455, section 7.1.1), once our Close frame has been
+// written and no answer to it is awaited.
 func (c *clientConn) limitDrainLocked() {
 	if !c.closeSent || !c.answered && c.reason == ErrConnClosed {
 		return
@@ -207,7 +212,7 @@ func (c *clientConn) limitDrainLocked() {
 	}
 }
 
-// sendCloseBehindMessage sends the Close frame behind a message that is being sent.
+// sendCloseBehindMessage sends the Close frame, if it is due, and waits first until a message that is being sent is complete.
 func (c *clientConn) sendCloseBehindMessage() {
 	if c.out.messageGate.enter(c.down) {
 		c.sendClose()
@@ -215,7 +220,8 @@ func (c *clientConn) sendCloseBehindMessage() {
 	}
 }
 
-// sendClose sends the Close frame, behind a frame that is being sent. What is missing of its message is not sent.
+// sendClose sends the Close frame, if it is due. It waits for no more than a frame that is being written: what is missing of that
+// frame's message is not sent.
 func (c *clientConn) sendClose() {
 	c.mu.Lock()
 	c.answerPingsLocked(time.Now().Add(maxPongDelay))
@@ -226,7 +232,7 @@ func (c *clientConn) sendClose() {
 	}
 }
 
-// closeWritten notes that the Close frame was written.
+// closeWritten records that the Close frame has been written, and limits the time for what is left. It is called with writeGate held.
 func (c *clientConn) closeWritten() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,7 +243,8 @@ func (c *clientConn) closeWritten() {
 	}
 }
 
-// shut is the closing handshake that the program wants (RFC 6455, section 7.1.2).
+// closeHandshake makes the closing handshake that the program wants (RFC 6455, section 7.1.2), and returns when the connection has
+// ended. An error says that the server did not answer.
 func (c *clientConn) closeHandshake(code CloseCode, reason string) error {
 	c.beginClosing(ErrConnClosed, NewFrameClose(true, code, []byte(reason)), closeTimeout)
 	c.out.seal()
@@ -245,7 +252,7 @@ func (c *clientConn) closeHandshake(code CloseCode, reason string) error {
 	c.answerPingsLocked(time.Now().Add(maxPongDelay))
 	c.backlog, c.backlogCost = nil, 0
 	c.mu.Unlock()
-	go c.sendCloseBehindMessage() // may have to wait for a message
+	go c.sendCloseBehindMessage() // it may have to wait for a message
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
@@ -261,7 +268,7 @@ func (c *clientConn) closeHandshake(code CloseCode, reason string) error {
 	return nil
 }
 
-// control sends what waits, Pings at their interval, and the Close frame when it is due.
+// control does what is due, whenever it is woken and at the moment that was due next, until the connection ends.
 func (c *clientConn) control() {
 	defer c.logEnd()
 	nextPing := time.Now().Add(c.pingInterval)
@@ -278,34 +285,35 @@ func (c *clientConn) control() {
 	}
 }
 
-// tend does what is due, and returns when to look again.
-func (c *clientConn) doDue(nextPing *time.Time) (again time.Time) {
+// doDue sends the Pongs, the Ping or the Close frame that are due, flushes the outbox, and drops a server that is silent. It returns when
+// to call it again.
+func (c *clientConn) doDue(nextPing *time.Time) (next time.Time) {
 	at := time.Now()
 	pongsDue := c.answerDuePings(at)
 	if due, ok := c.closeFrameDue(); ok {
-		if again = due; !due.After(at) {
+		if next = due; !due.After(at) {
 			c.sendClose()
-			again = at.Add(closeTimeout) // read sees to what follows
+			next = at.Add(closeTimeout) // read ends the connection before that
 		}
 		c.flush()
-		return earlier(again, pongsDue)
+		return earlier(next, pongsDue)
 	}
-	if again = *nextPing; !again.After(at) {
+	if next = *nextPing; !next.After(at) {
 		c.out.addPing()
-		if again = again.Add(c.pingInterval); again.Before(at) {
-			again = at.Add(c.pingInterval)
+		if next = next.Add(c.pingInterval); next.Before(at) {
+			next = at.Add(c.pingInterval)
 		}
-		*nextPing = again
+		*nextPing = next
 	}
 	c.flush()
-	isSilent, look := c.socket.silent(c.silenceTimeout, c.minRate)
+	isSilent, lookAt := c.socket.silent(c.silenceTimeout, c.minRate)
 	if isSilent {
 		c.dropSilent()
 	}
-	return earlier(earlier(again, look), pongsDue)
+	return earlier(earlier(next, lookAt), pongsDue)
 }
 
-// earlier returns the earlier of two moments. A zero one is none.
+// earlier returns the earlier of two moments. If b is zero, that is a.
 func earlier(a, b time.Time) time.Time {
 	if !b.IsZero() && b.Before(a) {
 		return b
@@ -313,14 +321,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// closeFrameDue returns when the Close frame is due, if one is.
+// closeFrameDue returns when the Close frame is sent at the latest. ok is false if the closing handshake has not begun.
 func (c *clientConn) closeFrameDue() (due time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sendCloseBy, c.closing
 }
 
-// dropSilent ends the connection to a server that is silent, and tells it so where that takes no waiting.
+// dropSilent ends the connection to a server that is silent, and tells it so if that takes no waiting.
 func (c *clientConn) dropSilent() {
 	if c.out.writeGate.tryEnter() {
 		c.socket.noWait.Store(true)
@@ -332,7 +340,7 @@ func (c *clientConn) dropSilent() {
 	c.drop(errSilent)
 }
 
-// logEnd logs why the connection has ended.
+// logEnd waits for the end of the connection and logs why it has ended.
 func (c *clientConn) logEnd() {
 	<-c.down
 	c.mu.Lock()

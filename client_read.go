@@ -23,19 +23,21 @@ func (c *clientConn) read() {
 	}
 }
 
+// endReading ends the connection because of an error of reading: the end of the stream, the deadline of the closing handshake, or what
+// the network says.
 func (c *clientConn) endReading(err error) {
 	if err == io.EOF {
 		c.awaitCloseSent()
 	}
 	c.mu.Lock()
-	answered, broken := c.answered, c.writeErr
+	answered, writeErr := c.answered, c.writeErr
 	c.mu.Unlock()
 	switch {
-	case answered: // it was time
+	case answered: // both Close frames have gone their way, and the reason is known
 		c.drop(nil)
 		return
-	case broken != nil:
-		c.drop(broken)
+	case writeErr != nil:
+		c.drop(writeErr)
 		return
 	}
 	var netErr net.Error
@@ -47,8 +49,8 @@ func (c *clientConn) endReading(err error) {
 	c.drop(err)
 }
 
-// awaitCloseSent waits for the Close frame to go out, if it is going to: a server that has ended its side of TCP behind its last
-// frame may still read.
+// awaitCloseSent waits until the Close frame has been sent, if it is going to be: a server that has ended its side of TCP behind its
+// last frame may still read.
 func (c *clientConn) awaitCloseSent() {
 	c.mu.Lock()
 	awaits, by := c.closing && c.writeErr == nil, c.endBy
@@ -65,7 +67,7 @@ func (c *clientConn) awaitCloseSent() {
 	}
 }
 
-// parse follows the events in b.
+// parse handles what b contains. It may wait for room, in the backlog or in the outbox.
 func (c *clientConn) parse(ep *receiver, b []byte) {
 	for len(b) > 0 {
 		ev, n, err := ep.next(&c.protocol, b)
@@ -91,7 +93,8 @@ func (c *clientConn) parse(ep *receiver, b []byte) {
 	}
 }
 
-// enqueue adds a frame for the handlers, and waits while they have enough. Meanwhile an answer to a Ping cannot be read.
+// enqueue adds a frame to the backlog, and waits while that is full. Meanwhile the server's answer to a Ping cannot be read, and is not
+// awaited. Once the closing handshake has begun, the frame is dropped.
 func (c *clientConn) enqueue(f *Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,8 +112,8 @@ func (c *clientConn) enqueue(f *Frame) {
 	}
 }
 
-// queuePing has a Ping answered behind the messages that came before it, where some have not been handled: what came first is answered
-// first. It returns false where there are none, or too many.
+// queuePing puts a Ping into the backlog, so that it is answered behind what handlers send about the messages that came before it. It
+// returns false if no such message is left, or too much waits already: then the Ping is to be answered now.
 func (c *clientConn) queuePing(payload []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,15 +122,15 @@ func (c *clientConn) queuePing(payload []byte) bool {
 		return false
 	}
 	if c.pongsDue = append(c.pongsDue, time.Now().Add(maxPongDelay)); len(c.pongsDue) == 1 {
-		notify(c.out.wake) // for the clock
+		notify(c.out.wake) // control has a new moment to wait for
 	}
 	c.backlog = append(c.backlog, &Frame{payload: slices.Clone(payload), head: finished(OpcodePing, len(payload))})
 	c.backlogCost += len(payload) + messageCost
 	return true
 }
 
-// answerDuePings has Pings answered that have waited for handlers for long enough. It returns when it is to be called again, if Pings wait.
-func (c *clientConn) answerDuePings(at time.Time) (again time.Time) {
+// answerDuePings answers the queued Pings that are due. It returns when the next one is, and zero if there is none.
+func (c *clientConn) answerDuePings(at time.Time) (next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answerPingsLocked(at)
@@ -137,7 +140,7 @@ func (c *clientConn) answerDuePings(at time.Time) (again time.Time) {
 	return c.pongsDue[0]
 }
 
-// answerPingsLocked answers the Pings that wait for no handler after a moment, in front of the messages among which they are.
+// answerPingsLocked answers the queued Pings that are due by a moment, in front of the messages among which they wait.
 func (c *clientConn) answerPingsLocked(by time.Time) {
 	if len(c.pongsDue) == 0 || c.pongsDue[0].After(by) {
 		return
@@ -151,7 +154,8 @@ func (c *clientConn) answerPingsLocked(by time.Time) {
 	})
 }
 
-// answerQueuedPingLocked answers a Ping whose turn has come. Where too many Pongs wait for the socket, it is the latest only.
+// answerQueuedPingLocked answers the first queued Ping, which the caller takes out of the backlog. If too many Pongs wait for the
+// socket, its Pong takes the place of all of them (RFC 6455, section 5.5.3).
 func (c *clientConn) answerQueuedPingLocked(f *Frame) {
 	c.pongsDue = c.pongsDue[1:]
 	c.backlogCost -= len(f.payload) + messageCost
@@ -166,7 +170,7 @@ func (c *clientConn) isFullLocked() bool {
 	return !c.ended && !c.closing && c.backlogCost >= maxBacklog
 }
 
-// handle calls handlers until the connection has ended, then HandleQuit.
+// handle calls handlers until the connection has ended, and then HandleQuit.
 func (c *clientConn) handle() {
 	defer c.callQuit()
 	for {
@@ -181,8 +185,9 @@ func (c *clientConn) handle() {
 	}
 }
 
-// nextFrame waits for the next frame to be handled, nil at the end. What the server sent before its Close frame, or before it broke
-// a rule, is handled; what the program does not want any more is not. The Close frame goes out when all is handled.
+// nextFrame waits for the next frame and takes it out of the backlog; it answers the Pings in front of it. It returns nil at the end.
+// What the server sent before its Close frame, or before it broke a rule, is still handled, unless the program itself has ended the
+// connection. When all is handled, the Close frame is sent if it is due.
 func (c *clientConn) nextFrame() (f *Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,12 +217,12 @@ func (c *clientConn) nextFrame() (f *Frame) {
 	return f
 }
 
-// isPingNextLocked reports whether what comes next is the answer to a Ping.
+// isPingNextLocked reports whether a Ping is at the front of the backlog.
 func (c *clientConn) isPingNextLocked() bool {
 	return len(c.backlog) > 0 && c.backlog[0].Opcode() == OpcodePing
 }
 
-// call calls the handler of a frame. A panic is an error.
+// call calls the handler for a frame, if there is one. A panic is logged, and is an error.
 func (c *clientConn) call(f *Frame) (err error) {
 	handler := c.handleControl
 	switch f.Opcode() {
@@ -238,9 +243,9 @@ func (c *clientConn) call(f *Frame) (err error) {
 	return handler(c.client, f)
 }
 
-// quit tells the program that the connection has ended.
+// callQuit ends the connection, unless that has been done, waits for its end, and tells the program.
 func (c *clientConn) callQuit() {
-	c.fail(StatusBadRequest, "handler ended its goroutine") // else it has been ended before
+	c.fail(StatusBadRequest, "handler ended its goroutine") // with runtime.Goexit; otherwise the end has begun before
 	c.sendCloseBehindMessage()
 	<-c.down
 	if c.handleQuit == nil {

@@ -12,23 +12,25 @@ import (
 	"time"
 )
 
-// clientSocket is the network connection of a clientConn, below TLS where there is some. Once it is told to be patient, it writes for as
-// long as the server takes data, however slowly, and knows what speaks for the server being alive.
+// clientSocket is the network connection of a clientConn, below TLS if there is TLS. Once it has some patience, it writes for as long as
+// the server takes data, however slowly. It knows what shows that the server is alive. Read is for one goroutine and Write for one; the
+// other methods may be called from any.
 type clientSocket struct {
-	// Immutable once there is more than one goroutine.
+	// Immutable once the connection has been started.
 	net.Conn
-	raw      syscall.RawConn // nil where Conn has no descriptor
-	patience time.Duration   // how long a write waits for a server that takes nothing; 0: as the deadline says
-	down     <-chan struct{} // closed when no write is to wait any more
+	raw      syscall.RawConn // nil if Conn has no descriptor
+	patience time.Duration   // how long a write waits for a server that takes nothing; 0: until Conn's own deadline
+	down     <-chan struct{} // closed when no write has to wait any more
 
-	noWait atomic.Bool // what is written goes out at once or not at all
+	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
 
-	mu    sync.Mutex // held for a moment
-	sent  uint64     // bytes that were written; guarded by mu
-	vigil vigil      // guarded by mu
+	// Guarded by mu, which is held for a moment.
+	mu    sync.Mutex
+	sent  uint64 // bytes written so far
+	vigil vigil
 }
 
-// newClientSocket returns a socket that is not patient as yet.
+// newClientSocket returns a socket without patience.
 func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 	s := &clientSocket{Conn: conn, down: down}
 	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
@@ -42,7 +44,7 @@ func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 	return s
 }
 
-// Read reads, and notes that the server was heard.
+// Read reads, and takes any byte as a sign of life.
 func (s *clientSocket) Read(b []byte) (n int, err error) {
 	n, err = s.Conn.Read(b)
 	if n > 0 {
@@ -53,15 +55,15 @@ func (s *clientSocket) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Write writes all of b, unless the server takes nothing for as long as the patience lasts: then it returns an error that is a
-// time-out. The system tells of room in a socket only once there is a lot of it; less is a sign of life too, so it is looked for.
+// Write writes all of b. If the server takes nothing for as long as the patience lasts, it returns an error that is a time-out. The
+// system reports room in a socket only once there is a lot of it; since less is a sign of life too, Write looks for that now and then.
 func (s *clientSocket) Write(b []byte) (n int, err error) {
 	if s.noWait.Load() {
 		return s.writeNow(b)
 	}
-	held, took := -1, time.Now()
+	held, lastTaken := -1, time.Now() // held: bytes that the system still had at the last look
 	for {
-		until := took.Add(s.patience)
+		until := lastTaken.Add(s.patience)
 		if look := time.Now().Add(s.patience / stallLooks); look.Before(until) {
 			until = look
 		}
@@ -80,15 +82,15 @@ func (s *clientSocket) Write(b []byte) (n int, err error) {
 		}
 		unacked := s.ask(unackedBytes)
 		if m > 0 || unacked < held {
-			took = time.Now()
-		} else if time.Since(took) >= s.patience {
+			lastTaken = time.Now()
+		} else if time.Since(lastTaken) >= s.patience {
 			return n, err
 		}
 		held = unacked
 	}
 }
 
-// writeNow writes what the system takes without waiting. What is left is lost.
+// writeNow writes what the system takes without waiting. If that is not all, it returns an error, and the rest is lost.
 func (s *clientSocket) writeNow(b []byte) (n int, err error) {
 	if s.raw == nil {
 		return 0, errWouldBlock
@@ -100,7 +102,7 @@ func (s *clientSocket) writeNow(b []byte) (n int, err error) {
 	return n, errors.Join(err, ctlErr)
 }
 
-// ask puts a question about its bytes to the system: 0 where there is no answer.
+// ask asks the system for a number of bytes. It returns 0 if the system does not know.
 func (s *clientSocket) ask(question func(fd int) int) (n int) {
 	if s.raw != nil {
 		s.raw.Control(func(fd uintptr) { n = question(int(fd)) }) // an error: it is closed
@@ -108,6 +110,7 @@ func (s *clientSocket) ask(question func(fd int) int) (n int) {
 	return n
 }
 
+// isDown reports whether no write has to wait any more.
 func (s *clientSocket) isDown() bool {
 	select {
 	case <-s.down:
@@ -117,28 +120,28 @@ func (s *clientSocket) isDown() bool {
 	}
 }
 
-// beginPing notes that a Ping is about to be written.
+// beginPing announces that a Ping is about to be written.
 func (s *clientSocket) beginPing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vigil.beginPing()
 }
 
-// pinged notes that what was written last ends with a Ping.
+// pingSent says that what was written last ends with the Ping.
 func (s *clientSocket) pingSent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vigil.pingSent(now(), s.sent, pingSize)
 }
 
-// total returns how many bytes were written.
+// total returns how many bytes have been written so far.
 func (s *clientSocket) total() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent
 }
 
-// ponged notes that a Pong came. One that answers a Ping of ours has its payload: which one it was.
+// pongReceived takes a Pong. If it answers a Ping of ours, its payload says how many bytes were sent in front of that.
 func (s *clientSocket) pongReceived(payload []byte) {
 	if len(payload) != 8 {
 		return
@@ -148,11 +151,11 @@ func (s *clientSocket) pongReceived(payload []byte) {
 	s.vigil.pongReceived(binary.BigEndian.Uint64(payload))
 }
 
-// listen notes whether what the server sends is read.
-func (s *clientSocket) setReading(hears bool) {
+// setReading says whether what the server sends is read.
+func (s *clientSocket) setReading(isRead bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.vigil.setReading(hears)
+	s.vigil.setReading(isRead)
 }
 
 // silent reports whether the server had the chance to answer a Ping and did not. If it still has time, lookAt is when to call this

@@ -11,52 +11,55 @@ import (
 )
 
 const (
-	// defaultFragmentSize is the default of Client.FragmentSize.
+	// defaultFragmentSize is the default of Client.FragmentSize in bytes.
 	defaultFragmentSize = 64 << 10
 
-	// clientWriteSize is how much of a frame a client masks and writes at once, in bytes.
+	// clientWriteSize is how many bytes of a frame a client masks and writes in one go.
 	clientWriteSize = 64 << 10
 
-	// pingSize is the length of a client's Ping in bytes, which says how many were sent in front of it.
+	// pingSize is the length in bytes of a client's Ping. Its payload says how many bytes were sent in front of it.
 	pingSize = 2 + keySize + 8
 
-	// maxPongs is how many bytes of Pongs wait for a client's socket; behind them reading waits for maxPongWait, and then the
-	// latest Ping alone is answered.
+	// maxPongs is how many bytes of Pongs wait for a client's socket. If there are more, reading waits for maxPongWait, and then only
+	// the latest Ping is answered.
 	maxPongs    = 64 << 10
 	maxPongWait = time.Second
 )
 
-// clientOutbox is what a clientConn sends. Data goes out under messageGate, a frame of it at a time under writeGate. Control frames wait in the queue for
-// whoever writes next, and go out in front of its frame: so they wait for one frame at most, and what answers a Ping is in front of
-// what answers a later message. The locks are taken in the order of the fields.
+// clientOutbox is what a clientConn sends. A message is sent under messageGate, each of its frames under writeGate. Control frames wait
+// in a queue for whoever writes next, and are sent in front of its frame. So they wait for one frame at most, and what answers a Ping is
+// sent in front of what answers a later message. It is used from any goroutine.
 type clientOutbox struct {
-	messageGate gate // held for one message: its fragments are not mixed with another's
-	writeGate   gate // held for one write
+	// Immutable once init has been called.
+	messageGate gate          // held while a message is sent, so that its fragments are not mixed with those of another
+	writeGate   gate          // held while something is written
+	wake        chan struct{} // has an element if control has something to do
+	room        chan struct{} // has an element if the queue has been emptied
+	closeDone   chan struct{} // closed when the Close frame has been written, or never will be
 
-	mu         sync.Mutex // held for a moment; guards the following
-	pongs      []byte     // frames that answer Pings, in order
-	latestOnly bool       // the server takes no data: pongs has one frame
-	controls   []byte     // control frames of the program
-	pingDue    bool       // a Ping of our own is due
-	closeFrame []byte     // the Close frame, when it is due
-	sealed     bool       // the program sends no more
-	closeTaken bool       // the Close frame was written, or is being written
+	pending atomic.Bool // something is in the queue; set with mu held
 
-	pending   atomic.Bool   // something is in the queue; set with mu held
-	wake      chan struct{} // has an element when somebody is to look into the queue
-	room      chan struct{} // has one when the queue was emptied
-	closeDone chan struct{} // closed when the Close frame was written, or will never be
+	// The queue, in the order in which it is sent. Guarded by mu, which is held for a moment.
+	mu         sync.Mutex
+	pongs      []byte // frames that answer Pings, in order
+	latestOnly bool   // the server takes no data: pongs has one frame, for its latest Ping
+	controls   []byte // Pings and Pongs of the program, in order
+	pingDue    bool   // the client's own Ping is due
+	closeFrame []byte // the Close frame, once it is due
+	sealed     bool   // the program may send no more
+	closeTaken bool   // the Close frame has been written, or is being written, or never will be
 }
 
+// init makes the zero value ready.
 func (o *clientOutbox) init() {
 	o.messageGate, o.writeGate = make(gate, 1), make(gate, 1)
 	o.wake, o.room, o.closeDone = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 }
 
-// gate is a lock that can be waited for together with something else. It has an element while it is held.
+// gate is a lock that can be waited for together with something else. The channel has an element while the lock is held.
 type gate chan struct{}
 
-// enter returns false where the end came first.
+// enter takes the lock, or returns false if end is closed. If both are possible, either may happen.
 func (g gate) enter(end <-chan struct{}) bool {
 	select {
 	case g <- struct{}{}:
@@ -66,6 +69,7 @@ func (g gate) enter(end <-chan struct{}) bool {
 	}
 }
 
+// tryEnter takes the lock if that is free, and reports whether it was.
 func (g gate) tryEnter() bool {
 	select {
 	case g <- struct{}{}:
@@ -77,7 +81,7 @@ func (g gate) tryEnter() bool {
 
 func (g gate) leave() { <-g }
 
-// notify puts an element into a channel, if it has none.
+// notify puts an element into a channel with room for one, if it is empty.
 func notify(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -85,7 +89,7 @@ func notify(ch chan struct{}) {
 	}
 }
 
-// add puts a control frame into the queue. It returns ErrConnClosed where the program is to send no more.
+// add queues a control frame of the program. It returns ErrConnClosed if the program may send no more.
 func (o *clientOutbox) add(opcode Opcode, payload []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -97,7 +101,7 @@ func (o *clientOutbox) add(opcode Opcode, payload []byte) error {
 	return nil
 }
 
-// addPing has a Ping sent.
+// addPing queues the client's own Ping.
 func (o *clientOutbox) addPing() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -108,7 +112,7 @@ func (o *clientOutbox) addPing() {
 	o.pending.Store(true)
 }
 
-// addPong answers a Ping. Where too many answers wait it returns false, unless all of them are to give way to this one.
+// addPong queues the answer to a Ping. If too many answers wait it returns false; with instead, this one takes the place of all of them.
 func (o *clientOutbox) addPong(payload []byte, instead bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -125,7 +129,7 @@ func (o *clientOutbox) addPong(payload []byte, instead bool) bool {
 	return true
 }
 
-// addClose has the Close frame sent, the last of all. It returns false where that was done before.
+// addClose queues the Close frame, the last of all. It returns false if that has been done before, or nothing can be sent any more.
 func (o *clientOutbox) addClose(frame []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -137,14 +141,14 @@ func (o *clientOutbox) addClose(frame []byte) bool {
 	return true
 }
 
-// seal ends what the program may send. A message that is being sent goes on.
+// seal makes the program's sends fail from now on. A message that is being sent is finished.
 func (o *clientOutbox) seal() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed = true
 }
 
-// end ends all that is sent: the server takes no more.
+// end drops what waits and lets nothing more be queued: the server takes no more.
 func (o *clientOutbox) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -160,8 +164,9 @@ func (o *clientOutbox) isSealed() bool {
 	return o.sealed
 }
 
-// take empties the queue into a buffer that has room for more bytes behind it. closes says that the Close frame is the last of it,
-// or was sent before: nothing may follow. It is called with writeGate held.
+// take moves the queue into a buffer that has room for spare more bytes. sent, the bytes written so far, is the payload of a Ping in it.
+// pings reports whether there is one, at the end but for a Close frame. closes reports that a Close frame is the last of it, or was
+// taken before: nothing may follow. It is called with writeGate held; the caller gives the buffer to PutBuffer.
 func (o *clientOutbox) take(spare int, sent uint64) (buf []byte, pings, closes bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -187,7 +192,7 @@ func (o *clientOutbox) take(spare int, sent uint64) (buf []byte, pings, closes b
 	return buf, pings, closes
 }
 
-// emptied keeps a small buffer for what comes next.
+// emptied returns a buffer without its content if it is small enough to be kept, else nil.
 func emptied(b []byte) []byte {
 	if cap(b) > 1<<10 {
 		return nil
@@ -195,8 +200,8 @@ func emptied(b []byte) []byte {
 	return b[:0]
 }
 
-// answerPing has a Ping answered in its place, in front of all that answers a later message. It waits only where a lot of Pongs
-// wait already, and not for long: for a server that does not read them the latest is enough (RFC 6455, section 5.5.3).
+// answerPing answers a Ping that was not queued behind messages. It waits only if many Pongs wait already, and not for long: for a
+// server that does not read them the latest is enough (RFC 6455, section 5.5.3).
 func (c *clientConn) answerPing(payload []byte) {
 	for stalled := false; !c.out.addPong(payload, stalled); {
 		stalled = c.awaitRoom()
@@ -204,7 +209,8 @@ func (c *clientConn) answerPing(payload []byte) {
 	notify(c.out.wake)
 }
 
-// awaitRoom waits for the queue to be emptied. It reports whether the server keeps somebody from that, or the connection has ended.
+// awaitRoom waits until the queue has been emptied. It returns true if the server keeps the one who writes from that, or the connection
+// has ended.
 func (c *clientConn) awaitRoom() (stalled bool) {
 	timer := time.NewTimer(maxPongWait)
 	defer timer.Stop()
@@ -215,14 +221,14 @@ func (c *clientConn) awaitRoom() (stalled bool) {
 		return true
 	case <-timer.C:
 	}
-	if c.out.writeGate.tryEnter() { // nobody writes: it is this machine that is slow
+	if c.out.writeGate.tryEnter() { // nobody is writing: this machine is slow, not the server
 		go c.flushAndLeave()
 		return false
 	}
 	return true
 }
 
-// send sends a frame or a message of the program.
+// send sends a control frame, or a message, of the program. It waits until the system has taken it.
 func (c *clientConn) send(opcode Opcode, payload []byte) error {
 	if opcode.isControl() {
 		if err := c.out.add(opcode, payload); err != nil {
@@ -251,7 +257,7 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 	return c.writeFrame(h, payload)
 }
 
-// flush sends what is in the queue, unless somebody is writing, who will see to it.
+// flush sends the queue. If somebody else is writing, it returns immediately: the queue is looked at after that write.
 func (c *clientConn) flush() error {
 	if !c.out.pending.Load() || !c.out.writeGate.tryEnter() {
 		return nil
@@ -259,7 +265,7 @@ func (c *clientConn) flush() error {
 	return c.flushAndLeave()
 }
 
-// flushAndLeave is flush for whoever holds writeGate, which it gives back.
+// flushAndLeave sends the queue and gives writeGate back, which the caller holds.
 func (c *clientConn) flushAndLeave() (err error) {
 	defer c.leaveWriting()
 	if c.isDown() {
@@ -279,7 +285,7 @@ func (c *clientConn) flushAndLeave() (err error) {
 	return err
 }
 
-// idle ends a write. What has come into the queue meanwhile is left to the control goroutine.
+// leaveWriting gives writeGate back. What was queued meanwhile is left to the control goroutine.
 func (c *clientConn) leaveWriting() {
 	c.out.writeGate.leave()
 	if c.out.pending.Load() {
@@ -287,7 +293,7 @@ func (c *clientConn) leaveWriting() {
 	}
 }
 
-// writeFrame writes the queue and a frame behind it.
+// writeFrame writes the queue and a frame behind it, unless the Close frame is in the queue, or was.
 func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 	if !c.out.writeGate.enter(c.down) {
 		return ErrConnClosed
@@ -302,7 +308,7 @@ func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 		if err = c.write(buf, pings, true); err == nil {
 			err = ErrConnClosed
 		}
-	case pings: // by itself, for its end is where its way ends
+	case pings: // by itself, since the Ping has to be the end of a write
 		err = c.write(buf, true, false)
 		buf = buf[:0]
 		fallthrough
@@ -316,8 +322,8 @@ func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 	return err
 }
 
-// writePieces writes what is in the buffer and a payload behind it, which is masked piece by piece, in the buffer, and not changed
-// itself.
+// writePieces writes what is in the buffer, and behind it a payload, which is masked piece by piece in the buffer and is not itself
+// changed.
 func (c *clientConn) writePieces(buf, payload []byte, key uint32) error {
 	for pos := 0; ; buf = buf[:0] {
 		start, n := len(buf), min(len(payload)-pos, clientWriteSize)
@@ -332,8 +338,8 @@ func (c *clientConn) writePieces(buf, payload []byte, key uint32) error {
 	}
 }
 
-// write writes what ends with a Ping, or with the Close frame, or neither. It is called with writeGate held. Where it fails, the
-// connection ends.
+// write writes bytes that end with a Ping, or with the Close frame, or with neither. If that fails, the connection ends: immediately if
+// the server took nothing for too long, else as stopWriting says. It is called with writeGate held.
 func (c *clientConn) write(b []byte, pings, closes bool) error {
 	if len(b) == 0 {
 		return nil
@@ -349,7 +355,7 @@ func (c *clientConn) write(b []byte, pings, closes bool) error {
 	case err == nil:
 		if pings {
 			c.socket.pingSent()
-			notify(c.out.wake) // for the clock
+			notify(c.out.wake) // control has a new moment to wait for
 		}
 		return nil
 	case c.isDown():
@@ -366,14 +372,15 @@ func (c *clientConn) write(b []byte, pings, closes bool) error {
 	return err
 }
 
-// lost notes that the server takes no more. What it sent before is read and handled all the same.
+// stopWriting makes all sends fail with err: the server takes no more. What it sent before is still read and handled, for maxAnswerTime
+// at most.
 func (c *clientConn) stopWriting(err error) {
 	c.out.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writeErr == nil && !c.ended {
 		c.writeErr = err
-		if !c.closeSent { // nor will it be
+		if !c.closeSent { // and never will be
 			close(c.out.closeDone)
 		}
 		if by := time.Now().Add(maxAnswerTime); !c.closing || by.Before(c.endBy) {
