@@ -70,7 +70,7 @@ func (at *attempt) abandoned() error {
 // beginAttempt registers an attempt as the one that is at work. If Close or Quit has ended another one, it waits for that to return.
 func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 	at := &attempt{done: make(chan struct{})}
-	at.ctx, at.end = context.WithCancelCause(ctx)
+	at.ctx, at.end = context.WithCancelCause(withoutDeadline{ctx})
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	for quits := cl.quits; ; {
@@ -98,6 +98,12 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 		cl.mu.Lock()
 	}
 }
+
+// withoutDeadline hides the deadline of a context, which ends at it all the same. net.Dialer would keep it with a timer of its own, and
+// might fail a moment before the context has ended, with an error that does not match that.
+type withoutDeadline struct{ context.Context }
+
+func (withoutDeadline) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
 
 // endAttempt keeps and starts the connection that an attempt has opened, unless the attempt was ended meanwhile. It returns what
 // Connect returns.
