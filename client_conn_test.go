@@ -240,7 +240,7 @@ func TestClientConn_close(t *testing.T) {
 		go func() { closed <- cl.Close() }()
 		assert.ErrorIs(t, scriptedWait(t, sent), ErrConnClosed)
 		err = scriptedWait(t, closed)
-		if err != nil { // nil where the write was given up before Close was called
+		if err != nil { // nil if the write was given up before Close was called
 			assert.ErrorIs(t, err, errNoAnswer)
 		}
 	})
@@ -542,7 +542,7 @@ func answerPings(c *scriptedConn, path *slowReader) (got int) {
 	}
 }
 
-// holding is a proxy between the client and the test: it takes all that it is given at once, and keeps it.
+// holding is a proxy between the client and the test: it takes all that it is given immediately, and keeps it.
 func holding(t *testing.T, conn net.Conn) net.Conn {
 	in, out := net.Pipe()
 	pieces := make(chan []byte, 1<<20)
