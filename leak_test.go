@@ -4,8 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -55,6 +57,12 @@ func checkDescriptors(t *testing.T) {
 		}
 	})
 }
+
+// raced says that the race detector is at work.
+var raced = sync.OnceValue(func() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
+})
 
 // eventually reports whether the condition came true before the deadline.
 func eventually(condition func() bool) bool {

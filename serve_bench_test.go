@@ -106,7 +106,7 @@ func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round
 }
 
 func TestAllocationsOfEcho(t *testing.T) {
-	if abuseRaced() {
+	if raced() {
 		t.Skip("the race detector has pools forget")
 	}
 	for _, row := range []struct {

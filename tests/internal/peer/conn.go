@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"github.com/wsloop/websocket"
@@ -104,6 +105,14 @@ func (c *Conn) ExpectText(s string) {
 // CloseBody is the payload of a Close frame.
 func CloseBody(code websocket.CloseCode, reason string) string {
 	return string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason
+}
+
+// Code is the code in the payload of a Close frame.
+func (c *Conn) Code(payload []byte) websocket.CloseCode {
+	c.T.Helper()
+	require.GreaterOrEqual(c.T, len(payload), 2)
+	require.True(c.T, utf8.Valid(payload[2:]), "%q", payload[2:])
+	return websocket.CloseCode(binary.BigEndian.Uint16(payload))
 }
 
 // ExpectClose reads a Close frame with that code and then the end of the stream.

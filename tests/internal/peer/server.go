@@ -183,4 +183,3 @@ func Fill(t *testing.T, conn int, packet []byte) (sent int) {
 	require.FailNow(t, "the queue never fills")
 	return 0
 }
-

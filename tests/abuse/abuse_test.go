@@ -1,20 +1,16 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"runtime"
-	"runtime/debug"
 	"runtime/metrics"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,17 +19,19 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// The abuse suite: "go test -run Abuse -v .". Each row is an attack and the answer to it. While it goes on, and after it, the
+// The abuse suite: "go test -v ./tests/abuse". Each row is an attack and the answer to it. While it goes on, and after it, the
 // same is checked of every row: a well-behaved client that was there before gets its echoes, each within abuseEcho; no panic
 // and no other error is logged that the row does not expect; and goroutines, descriptors and memory go back to what they were.
-// The rows are in the abuse_*_test.go files, SECURITY.md lists what they hold.
+// The rows are in the other files, SECURITY.md lists what they hold.
 //
 // Time-outs, and what hostile peers and handlers wait for, are a tenth of the real times. "make abuse" takes the real ones, the
 // server's defaults among them, in about five minutes:
 //
-//	go test -count=1 -run Abuse -v . -abuse.real
+//	go test -count=1 -v ./tests/abuse -abuse.real
 //
 // Limits that do not depend on a time-out are the same for both.
 
@@ -48,12 +46,12 @@ func abuseScale(d time.Duration) time.Duration {
 }
 
 // abuseDefaults sets the time-outs of a server to their defaults, in this run.
-func abuseDefaults(opts *ServerOptions) *ServerOptions {
-	opts.HandshakeTimeout = abuseScale(defaultHandshakeTimeout)
-	opts.WriteTimeout = abuseScale(defaultWriteTimeout)
-	opts.PingInterval = abuseScale(defaultPingInterval)
-	opts.SilenceTimeout = abuseScale(defaultSilenceTimeout)
-	opts.AddTimeout = abuseScale(defaultAddTimeout)
+func abuseDefaults(opts *websocket.ServerOptions) *websocket.ServerOptions {
+	opts.HandshakeTimeout = abuseScale(peer.HandshakeTimeout)
+	opts.WriteTimeout = abuseScale(peer.WriteTimeout)
+	opts.PingInterval = abuseScale(peer.PingInterval)
+	opts.SilenceTimeout = abuseScale(peer.SilenceTimeout)
+	opts.AddTimeout = abuseScale(peer.AddTimeout)
 	return opts
 }
 
@@ -72,16 +70,10 @@ const (
 	abuseWait = 20 * time.Second
 )
 
-// abuseRaced says that the race detector is at work.
-var abuseRaced = sync.OnceValue(func() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
-})
-
 // abuseTime is a limit of time in this build: five times as long with the race detector, which makes both sides of each
 // connection that much slower.
 func abuseTime(d time.Duration) time.Duration {
-	if abuseRaced() {
+	if peer.Raced() {
 		return 5 * d
 	}
 	return d
@@ -96,7 +88,7 @@ type abuseRow struct {
 
 // abuse is an attack in progress: its server, and the client that must not notice.
 type abuse struct {
-	*rawServer
+	*peer.Server
 	t    *testing.T
 	log  *abuseLog
 	calm *abuseCalm
@@ -108,8 +100,8 @@ func abuseRun(t *testing.T, rows []abuseRow) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			a := &abuse{t: t, log: new(abuseLog), pace: abusePace}
-			checkGoroutines(t)
-			checkDescriptors(t)
+			peer.CheckGoroutines(t)
+			peer.CheckDescriptors(t)
 			a.checkHeap()
 			t.Cleanup(func() { a.log.check(t, row.logs) })
 			row.attack(a)
@@ -120,39 +112,32 @@ func abuseRun(t *testing.T, rows []abuseRow) {
 }
 
 // start runs the server of the row. The well-behaved client is one of its clients; its messages begin with abuseHello.
-func (a *abuse) start(opts *ServerOptions) {
+func (a *abuse) start(opts *websocket.ServerOptions) {
 	a.t.Helper()
 	a.startApart(opts)
-	a.watch(a.network, a.address)
+	a.watch(a.Network, a.Address)
 }
 
 // startApart runs the server of a row without the well-behaved client, which the row has to put somewhere else.
-func (a *abuse) startApart(opts *ServerOptions) {
+func (a *abuse) startApart(opts *websocket.ServerOptions) {
 	a.t.Helper()
 	if opts.HandleText == nil {
-		opts.HandleText = rawEcho
+		opts.HandleText = peer.Echo
 	}
-	a.rawServer = a.newServer(opts) // before it runs: handlers use it
-	a.rawServer.launch(a.t)
+	a.Server = a.newServer(opts) // before it runs: handlers use it
+	a.Server.Launch(a.t)
 }
 
 // newServer makes a server whose log is the row's.
-func (a *abuse) newServer(opts *ServerOptions) *rawServer {
+func (a *abuse) newServer(opts *websocket.ServerOptions) *peer.Server {
 	opts.Logger = a.slog()
-	return &rawServer{Server: NewServer(rawQuiet(opts)), t: a.t}
-}
-
-// launch runs a server until the end of the test. What it leaves behind is for the row's own checks.
-func (s *rawServer) launch(t *testing.T) {
-	t.Helper()
-	s.restart(t)
-	t.Cleanup(func() { s.stop(t) })
+	return &peer.Server{Server: websocket.NewServer(peer.Quiet(opts)), T: a.t}
 }
 
 // connectAll connects many clients with a handshake until the end of the test, and keeps no memory of them after that.
-func (a *abuse) connectAll(n int) []*rawConn {
+func (a *abuse) connectAll(n int) []*peer.Conn {
 	a.t.Helper()
-	conns := make([]*rawConn, 0, n)
+	conns := make([]*peer.Conn, 0, n)
 	a.t.Cleanup(func() {
 		for _, c := range conns {
 			c.Close()
@@ -160,7 +145,7 @@ func (a *abuse) connectAll(n int) []*rawConn {
 		clear(conns)
 	})
 	for range n {
-		c, err := a.rawJoin()
+		c, err := a.Join()
 		require.NoError(a.t, err)
 		conns = append(conns, c)
 	}
@@ -170,19 +155,19 @@ func (a *abuse) connectAll(n int) []*rawConn {
 // startBeside runs a second server in the same process, and has the well-behaved client there: for rows that stop theirs.
 func (a *abuse) startBeside() {
 	a.t.Helper()
-	beside := a.newServer(&ServerOptions{HandleText: rawEcho})
-	beside.launch(a.t)
-	a.watch(beside.network, beside.address)
+	beside := a.newServer(&websocket.ServerOptions{HandleText: peer.Echo})
+	beside.Launch(a.t)
+	a.watch(beside.Network, beside.Address)
 }
 
 // watch lets a well-behaved client have its echoes from a server until the attack is over.
 func (a *abuse) watch(network, address string) {
 	a.t.Helper()
-	s := &rawServer{t: a.t, network: network, address: address}
-	a.calm = &abuseCalm{c: s.connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
+	s := &peer.Server{T: a.t, Network: network, Address: address}
+	a.calm = &abuseCalm{c: s.Connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
 		plain: make(chan time.Duration, 1)}
 	go func() { a.calm.done <- a.calm.run() }()
-	plain, err := net.Dial("tcp", abusePlainServer(a.t))
+	plain, err := net.Dial("tcp", peer.PlainServer(a.t))
 	require.NoError(a.t, err)
 	go func() { a.calm.plain <- a.calm.measure(plain) }()
 	a.t.Cleanup(func() { a.calm.end() })
@@ -194,7 +179,7 @@ func abuseCalmEcho(conn int, payload []byte) bool {
 	if !strings.HasPrefix(string(payload), abuseHello) {
 		return false
 	}
-	rawEcho(conn, payload)
+	peer.Echo(conn, payload)
 	return true
 }
 
@@ -203,7 +188,7 @@ const abuseHello = "hello "
 
 // abuseCalm is the well-behaved client. Broadcasts of the row, which are binary, are read and dropped.
 type abuseCalm struct {
-	c       *rawConn
+	c       *peer.Conn
 	pace    time.Duration
 	stop    chan struct{}
 	once    sync.Once
@@ -233,17 +218,17 @@ func (calm *abuseCalm) echo() error {
 	text := abuseHello + strconv.Itoa(calm.echoes)
 	start := time.Now()
 	calm.c.SetDeadline(start.Add(abuseWait))
-	if _, err := calm.c.Write(NewFrameText(true, []byte(text))); err != nil {
+	if _, err := calm.c.Write(websocket.NewFrameText(true, []byte(text))); err != nil {
 		return err
 	}
 	for {
-		op, payload, _, err := calm.c.abuseFrame()
+		op, payload, _, err := calm.c.FrameAfterPings()
 		switch {
 		case err != nil:
 			return fmt.Errorf("echo %d: %w", calm.echoes, err)
-		case op == OpcodeBin:
+		case op == websocket.OpcodeBin:
 			continue
-		case op != OpcodeText || string(payload) != text:
+		case op != websocket.OpcodeText || string(payload) != text:
 			return fmt.Errorf("got %x %.40q for %q", op, payload, text)
 		}
 		break
@@ -251,33 +236,6 @@ func (calm *abuseCalm) echo() error {
 	calm.echoes++
 	calm.longest = max(calm.longest, time.Since(start))
 	return nil
-}
-
-// abusePlainServer sends each byte back, without this package, until the end of the test. It returns its address.
-func abusePlainServer(t *testing.T) (address string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			peer, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer peer.Close()
-				b := make([]byte, 1)
-				for {
-					if _, err := peer.Read(b); err != nil {
-						return
-					}
-					peer.Write(b)
-				}
-			}()
-		}
-	}()
-	return ln.Addr().String()
 }
 
 // measure has plain echoes until the end, and returns how long the longest took.
@@ -308,8 +266,8 @@ func (calm *abuseCalm) finish(t *testing.T) {
 	}
 	calm.seen = true
 	calm.end()
-	require.NoError(t, rawGet(t, calm.done), "the well-behaved client")
-	plain := rawGet(t, calm.plain)
+	require.NoError(t, peer.Get(t, calm.done), "the well-behaved client")
+	plain := peer.Get(t, calm.plain)
 	assert.Less(t, calm.longest, abuseEcho+3*plain, "the longest of %d echoes of the well-behaved client", calm.echoes)
 	t.Logf("%d echoes of the well-behaved client, the longest in %v (plain ones: %v)", calm.echoes,
 		calm.longest.Round(10*time.Microsecond), plain.Round(10*time.Microsecond))
@@ -371,7 +329,7 @@ func (a *abuse) checkHeap() {
 	before := abuseLive()
 	a.t.Cleanup(func() {
 		var after uint64
-		if !eventually(func() bool { after = abuseLive(); return after <= before+abuseHeap }) {
+		if !peer.Eventually(func() bool { after = abuseLive(); return after <= before+abuseHeap }) {
 			a.t.Errorf("the heap is %d KiB, it was %d KiB before", after>>10, before>>10)
 		}
 	})
@@ -436,50 +394,11 @@ func abuseFlood(w io.Writer, b []byte, n int) (written int, err error) {
 	return written, err
 }
 
-// abuseFrame reads a frame and answers the Pings before it, which it counts. It may be called from any goroutine.
-func (c *rawConn) abuseFrame() (op Opcode, payload []byte, pings int, err error) {
-	for {
-		if op, payload, err = c.rawFrame(); err != nil || op != OpcodePing {
-			return op, payload, pings, err
-		}
-		pings++
-		if _, err = c.Write(NewFramePong(true, payload)); err != nil {
-			return op, payload, pings, err
-		}
-	}
-}
-
-// abuseCode reads frames up to a Close frame and returns its code, 1005 where it has none.
-func (c *rawConn) abuseCode() (CloseCode, error) {
-	for {
-		op, payload, err := c.rawFrame()
-		switch {
-		case err != nil:
-			return 0, fmt.Errorf("no close frame: %w", err)
-		case op != OpcodeClose:
-		case len(payload) < 2:
-			return 1005, nil
-		default:
-			return CloseCode(binary.BigEndian.Uint16(payload)), nil
-		}
-	}
-}
-
-// abuseEnd reads up to the end of the connection, whichever kind of end it is. It returns an error where none comes.
-func (c *rawConn) abuseEnd() error {
-	_, err := io.Copy(io.Discard, c.r)
-	var netErr net.Error
-	if errors.As(err, &netErr) && netErr.Timeout() {
-		return fmt.Errorf("the server does not close the connection: %w", err)
-	}
-	return nil
-}
-
 // await calls f on a goroutine of its own and returns when it has returned. It fails the test where f returns an error
 // or takes too long.
 func (a *abuse) await(f func() error) {
 	a.t.Helper()
-	rawAll(a.t, 1, func(int) error { return f() })
+	peer.All(a.t, 1, func(int) error { return f() })
 }
 
 // abuseGet returns what arrives on a channel. It waits for abuseWait and the time that the attack itself takes.

@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 func TestAbuseStop(t *testing.T) {
@@ -27,51 +29,51 @@ func TestAbuseStop(t *testing.T) {
 func abuseStopFromHandlers(a *abuse) {
 	a.startBeside()
 	for _, kind := range []string{"auth", "status", "add", "text", "bin", "control", "request", "remove"} {
-		opts := new(ServerOptions)
+		opts := new(websocket.ServerOptions)
 		stopped := make(chan struct{})
-		var s *rawServer
+		var s *peer.Server
 		stop := func(where string) {
 			if where == kind {
 				s.Stop()
 				close(stopped)
 			}
 		}
-		opts.HandleAuth = func(*Handshake) (context.Context, error) { stop("auth"); return nil, nil }
+		opts.HandleAuth = func(*websocket.Handshake) (context.Context, error) { stop("auth"); return nil, nil }
 		opts.HandleStatus = func() (string, []byte) { stop("status"); return "", nil }
 		opts.HandleClientAdd = func(context.Context, int) { stop("add") }
 		opts.HandleClientRemove = func(context.Context, int) { stop("remove") }
 		opts.HandleBin = func(int, []byte) { stop("bin") }
-		opts.HandleRsvControl = func(int, *Frame) { stop("control") }
+		opts.HandleRsvControl = func(int, *websocket.Frame) { stop("control") }
 		if kind != "request" {
 			opts.HandleText = func(int, []byte) { stop("text") }
 		}
 		s = a.newServer(opts)
 		a.t.Run(kind, func(t *testing.T) {
-			s.launch(t)
+			s.Launch(t)
 			if kind == "request" {
-				require.NoError(t, s.RegisterTextHandler("GET", "/stop", func(context.Context, *Request) Response {
+				require.NoError(t, s.RegisterTextHandler("GET", "/stop", func(context.Context, *websocket.Request) websocket.Response {
 					stop("request")
-					return Response{}
+					return websocket.Response{}
 				}))
 			}
-			c := s.dial(t)
-			request := rawRequest
+			c := s.Dial(t)
+			request := peer.Request
 			if kind == "status" {
 				request = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 			}
-			c.send([]byte(request))
-			frames := append(NewFrameText(true, []byte(`{"method":"GET","target":"/stop"}`)), NewFrameBin(true, nil)...)
-			frames = append(append(frames, NewFrame(0xB, true, nil)...), NewFrameClose(true, StatusNormal, nil)...)
+			c.Send([]byte(request))
+			frames := append(websocket.NewFrameText(true, []byte(`{"method":"GET","target":"/stop"}`)), websocket.NewFrameBin(true, nil)...)
+			frames = append(append(frames, websocket.NewFrame(0xB, true, nil)...), websocket.NewFrameClose(true, websocket.StatusNormal, nil)...)
 			if kind != "status" && kind != "auth" {
-				_, err := io.ReadFull(c.r, make([]byte, len(rawAccepted)))
+				_, err := io.ReadFull(c.Reader, make([]byte, len(peer.Accepted)))
 				require.NoError(t, err)
 				c.Write(frames) // fails where the server has stopped
 			}
-			left := c.rawLeave()
-			rawDone(t, stopped)
-			rawDone(t, left)
-			require.NoError(t, rawGet(t, s.served))
-			s.served = nil
+			left := c.Leave()
+			peer.Done(t, stopped)
+			peer.Done(t, left)
+			require.NoError(t, peer.Get(t, s.Served))
+			s.Served = nil
 			require.Nil(t, s.Addr())
 		})
 	}
@@ -81,29 +83,29 @@ func abuseStopHandshakes(a *abuse) {
 	const each = 100
 	a.startBeside()
 	inside, release := make(chan struct{}, each), make(chan struct{})
-	a.startApart(&ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) {
+	a.startApart(&websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 		inside <- struct{}{}
 		<-release
 		return nil, nil
 	}})
-	rawRelease(a.t, release)
-	var conns []*rawConn
+	peer.Release(a.t, release)
+	var conns []*peer.Conn
 	for range each {
-		for _, part := range []string{"", rawRequest[:50], rawRequest} {
-			c := a.dial(a.t)
+		for _, part := range []string{"", peer.Request[:50], peer.Request} {
+			c := a.Dial(a.t)
 			_, err := io.WriteString(c, part)
 			require.NoError(a.t, err)
 			conns = append(conns, c)
 		}
 	}
 	for range each {
-		rawGet(a.t, inside)
+		peer.Get(a.t, inside)
 	}
 	start := time.Now()
-	a.stop(a.t)
-	assert.Less(a.t, time.Since(start), maxDrainTime+abuseTime(2*time.Second))
-	rawAll(a.t, len(conns), func(i int) error {
-		b, err := io.ReadAll(conns[i].r)
+	a.StopAndWait(a.t)
+	assert.Less(a.t, time.Since(start), peer.DrainTime+abuseTime(2*time.Second))
+	peer.All(a.t, len(conns), func(i int) error {
+		b, err := io.ReadAll(conns[i].Reader)
 		if len(b) > 0 {
 			err = fmt.Errorf("got %q, %w", b, err)
 		}
@@ -113,25 +115,25 @@ func abuseStopHandshakes(a *abuse) {
 		}
 		return err
 	})
-	_, err := net.DialTimeout(a.network, a.address, time.Second)
+	_, err := net.DialTimeout(a.Network, a.Address, time.Second)
 	require.Error(a.t, err)
 }
 
 func abuseStopBroadcast(a *abuse) {
 	const peers = 50
 	a.startBeside()
-	timeout := abuseScale(defaultWriteTimeout)
-	a.startApart(&ServerOptions{WriteTimeout: timeout})
+	timeout := abuseScale(peer.WriteTimeout)
+	a.startApart(&websocket.ServerOptions{WriteTimeout: timeout})
 	conns := a.connectAll(peers)
-	require.True(a.t, eventually(func() bool { return a.Clients.Len() == peers }))
-	packet := NewFrameBin(false, rawPattern(64<<10, 1))
+	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == peers }))
+	packet := websocket.NewFrameBin(false, peer.Pattern(64<<10, 1))
 	stop, sent := make(chan struct{}), make(chan error, 4)
 	for range 4 {
 		go func() {
 			for {
 				_, failed := a.Clients.SendAll(packet)
 				for _, err := range failed {
-					if !errors.Is(err, ErrSendQueueFull) && !errors.Is(err, ErrConnClosed) {
+					if !errors.Is(err, websocket.ErrSendQueueFull) && !errors.Is(err, websocket.ErrConnClosed) {
 						sent <- err
 						return
 					}
@@ -149,72 +151,72 @@ func abuseStopBroadcast(a *abuse) {
 	ended := make(chan error, peers)
 	for i, c := range conns {
 		go func() {
-			op, payload, err := c.rawFrame()
+			op, payload, err := c.Frame()
 			begun <- struct{}{}
 			for n := 0; err == nil; n++ {
-				if op == OpcodeClose {
-					if code := c.code(payload); code != StatusGone {
+				if op == websocket.OpcodeClose {
+					if code := c.Code(payload); code != websocket.StatusGone {
 						err = fmt.Errorf("closed with %d", code)
 					}
 					break
 				}
-				if op != OpcodeBin || len(payload) != 64<<10 {
+				if op != websocket.OpcodeBin || len(payload) != 64<<10 {
 					err = fmt.Errorf("got %x, %d bytes", op, len(payload))
 					break
 				}
 				if i%5 == 0 && n == 3 { // these do not read on
 					break
 				}
-				op, payload, err = c.rawFrame()
+				op, payload, err = c.Frame()
 			}
 			ended <- err
 		}()
 	}
 	for range peers {
-		rawGet(a.t, begun)
+		peer.Get(a.t, begun)
 	}
 	start := time.Now()
-	a.stop(a.t)
-	assert.Less(a.t, time.Since(start), timeout+maxDrainTime+abuseTime(3*time.Second))
+	a.StopAndWait(a.t)
+	assert.Less(a.t, time.Since(start), timeout+peer.DrainTime+abuseTime(3*time.Second))
 	for range peers {
-		assert.NoError(a.t, rawGet(a.t, ended))
+		assert.NoError(a.t, peer.Get(a.t, ended))
 	}
 	close(stop)
 	for range 4 {
-		require.NoError(a.t, rawGet(a.t, sent))
+		require.NoError(a.t, peer.Get(a.t, sent))
 	}
 }
 
 func abuseStopAgain(a *abuse) {
 	a.startBeside()
-	a.rawServer = a.newServer(&ServerOptions{HandleText: rawEcho})
+	a.Server = a.newServer(&websocket.ServerOptions{HandleText: peer.Echo})
 	a.Stop()
 	a.Stop()
-	a.t.Cleanup(func() { a.stop(a.t) })
+	a.t.Cleanup(func() { a.StopAndWait(a.t) })
 	for range 10 {
-		a.restart(a.t)
-		require.ErrorIs(a.t, a.Start(), ErrServerRunning)
-		var conns []*rawConn
+		a.Restart(a.t)
+		require.ErrorIs(a.t, a.Start(), websocket.ErrServerRunning)
+		var conns []*peer.Conn
 		for range 10 {
-			c := a.connect(a.t)
-			c.text("x")
-			c.expectText("x")
+			c := a.Connect(a.t)
+			c.Text("x")
+			c.ExpectText("x")
 			conns = append(conns, c)
 		}
-		rawAll(a.t, len(conns)+8, func(i int) error {
+		peer.All(a.t, len(conns)+8, func(i int) error {
 			if i >= len(conns) {
 				a.Stop()
 				return nil
 			}
-			code, err := conns[i].abuseCode()
-			if err == nil && code != StatusGone {
+			code, err := conns[i].CloseCode()
+			if err == nil && code != websocket.StatusGone {
 				err = fmt.Errorf("closed with %d", code)
 			}
 			conns[i].Close()
 			return err
 		})
-		require.NoError(a.t, rawGet(a.t, a.served))
-		a.served = nil
+		require.NoError(a.t, peer.Get(a.t, a.Served))
+		a.Served = nil
 		require.Nil(a.t, a.Addr())
 		a.Stop()
 	}

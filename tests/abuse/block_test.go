@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 // abuseBlock is what a handler that blocks does. The release is for tests that fail.
@@ -25,7 +27,7 @@ func abuseBlock(d time.Duration, release <-chan struct{}) {
 func abuseBlocked(a *abuse) {
 	const each = 30
 	hold := abuseScale(time.Minute)
-	opts := abuseDefaults(new(ServerOptions))
+	opts := abuseDefaults(new(websocket.ServerOptions))
 	clients := abuseBlockedClients(opts, hold)
 	inside, release := make(chan struct{}, len(clients)*each), make(chan struct{})
 	abuseBlockAll(opts, func() {
@@ -33,27 +35,27 @@ func abuseBlocked(a *abuse) {
 		abuseBlock(hold, release)
 	})
 	a.start(opts)
-	rawRelease(a.t, release)
+	peer.Release(a.t, release)
 	ended := make(chan error, len(clients)*each)
 	for _, client := range clients {
 		for range each {
-			c := a.dial(a.t)
+			c := a.Dial(a.t)
 			c.SetDeadline(time.Now().Add(hold + abuseWait))
 			go func() {
 				ended <- client.play(c)
-				c.reset()
+				c.Reset()
 			}()
 		}
 	}
 	for range clients {
 		for range each {
-			rawGet(a.t, inside)
+			peer.Get(a.t, inside)
 		}
 	}
 	for range 20 { // all of them block
-		c := a.connect(a.t)
-		c.text(abuseHello)
-		c.expectText(abuseHello)
+		c := a.Connect(a.t)
+		c.Text(abuseHello)
+		c.ExpectText(abuseHello)
 		c.Close()
 	}
 	for range clients {
@@ -61,20 +63,20 @@ func abuseBlocked(a *abuse) {
 			require.NoError(a.t, abuseGet(a.t, ended, hold))
 		}
 	}
-	require.True(a.t, eventually(func() bool { return a.Clients.Len() == 1 }))
+	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == 1 }))
 }
 
 // abuseBlockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the
 // handshake says so, HandleText where the message is not the well-behaved client's. Those of messages send them back after
 // that.
-func abuseBlockAll(opts *ServerOptions, block func()) {
+func abuseBlockAll(opts *websocket.ServerOptions, block func()) {
 	blockFor := func(ctx context.Context, handler string) {
-		if ctx.Value(CtxKeyInternalJWT) == handler {
+		if ctx.Value(websocket.CtxKeyInternalJWT) == handler {
 			block()
 		}
 	}
-	opts.HandleAuth = func(req *Handshake) (context.Context, error) {
-		ctx := context.WithValue(context.Background(), CtxKeyInternalJWT, req.URL.RawQuery)
+	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
+		ctx := context.WithValue(context.Background(), websocket.CtxKeyInternalJWT, req.URL.RawQuery)
 		blockFor(ctx, "auth")
 		return ctx, nil
 	}
@@ -87,16 +89,16 @@ func abuseBlockAll(opts *ServerOptions, block func()) {
 	opts.HandleText = func(conn int, p []byte) {
 		if !abuseCalmEcho(conn, p) {
 			block()
-			rawEcho(conn, p)
+			peer.Echo(conn, p)
 		}
 	}
 	opts.HandleBin = func(conn int, p []byte) {
 		block()
-		rawEcho(conn, p)
+		peer.Echo(conn, p)
 	}
-	opts.HandleRsvControl = func(conn int, f *Frame) {
+	opts.HandleRsvControl = func(conn int, f *websocket.Frame) {
 		block()
-		rawEcho(conn, f.Payload())
+		peer.Echo(conn, f.Payload())
 	}
 }
 
@@ -110,7 +112,7 @@ type abuseBlockedClient struct {
 
 // abuseWanted is a frame that a client gets; OpcodeCont stands for the end of the connection.
 type abuseWanted struct {
-	op      Opcode
+	op      websocket.Opcode
 	payload string
 	after   time.Duration // since the handshake began; at most abuseWait/4 later
 	pings   int           // that the client has to answer before, at least
@@ -118,18 +120,18 @@ type abuseWanted struct {
 
 // abuseBlockedClients are the clients of abuseBlocked. Those that stay have their Pings answered, answer those of the server, and
 // get the handler's answer after the minute; those that leave wait for a second at most.
-func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlockedClient {
-	hello := NewFrameText(true, []byte(abuseHello))
-	ping := NewFramePing(true, []byte("p"))
-	closes := NewFrameClose(true, StatusNormal, nil)
-	text, bin := NewFrameText(true, []byte("x")), NewFrameBin(true, []byte("x"))
-	control := NewFrame(OpcodeControlRsvB, true, []byte("x"))
+func abuseBlockedClients(opts *websocket.ServerOptions, hold time.Duration) []abuseBlockedClient {
+	hello := websocket.NewFrameText(true, []byte(abuseHello))
+	ping := websocket.NewFramePing(true, []byte("p"))
+	closes := websocket.NewFrameClose(true, websocket.StatusNormal, nil)
+	text, bin := websocket.NewFrameText(true, []byte("x")), websocket.NewFrameBin(true, []byte("x"))
+	control := websocket.NewFrame(websocket.OpcodeControlRsvB, true, []byte("x"))
 
-	echo := abuseWanted{op: OpcodeText, payload: abuseHello}
-	pong := abuseWanted{op: OpcodePong, payload: "p"}
-	late := abuseWanted{op: OpcodeText, payload: "x", after: hold, pings: 1}
-	closed := abuseWanted{op: OpcodeClose, payload: rawCloseBody(StatusNormal, "")}
-	answer := min(maxAnswerTime, opts.WriteTimeout) // for which the handler is waited for
+	echo := abuseWanted{op: websocket.OpcodeText, payload: abuseHello}
+	pong := abuseWanted{op: websocket.OpcodePong, payload: "p"}
+	late := abuseWanted{op: websocket.OpcodeText, payload: "x", after: hold, pings: 1}
+	closed := abuseWanted{op: websocket.OpcodeClose, payload: peer.CloseBody(websocket.StatusNormal, "")}
+	answer := min(peer.AnswerTime, opts.WriteTimeout) // for which the handler is waited for
 	end := abuseWanted{after: answer}
 	after := func(w abuseWanted, d time.Duration) abuseWanted {
 		w.after = d
@@ -149,12 +151,12 @@ func abuseBlockedClients(opts *ServerOptions, hold time.Duration) []abuseBlocked
 }
 
 // play is the life of the client.
-func (client abuseBlockedClient) play(c *rawConn) error {
+func (client abuseBlockedClient) play(c *peer.Conn) error {
 	start := time.Now()
-	_, err := io.WriteString(c, strings.Replace(rawRequest, "GET / ", "GET "+client.target+" ", 1))
+	_, err := io.WriteString(c, strings.Replace(peer.Request, "GET / ", "GET "+client.target+" ", 1))
 	if err == nil && client.frames != nil {
-		answer := make([]byte, len(rawAccepted))
-		if _, err = io.ReadFull(c.r, answer); err == nil && string(answer) != rawAccepted {
+		answer := make([]byte, len(peer.Accepted))
+		if _, err = io.ReadFull(c.Reader, answer); err == nil && string(answer) != peer.Accepted {
 			err = fmt.Errorf("wrong answer to the handshake: %q", answer)
 		}
 		c.Write(client.frames)
@@ -173,11 +175,11 @@ func (client abuseBlockedClient) play(c *rawConn) error {
 	return err
 }
 
-func (w abuseWanted) read(c *rawConn) error {
-	if w.op == OpcodeCont {
-		return c.abuseEnd()
+func (w abuseWanted) read(c *peer.Conn) error {
+	if w.op == websocket.OpcodeCont {
+		return c.ReadToEnd()
 	}
-	op, payload, pings, err := c.abuseFrame()
+	op, payload, pings, err := c.FrameAfterPings()
 	if err == nil && (op != w.op || string(payload) != w.payload || pings < w.pings) {
 		err = fmt.Errorf("got %x %.40q after %d Pings", op, payload, pings)
 	}

@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"bufio"
@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +25,7 @@ import (
 // with 64 of them.
 
 const (
-	abuseChild = "WEBSOCKET_ABUSE_CHILD" // in the environment of that process
+	abuseChild = "WEBSOCKET_ABUSE_CHILD" // In the environment of that process
 	abuseFew   = 64
 )
 
@@ -44,16 +46,16 @@ func abuseFewDescriptors(a *abuse) {
 	a.pace = 100 * time.Millisecond // the time that its echoes take is not what is measured
 	a.watch("tcp", child.address)
 	before := child.ask("state")
-	s := &rawServer{t: a.t, network: "tcp", address: child.address}
+	s := &peer.Server{T: a.t, Network: "tcp", Address: child.address}
 
-	var conns []*rawConn
+	var conns []*peer.Conn
 	for range peers {
-		conns = append(conns, s.dial(a.t))
+		conns = append(conns, s.Dial(a.t))
 	}
 	answered := make(chan error, peers)
 	for _, c := range conns {
-		c.SetDeadline(time.Now().Add(3 * rawWait))
-		go func() { answered <- c.rawShake() }()
+		c.SetDeadline(time.Now().Add(3 * peer.Wait))
+		go func() { answered <- c.Shake() }()
 	}
 	inside := 0
 	for quiet := false; !quiet; { // as many as there are descriptors for
@@ -82,19 +84,19 @@ func abuseFewDescriptors(a *abuse) {
 		c.Close()
 	}
 	for ; inside < peers; inside++ {
-		rawGet(a.t, answered)
+		peer.Get(a.t, answered)
 	}
 	for range 10 {
 		begin := time.Now()
-		c, err := s.rawJoin()
+		c, err := s.Join()
 		require.NoError(a.t, err)
-		_, err = c.Write(NewFrameText(true, []byte("x")))
+		_, err = c.Write(websocket.NewFrameText(true, []byte("x")))
 		require.NoError(a.t, err)
-		require.NoError(a.t, c.rawExpect(OpcodeText, "x"))
+		require.NoError(a.t, c.Compare(websocket.OpcodeText, "x"))
 		c.Close()
 		assert.Less(a.t, time.Since(begin), 5*time.Second)
 	}
-	require.True(a.t, eventually(func() bool {
+	require.True(a.t, peer.Eventually(func() bool {
 		after := child.ask("state")
 		return after.connections == 1 && after.goroutines <= before.goroutines
 	}))
@@ -145,7 +147,7 @@ func abuseStartChild(t *testing.T) *abuseChildProcess {
 func (child *abuseChildProcess) line(start string) string {
 	child.t.Helper()
 	for {
-		line := rawGet(child.t, child.lines)
+		line := peer.Get(child.t, child.lines)
 		if strings.HasPrefix(line, start) {
 			return line
 		}
@@ -180,24 +182,24 @@ func abuseServeFew(t *testing.T) {
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: abuseFew, Max: abuseFew}))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serv := NewServer(&ServerOptions{
-		HandleText: rawEcho, Logger: slog.New(log), MaxConnections: 1 << 16, PingInterval: -1,
+	serv := websocket.NewServer(&websocket.ServerOptions{
+		HandleText: peer.Echo, Logger: slog.New(log), MaxConnections: 1 << 16, PingInterval: -1,
 	})
 	served := make(chan error, 1)
 	go func() { served <- serv.Serve(ln) }()
 	fmt.Println("address", ln.Addr())
-	before := len(packageGoroutines())
+	before := len(peer.Goroutines())
 	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
 		stop := commands.Text() == "stop"
 		if stop {
 			serv.Stop()
-			require.NoError(t, rawGet(t, served))
-			require.True(t, eventually(func() bool { return len(packageGoroutines()) <= before }))
-			require.LessOrEqual(t, len(openDescriptors()), 16)
+			require.NoError(t, peer.Get(t, served))
+			require.True(t, peer.Eventually(func() bool { return len(peer.Goroutines()) <= before }))
+			require.LessOrEqual(t, len(peer.OpenDescriptors()), 16)
 		}
 		var used unix.Rusage
 		require.NoError(t, unix.Getrusage(unix.RUSAGE_SELF, &used))
-		fmt.Println("state", used.Utime.Nano()+used.Stime.Nano(), log.count(""), len(packageGoroutines()), serv.Clients.Len())
+		fmt.Println("state", used.Utime.Nano()+used.Stime.Nano(), log.count(""), len(peer.Goroutines()), serv.Clients.Len())
 		if stop {
 			return
 		}

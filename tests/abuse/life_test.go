@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"context"
@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 var abusePanicked = []string{"websocket: handler panicked"}
@@ -43,21 +45,21 @@ func abuseBroadcast(a *abuse) {
 		ahead         = 8 // packets that the sender may be ahead of the slowest reader: half of a send queue
 		queue         = 2 * ahead * size
 	)
-	opts := &ServerOptions{SendQueueSize: queue, WriteTimeout: abuseScale(defaultWriteTimeout)}
-	added, removed := rawAdded(opts), rawRemoved(opts)
+	opts := &websocket.ServerOptions{SendQueueSize: queue, WriteTimeout: abuseScale(peer.WriteTimeout)}
+	added, removed := peer.Added(opts), peer.Removed(opts)
 	a.start(opts)
-	rawGet(a.t, added)
-	deaf := a.connect(a.t)
-	deafConn := rawGet(a.t, added)
-	slow := a.connect(a.t) // reads a packet now and then: what it gets depends on the machine
-	slowConn := rawGet(a.t, added)
+	peer.Get(a.t, added)
+	deaf := a.Connect(a.t)
+	deafConn := peer.Get(a.t, added)
+	slow := a.Connect(a.t) // reads a packet now and then: what it gets depends on the machine
+	slowConn := peer.Get(a.t, added)
 	a.bounded(48 << 20)
 
 	got := make(chan int, readers*packets)
 	ended := make(chan error, readers)
 	for range readers {
-		c := a.connect(a.t)
-		rawGet(a.t, added)
+		c := a.Connect(a.t)
+		peer.Get(a.t, added)
 		go func() { ended <- abuseReadBroadcast(c, packets, size, func(int) { got <- 1 }) }()
 	}
 	stop := make(chan struct{})
@@ -65,40 +67,46 @@ func abuseBroadcast(a *abuse) {
 	go func() { slowEnded <- abuseReadSlowly(slow, stop) }()
 
 	lost := make(map[int]int)
+	ping, pings := websocket.NewFramePing(false, nil), 0 // what the client that does not read is sent besides
 	var longest time.Duration
 	read := 0
 	for i := range packets {
-		payload := rawPattern(size, i)
+		payload := peer.Pattern(size, i)
 		binary.BigEndian.PutUint64(payload, uint64(i))
 		begin := time.Now()
-		_, failed := a.Clients.SendAll(NewFrameBin(false, payload))
+		packet := websocket.NewFrameBin(false, payload)
+		_, failed := a.Clients.SendAll(packet)
 		longest = max(longest, time.Since(begin))
 		for conn, err := range failed {
 			lost[conn]++
-			if conn != deafConn && conn != slowConn || !errors.Is(err, ErrSendQueueFull) && !errors.Is(err, ErrConnClosed) {
+			if conn != deafConn && conn != slowConn || !errors.Is(err, websocket.ErrSendQueueFull) && !errors.Is(err, websocket.ErrConnClosed) {
 				require.NoError(a.t, err, "connection %d", conn)
 			}
 		}
-		if c := descriptors.get(deafConn); c != nil && c != tombstone {
-			c.mu.Lock()
-			if c.out != nil {
-				require.LessOrEqual(a.t, c.out.len(), queue+size, "the queue of the client that does not read")
-			}
-			c.mu.Unlock()
+		held, ok := abuseInKernel(deaf, deafConn)
+		switch err := websocket.TrySend(deafConn, ping); {
+		case errors.Is(err, websocket.ErrConnClosed): // it has been dropped, and its queue with it
+			ok = false
+		case err == nil:
+			pings++
+		}
+		if ok {
+			taken := (i+1-lost[deafConn])*len(packet) + pings*len(ping)
+			require.LessOrEqual(a.t, taken-held, queue+size, "the queue of the client that does not read")
 		}
 		for read < (i+1-ahead)*readers {
-			read += rawGet(a.t, got)
+			read += peer.Get(a.t, got)
 		}
 	}
 	for range readers {
-		require.NoError(a.t, rawGet(a.t, ended))
+		require.NoError(a.t, peer.Get(a.t, ended))
 	}
-	require.Equal(a.t, deafConn, rawGet(a.t, removed))
+	require.Equal(a.t, deafConn, peer.Get(a.t, removed))
 	assert.Less(a.t, longest, abuseTime(abuseEcho), "the longest SendAll")
-	assert.ErrorIs(a.t, Send(deafConn, emptyPing), ErrConnClosed)
+	assert.ErrorIs(a.t, websocket.Send(deafConn, websocket.NewFramePing(false, nil)), websocket.ErrConnClosed)
 	close(stop)
-	require.NoError(a.t, rawGet(a.t, slowEnded), "what the slow client gets is whole, and in order")
-	require.NoError(a.t, deaf.abuseEnd())
+	require.NoError(a.t, peer.Get(a.t, slowEnded), "what the slow client gets is whole, and in order")
+	require.NoError(a.t, deaf.ReadToEnd())
 	a.t.Logf("the longest SendAll took %v; the slow client lost %d of %d packets", longest, lost[slowConn], packets)
 }
 
@@ -106,36 +114,36 @@ func abuseBroadcast(a *abuse) {
 // Pollers report room in a socket only when a large part of its buffer is free; less than that is progress, too.
 func abuseSlowReader(a *abuse) {
 	const piece = 20 << 10
-	timeout := abuseScale(defaultWriteTimeout)
-	opts := &ServerOptions{WriteTimeout: timeout}
-	added := rawAdded(opts)
+	timeout := abuseScale(peer.WriteTimeout)
+	opts := &websocket.ServerOptions{WriteTimeout: timeout}
+	added := peer.Added(opts)
 	a.start(opts)
-	rawGet(a.t, added)
-	c := a.connect(a.t)
-	conn := rawGet(a.t, added)
-	rawFill(a.t, conn, NewFrameBin(false, rawPattern(64<<10, 1)))
+	peer.Get(a.t, added)
+	c := a.Connect(a.t)
+	conn := peer.Get(a.t, added)
+	peer.Fill(a.t, conn, websocket.NewFrameBin(false, peer.Pattern(64<<10, 1)))
 	ticker := time.NewTicker(abuseScale(500 * time.Millisecond))
 	defer ticker.Stop()
 	buf := make([]byte, piece)
 	c.SetDeadline(time.Now().Add(3*timeout + abuseWait))
 	for start := time.Now(); time.Since(start) < 3*timeout; <-ticker.C {
-		_, err := io.ReadFull(c.r, buf)
+		_, err := io.ReadFull(c.Reader, buf)
 		require.NoError(a.t, err)
 		_, open := a.Clients.Context(conn)
 		require.True(a.t, open, "dropped after %v", time.Since(start))
 	}
-	c.reset()
+	c.Reset()
 }
 
 // abuseReadBroadcast reads numbered packets, all of them in order.
-func abuseReadBroadcast(c *rawConn, packets, size int, got func(int)) error {
+func abuseReadBroadcast(c *peer.Conn, packets, size int, got func(int)) error {
 	for i := range packets {
 		c.SetDeadline(time.Now().Add(abuseWait))
-		op, payload, err := c.rawFrame()
+		op, payload, err := c.Frame()
 		if err != nil {
 			return fmt.Errorf("packet %d: %w", i, err)
 		}
-		if op != OpcodeBin || len(payload) != size || binary.BigEndian.Uint64(payload) != uint64(i) {
+		if op != websocket.OpcodeBin || len(payload) != size || binary.BigEndian.Uint64(payload) != uint64(i) {
 			return fmt.Errorf("packet %d: opcode %x, %d bytes", i, op, len(payload))
 		}
 		got(i)
@@ -144,7 +152,7 @@ func abuseReadBroadcast(c *rawConn, packets, size int, got func(int)) error {
 }
 
 // abuseReadSlowly reads a little now and then. What it gets are whole packets in order, with some left out.
-func abuseReadSlowly(c *rawConn, stop <-chan struct{}) error {
+func abuseReadSlowly(c *peer.Conn, stop <-chan struct{}) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	last := -1
@@ -155,7 +163,7 @@ func abuseReadSlowly(c *rawConn, stop <-chan struct{}) error {
 		case <-ticker.C:
 		}
 		c.SetDeadline(time.Now().Add(abuseWait))
-		_, payload, err := c.rawFrame()
+		_, payload, err := c.Frame()
 		if err != nil {
 			return nil // dropped, where the machine was too busy for it to take anything
 		}
@@ -173,7 +181,7 @@ func abuseMessages(a *abuse) {
 	start := make(chan struct{})
 	done := make(chan error, 1)
 	var next atomic.Int64
-	a.start(&ServerOptions{HandleBin: func(_ int, p []byte) {
+	a.start(&websocket.ServerOptions{HandleBin: func(_ int, p []byte) {
 		i := next.Load()
 		if i == 0 {
 			<-start
@@ -192,8 +200,8 @@ func abuseMessages(a *abuse) {
 		}
 	}})
 	a.bounded(16 << 20)
-	free := rawRelease(a.t, start)
-	c := a.connect(a.t)
+	free := peer.Release(a.t, start)
+	c := a.Connect(a.t)
 	c.Conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
 	wrote := make(chan error, 1)
 	var written atomic.Int64
@@ -203,7 +211,7 @@ func abuseMessages(a *abuse) {
 		var b []byte
 		waits := sync.OnceFunc(func() { close(stuck) })
 		for i := range n {
-			b = append(b, NewFrameBin(true, binary.BigEndian.AppendUint64(payload[:0], uint64(i)))...)
+			b = append(b, websocket.NewFrameBin(true, binary.BigEndian.AppendUint64(payload[:0], uint64(i)))...)
 			if len(b) < 32<<10 && i < n-1 {
 				continue
 			}
@@ -223,22 +231,22 @@ func abuseMessages(a *abuse) {
 		waits()
 		wrote <- nil
 	}()
-	rawDone(a.t, stuck)
+	peer.Done(a.t, stuck)
 	before := written.Load()
 	assert.Less(a.t, before, int64(n*14), "all was taken from the client while the handler took nothing")
 	free()
-	require.NoError(a.t, rawGet(a.t, wrote))
-	require.NoError(a.t, rawGet(a.t, done))
+	require.NoError(a.t, peer.Get(a.t, wrote))
+	require.NoError(a.t, peer.Get(a.t, done))
 	a.t.Logf("%d KiB were taken before TCP pushed back", before>>10)
 }
 
 func abusePanics(a *abuse) {
 	const each = 20
-	opts := &ServerOptions{}
-	opts.HandleAuth = func(req *Handshake) (context.Context, error) {
-		return context.WithValue(context.Background(), CtxKeyInternalJWT, req.URL.RawQuery), nil
+	opts := &websocket.ServerOptions{}
+	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
+		return context.WithValue(context.Background(), websocket.CtxKeyInternalJWT, req.URL.RawQuery), nil
 	}
-	why := func(ctx context.Context) string { return ctx.Value(CtxKeyInternalJWT).(string) }
+	why := func(ctx context.Context) string { return ctx.Value(websocket.CtxKeyInternalJWT).(string) }
 	var removes atomic.Int64
 	opts.HandleClientAdd = func(ctx context.Context, conn int) {
 		if why(ctx) == "add" {
@@ -257,39 +265,39 @@ func abusePanics(a *abuse) {
 		}
 	}
 	opts.HandleBin = func(_ int, p []byte) { _ = p[len(p)] }
-	opts.HandleRsvControl = func(int, *Frame) { panic(nil) }
+	opts.HandleRsvControl = func(int, *websocket.Frame) { panic(nil) }
 	a.start(opts)
 	for _, row := range []struct {
 		query string
 		frame []byte
-		code  CloseCode
+		code  websocket.CloseCode
 	}{
-		{"add", nil, StatusInternalError},
-		{"text", NewFrameText(true, []byte("x")), StatusInternalError},
-		{"bin", NewFrameBin(true, []byte("x")), StatusInternalError},
-		{"control", NewFrame(0xB, true, nil), StatusInternalError},
-		{"remove", NewFrameClose(true, StatusNormal, nil), StatusNormal},
+		{"add", nil, websocket.StatusInternalError},
+		{"text", websocket.NewFrameText(true, []byte("x")), websocket.StatusInternalError},
+		{"bin", websocket.NewFrameBin(true, []byte("x")), websocket.StatusInternalError},
+		{"control", websocket.NewFrame(0xB, true, nil), websocket.StatusInternalError},
+		{"remove", websocket.NewFrameClose(true, websocket.StatusNormal, nil), websocket.StatusNormal},
 	} {
 		before := a.log.count(abusePanicked[0])
 		for range each {
-			c := a.dial(a.t)
-			c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?"+row.query+" ", 1)))
-			answer := make([]byte, len(rawAccepted))
-			_, err := io.ReadFull(c.r, answer)
+			c := a.Dial(a.t)
+			c.Send([]byte(strings.Replace(peer.Request, "GET / ", "GET /?"+row.query+" ", 1)))
+			answer := make([]byte, len(peer.Accepted))
+			_, err := io.ReadFull(c.Reader, answer)
 			require.NoError(a.t, err)
 			c.Write(row.frame)
-			c.expectClose(row.code)
+			c.ExpectClose(row.code)
 		}
-		require.True(a.t, eventually(func() bool { return a.log.count(abusePanicked[0]) == before+each }), row.query)
+		require.True(a.t, peer.Eventually(func() bool { return a.log.count(abusePanicked[0]) == before+each }), row.query)
 	}
-	require.True(a.t, eventually(func() bool { return removes.Load() == 5*each }), "HandleClientRemove")
+	require.True(a.t, peer.Eventually(func() bool { return removes.Load() == 5*each }), "HandleClientRemove")
 	require.Equal(a.t, 1, a.Clients.Len())
 }
 
 func abuseRemoveOwn(a *abuse) {
 	const peers = 200
-	opts := &ServerOptions{}
-	removed := rawRemoved(opts)
+	opts := &websocket.ServerOptions{}
+	removed := peer.Removed(opts)
 	var late atomic.Int64
 	opts.HandleText = func(conn int, p []byte) {
 		if abuseCalmEcho(conn, p) {
@@ -301,26 +309,26 @@ func abuseRemoveOwn(a *abuse) {
 		a.Clients.Context(conn)
 		a.ClientRemove(conn)
 		a.ClientRemove(conn)
-		rawEcho(conn, p)
+		peer.Echo(conn, p)
 	}
 	a.start(opts)
-	rawAll(a.t, peers, func(int) error {
-		c, err := a.rawJoin()
+	peer.All(a.t, peers, func(int) error {
+		c, err := a.Join()
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		if _, err = c.Write(append(NewFrameText(true, []byte("now")), NewFrameText(true, []byte("late"))...)); err != nil {
+		if _, err = c.Write(append(websocket.NewFrameText(true, []byte("now")), websocket.NewFrameText(true, []byte("late"))...)); err != nil {
 			return err
 		}
-		code, err := c.abuseCode()
-		if err == nil && code != StatusNormal {
+		code, err := c.CloseCode()
+		if err == nil && code != websocket.StatusNormal {
 			err = fmt.Errorf("closed with %d", code)
 		}
 		return err
 	})
 	for range peers {
-		rawGet(a.t, removed)
+		peer.Get(a.t, removed)
 	}
 	require.Zero(a.t, late.Load())
 	require.Equal(a.t, 1, a.Clients.Len())
@@ -329,14 +337,14 @@ func abuseRemoveOwn(a *abuse) {
 // abuseRemoveOthers has each handler remove every connection but the well-behaved client's, with sends in between.
 func abuseRemoveOthers(a *abuse) {
 	const peers, rounds = 100, 5
-	opts := &ServerOptions{}
-	added := rawAdded(opts)
+	opts := &websocket.ServerOptions{}
+	added := peer.Added(opts)
 	var calm, count atomic.Int64
 	opts.HandleClientRemove = func(_ context.Context, conn int) {
 		count.Add(1)
 		for _, other := range a.Clients.All() {
 			if int64(other) != calm.Load() {
-				TrySend(other, emptyPing)
+				websocket.TrySend(other, websocket.NewFramePing(false, nil))
 				a.ClientRemove(other)
 			}
 		}
@@ -352,45 +360,45 @@ func abuseRemoveOthers(a *abuse) {
 		}
 	}
 	a.start(opts)
-	calm.Store(int64(rawGet(a.t, added)))
+	calm.Store(int64(peer.Get(a.t, added)))
 	for range rounds {
 		conns := a.connectAll(peers)
 		for range peers {
-			rawGet(a.t, added)
+			peer.Get(a.t, added)
 		}
-		rawAll(a.t, peers, func(i int) error {
+		peer.All(a.t, peers, func(i int) error {
 			c := conns[i]
-			c.Write(NewFrameText(true, []byte("x"))) // fails where another was first
-			code, err := c.abuseCode()
-			if err == nil && code != StatusNormal {
+			c.Write(websocket.NewFrameText(true, []byte("x"))) // fails where another was first
+			code, err := c.CloseCode()
+			if err == nil && code != websocket.StatusNormal {
 				err = fmt.Errorf("closed with %d", code)
 			}
 			c.Close()
 			return err
 		})
 	}
-	require.True(a.t, eventually(func() bool { return count.Load() == peers*rounds }), "%d were removed", count.Load())
+	require.True(a.t, peer.Eventually(func() bool { return count.Load() == peers*rounds }), "%d were removed", count.Load())
 	require.Equal(a.t, 1, a.Clients.Len())
 }
 
 func abuseResets(a *abuse) {
 	const peers = 2000
 	var count atomic.Int64
-	opts := &ServerOptions{HandleClientRemove: func(context.Context, int) { count.Add(1) }}
+	opts := &websocket.ServerOptions{HandleClientRemove: func(context.Context, int) { count.Add(1) }}
 	a.start(opts)
-	message := NewFrameText(true, rawPattern(20_000, 1))
+	message := websocket.NewFrameText(true, peer.Pattern(20_000, 1))
 	conns := a.connectAll(peers)
 	for i, c := range conns {
-		c.send(message[:i*7%len(message)])
+		c.Send(message[:i*7%len(message)])
 	}
 	for i, c := range conns {
 		if i%2 == 0 {
-			c.reset()
+			c.Reset()
 		} else { // its end comes with more of the message
 			c.Write(message[:1000])
 			c.Close()
 		}
 	}
-	require.True(a.t, eventually(func() bool { return count.Load() == peers }), "%d were removed", count.Load())
+	require.True(a.t, peer.Eventually(func() bool { return count.Load() == peers }), "%d were removed", count.Load())
 	require.Equal(a.t, 1, a.Clients.Len())
 }

@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package abuse
 
 import (
 	"bufio"
@@ -16,11 +16,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 // abuseRequest is the opening handshake with more header lines, each without its line end.
 func abuseRequest(lines ...string) string {
-	head := strings.TrimSuffix(rawRequest, "\r\n")
+	head := strings.TrimSuffix(peer.Request, "\r\n")
 	for _, line := range lines {
 		head += line + "\r\n"
 	}
@@ -29,7 +31,7 @@ func abuseRequest(lines ...string) string {
 
 // abuseReplace is the opening handshake with one of its header lines replaced.
 func abuseReplace(name, line string) string {
-	lines := strings.Split(strings.TrimSuffix(rawRequest, "\r\n\r\n"), "\r\n")
+	lines := strings.Split(strings.TrimSuffix(peer.Request, "\r\n\r\n"), "\r\n")
 	for i := range lines {
 		if strings.HasPrefix(lines[i], name+":") {
 			lines[i] = line
@@ -40,13 +42,13 @@ func abuseReplace(name, line string) string {
 
 // abuseAnswer sends a request and reads an HTTP answer and the end of the connection. The connection may end with a reset: the
 // server does not read all of what is too much. It may be called from any goroutine.
-func (c *rawConn) abuseAnswer(request string) (*http.Response, string, error) {
+func abuseAnswer(c *peer.Conn, request string) (*http.Response, string, error) {
 	go io.WriteString(c, request) // fails where the server has had enough
-	return c.abuseReadAnswer()
+	return abuseReadAnswer(c)
 }
 
-func (c *rawConn) abuseReadAnswer() (*http.Response, string, error) {
-	res, err := http.ReadResponse(c.r, nil)
+func abuseReadAnswer(c *peer.Conn) (*http.Response, string, error) {
+	res, err := http.ReadResponse(c.Reader, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("no answer: %w", err)
 	}
@@ -58,15 +60,15 @@ func (c *rawConn) abuseReadAnswer() (*http.Response, string, error) {
 	if !res.Close {
 		return nil, "", errors.New("the answer does not close the connection")
 	}
-	return res, string(body), c.abuseEnd()
+	return res, string(body), c.ReadToEnd()
 }
 
 // refused sends requests, each on a connection of its own, that must be answered with that status and end their connection.
 func (a *abuse) refused(status int, requests ...string) {
 	a.t.Helper()
 	for _, request := range requests {
-		c := a.dial(a.t)
-		res, _, err := c.abuseAnswer(request)
+		c := a.Dial(a.t)
+		res, _, err := abuseAnswer(c, request)
 		require.NoError(a.t, err, "%.200q", request)
 		assert.Equal(a.t, status, res.StatusCode, "%.200q", request)
 		c.Close()
@@ -77,7 +79,7 @@ func TestAbuseHandshake(t *testing.T) {
 	abuseRun(t, []abuseRow{
 		{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: abuseSlowHandshakes},
 		{name: "200 header fields are answered with 431", attack: func(a *abuse) {
-			a.start(&ServerOptions{})
+			a.start(&websocket.ServerOptions{})
 			var lines []string
 			for i := range 200 {
 				lines = append(lines, fmt.Sprintf("X-%d: y", i))
@@ -85,35 +87,35 @@ func TestAbuseHandshake(t *testing.T) {
 			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest(lines...))
 		}},
 		{name: "one header field of 64 KiB is answered with 431", attack: func(a *abuse) {
-			a.start(&ServerOptions{})
+			a.start(&websocket.ServerOptions{})
 			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest("X: "+strings.Repeat("y", 64<<10)))
 		}},
 		{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: abuseEndlessHeaders},
 		{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: abuseLongLists},
 		{name: "malformed lines are answered with 400", attack: func(a *abuse) {
-			a.start(&ServerOptions{})
+			a.start(&websocket.ServerOptions{})
 			bad := []string{
 				abuseRequest("no colon here"),
 				abuseRequest(": no name"),
 				abuseRequest("X : blank before the colon"),
 				abuseRequest("X: bare\nY: line feed"),
-				strings.ReplaceAll(rawRequest, "\r\n", "\n"),
+				strings.ReplaceAll(peer.Request, "\r\n", "\n"),
 				abuseRequest("X: folded", " line"),
 				abuseRequest("X: folded", "\tline"),
 				abuseRequest("X: nul\x00byte"),
 				abuseRequest("X\x00: y"),
 				abuseRequest("X: bare\rreturn"),
 				abuseRequest("X: \x7f"),
-				strings.Replace(rawRequest, "GET / ", "GET /\x00 ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /\x01\x02 ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /\x7f ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /\x1b[2J ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /a\tb ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET  ", 1),
-				strings.Replace(rawRequest, "GET / HTTP/1.1", "GET /", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /#fragment ", 1),
-				strings.Replace(rawRequest, "GET / ", "GET /%zz ", 1),
-				strings.Replace(rawRequest, "GET / ", "G\x00T / ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /\x00 ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /\x01\x02 ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /\x7f ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /\x1b[2J ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /a\tb ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET  ", 1),
+				strings.Replace(peer.Request, "GET / HTTP/1.1", "GET /", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /#fragment ", 1),
+				strings.Replace(peer.Request, "GET / ", "GET /%zz ", 1),
+				strings.Replace(peer.Request, "GET / ", "G\x00T / ", 1),
 				"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n", // TLS
 				"\r\n\r\n\r\n",
 			}
@@ -121,8 +123,8 @@ func TestAbuseHandshake(t *testing.T) {
 		}},
 		{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: abuseSplitAnswers},
 		{name: "a request with a body is answered with 400", attack: func(a *abuse) {
-			a.start(&ServerOptions{})
-			second := strings.Replace(rawRequest, "GET / ", "GET /smuggled ", 1)
+			a.start(&websocket.ServerOptions{})
+			second := strings.Replace(peer.Request, "GET / ", "GET /smuggled ", 1)
 			a.refused(http.StatusBadRequest,
 				abuseRequest("Content-Length: 5")+"hello",
 				abuseRequest(fmt.Sprint("Content-Length: ", len(second)))+second,
@@ -136,28 +138,28 @@ func TestAbuseHandshake(t *testing.T) {
 		}},
 		{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: abusePipelined},
 		{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
-			a.start(&ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
+			a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 				if req.URL.RawQuery == "panic" {
 					panic("HandleAuth of the test")
 				}
 				return context.Background(), nil
 			}})
 			for range 50 {
-				a.refused(http.StatusInternalServerError, strings.Replace(rawRequest, "GET / ", "GET /?panic ", 1))
+				a.refused(http.StatusInternalServerError, strings.Replace(peer.Request, "GET / ", "GET /?panic ", 1))
 			}
 			require.Equal(a.t, 50, a.log.count("websocket: handler panicked"))
 		}},
 		{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: abuseBlockedAuth},
 		{name: "a HandleAuth that returns no context opens the connection with an empty one", attack: func(a *abuse) {
-			opts := &ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) { return nil, nil }}
+			opts := &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) { return nil, nil }}
 			contexts := make(chan context.Context, 8)
 			opts.HandleClientAdd = func(ctx context.Context, _ int) { contexts <- ctx }
 			a.start(opts)
-			require.Equal(a.t, context.Background(), rawGet(a.t, contexts))
-			c := a.connect(a.t)
-			require.Equal(a.t, context.Background(), rawGet(a.t, contexts))
-			c.text("x")
-			c.expectText("x")
+			require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
+			c := a.Connect(a.t)
+			require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
+			c.Text("x")
+			c.ExpectText("x")
 		}},
 	})
 }
@@ -169,33 +171,33 @@ const abuseJoin = 100 * time.Millisecond
 // are closed.
 func abuseSlowHandshakes(a *abuse) {
 	const peers = 500
-	timeout := abuseScale(defaultHandshakeTimeout)
-	a.start(abuseDefaults(new(ServerOptions)))
+	timeout := abuseScale(peer.HandshakeTimeout)
+	a.start(abuseDefaults(new(websocket.ServerOptions)))
 	start := time.Now()
-	var slow []*rawConn
+	var slow []*peer.Conn
 	var begun []time.Time
 	for range peers {
 		begun = append(begun, time.Now())
-		slow = append(slow, a.dial(a.t))
+		slow = append(slow, a.Dial(a.t))
 	}
 	opened := time.Since(start)
 	ended := make(chan error, peers)
 	for i, c := range slow {
 		done := make(chan struct{})
 		if i%2 == 0 {
-			go abuseTrickle(c, rawRequest, done)
+			go abuseTrickle(c, peer.Request, done)
 		}
 		go func() {
 			defer close(done)
 			if i%2 == 1 { // it sends nothing, and is told nothing
-				err := c.abuseEnd()
+				err := c.ReadToEnd()
 				if took := time.Since(begun[i]); err == nil && took < timeout*9/10 {
 					err = fmt.Errorf("closed after %v", took)
 				}
 				ended <- err
 				return
 			}
-			res, _, err := c.abuseReadAnswer()
+			res, _, err := abuseReadAnswer(c)
 			took := time.Since(begun[i])
 			if err == nil && (res.StatusCode != http.StatusRequestTimeout || took < timeout*9/10) {
 				err = fmt.Errorf("status %d after %v", res.StatusCode, took)
@@ -205,9 +207,9 @@ func abuseSlowHandshakes(a *abuse) {
 	}
 	a.abuseOthersJoin(func() bool { return len(ended) == peers || time.Since(start) > opened+timeout+abuseWait })
 	for range peers {
-		require.NoError(a.t, rawGet(a.t, ended))
+		require.NoError(a.t, peer.Get(a.t, ended))
 	}
-	assert.Less(a.t, time.Since(start), opened+timeout+maxDrainTime+abuseTime(time.Second), "until all slow ones were closed")
+	assert.Less(a.t, time.Since(start), opened+timeout+peer.DrainTime+abuseTime(time.Second), "until all slow ones were closed")
 }
 
 // abuseTrickle writes a byte per second until it is done or the reader has had enough.
@@ -229,7 +231,7 @@ func abuseTrickle(w io.Writer, text string, done <-chan struct{}) {
 // abuseOthersJoin has others connect, one at a time, and checks how long each of them takes.
 func (a *abuse) abuseOthersJoin(enough func() bool) {
 	a.t.Helper()
-	plain := abusePlainServer(a.t)
+	plain := peer.PlainServer(a.t)
 	ticker := time.NewTicker(abusePace)
 	defer ticker.Stop()
 	joined := 0
@@ -238,12 +240,12 @@ func (a *abuse) abuseOthersJoin(enough func() bool) {
 		stop, beside := make(chan struct{}), make(chan time.Duration, 1)
 		go func() { beside <- abusePlainJoins(plain, stop) }()
 		begin := time.Now()
-		c, err := a.rawJoin()
+		c, err := a.Join()
 		took := time.Since(begin)
 		close(stop)
-		control := rawGet(a.t, beside)
+		control := peer.Get(a.t, beside)
 		require.NoError(a.t, err)
-		c.reset()
+		c.Reset()
 		assert.Less(a.t, took, abuseJoin+control, "to connect; a plain connection took %v", control)
 		joined, longest, most = joined+1, max(longest, took), max(most, control)
 	}
@@ -272,23 +274,23 @@ func abusePlainJoins(address string, stop <-chan struct{}) (longest time.Duratio
 }
 
 func abuseEndlessHeaders(a *abuse) {
-	a.start(&ServerOptions{})
+	a.start(&websocket.ServerOptions{})
 	a.bounded(24 << 20)
 	rows := []struct {
 		begin, again string
 		status       int
 	}{
-		{strings.TrimSuffix(rawRequest, "\r\n") + "X: ", "yyyyyyyyyyyyyyyy", http.StatusRequestHeaderFieldsTooLarge},
-		{strings.TrimSuffix(rawRequest, "\r\n"), "X: y\r\n", http.StatusRequestHeaderFieldsTooLarge},
+		{strings.TrimSuffix(peer.Request, "\r\n") + "X: ", "yyyyyyyyyyyyyyyy", http.StatusRequestHeaderFieldsTooLarge},
+		{strings.TrimSuffix(peer.Request, "\r\n"), "X: y\r\n", http.StatusRequestHeaderFieldsTooLarge},
 		{"GET /", "aaaaaaaaaaaaaaaa", http.StatusRequestHeaderFieldsTooLarge},
 		{"", " ", http.StatusRequestHeaderFieldsTooLarge},
 		{"", "\x00", http.StatusRequestHeaderFieldsTooLarge},
 		{"", "\n", http.StatusBadRequest},
 		{"GET / HTTP/1.1\r\n", " \n", http.StatusBadRequest},
 	}
-	rawAll(a.t, len(rows), func(i int) error {
+	peer.All(a.t, len(rows), func(i int) error {
 		row := rows[i]
-		c, err := a.rawOpen()
+		c, err := a.Open()
 		if err != nil {
 			return err
 		}
@@ -299,7 +301,7 @@ func abuseEndlessHeaders(a *abuse) {
 			n, _ := abuseFlood(c, []byte(row.again), 1<<30/len(row.again))
 			wrote <- n * len(row.again)
 		}()
-		res, _, err := c.abuseReadAnswer()
+		res, _, err := abuseReadAnswer(c)
 		if err != nil {
 			return fmt.Errorf("%q: %w", row.again, err)
 		}
@@ -313,19 +315,19 @@ func abuseEndlessHeaders(a *abuse) {
 // abuseLongLists sends each of its requests often enough that quadratic time would be minutes.
 func abuseLongLists(a *abuse) {
 	const size, times = 32 << 10, 25
-	a.start(&ServerOptions{MaxHeaderSize: 64 << 10})
+	a.start(&websocket.ServerOptions{MaxHeaderSize: 64 << 10})
 	start, requests := time.Now(), 0
 	for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"} {
 		for _, fill := range []string{" ", ",", " ,", "\t", `"`, `"\`, `\"`, ";", "a;", "a,", `a;b="`, "="} {
 			line := name + ": x" + strings.Repeat(fill, size/len(fill)) + "x"
 			request := abuseRequest(line)
-			if strings.Contains(rawRequest, "\r\n"+name+":") {
+			if strings.Contains(peer.Request, "\r\n"+name+":") {
 				request = abuseReplace(name, line)
 			}
 			for range times / 5 {
 				requests += 5
-				rawAll(a.t, 5, func(int) error {
-					c, err := a.rawOpen()
+				peer.All(a.t, 5, func(int) error {
+					c, err := a.Open()
 					if err != nil {
 						return err
 					}
@@ -333,7 +335,7 @@ func abuseLongLists(a *abuse) {
 					if _, err = io.WriteString(c, request); err != nil {
 						return err
 					}
-					res, err := http.ReadResponse(c.r, nil)
+					res, err := http.ReadResponse(c.Reader, nil)
 					if err != nil {
 						return fmt.Errorf("%s with %q: %w", name, fill, err)
 					}
@@ -353,8 +355,8 @@ func abuseLongLists(a *abuse) {
 // abuseSplitAnswers has the program's texts carry the lines of another answer.
 func abuseSplitAnswers(a *abuse) {
 	const evil = "no\r\nSet-Cookie: evil=1\r\n\r\n<script>\n\r\x00\x7f"
-	a.start(&ServerOptions{
-		HandleAuth: func(req *Handshake) (context.Context, error) {
+	a.start(&websocket.ServerOptions{
+		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 			switch req.URL.RawQuery {
 			case "error":
 				return nil, errors.New(evil)
@@ -374,33 +376,33 @@ func abuseSplitAnswers(a *abuse) {
 		HandleStatus: func() (string, []byte) { return "text/plain" + evil, []byte("OK") },
 	})
 	for _, query := range []string{"error", "path", "value", "name"} {
-		c := a.dial(a.t)
-		c.send([]byte(strings.Replace(abuseRequest("X: %0d%0aSet-Cookie: evil=1"), "GET / ", "GET /?"+query+" ", 1)))
-		status, header, body := c.answer()
+		c := a.Dial(a.t)
+		c.Send([]byte(strings.Replace(abuseRequest("X: %0d%0aSet-Cookie: evil=1"), "GET / ", "GET /?"+query+" ", 1)))
+		status, header, body := c.Answer()
 		assert.True(a.t, strings.HasPrefix(status, "HTTP/1.1 400 "), "%s: %q", query, status)
 		assert.Equal(a.t, status, "HTTP/1.1 400 "+body, query)
 		assert.Equal(a.t, map[string]string{"Content-Type": "text/plain; charset=utf-8", "Content-Length": fmt.Sprint(len(body)),
 			"Cache-Control": "no-store", "Connection": "close"}, header, query)
 		assert.True(a.t, isFieldValue(status), "%q", status)
 	}
-	c := a.dial(a.t)
-	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /status ", 1)))
-	_, header, body := c.answer()
+	c := a.Dial(a.t)
+	c.Send([]byte(strings.Replace(peer.Request, "GET / ", "GET /status ", 1)))
+	_, header, body := c.Answer()
 	assert.Equal(a.t, "OK", body)
 	assert.Len(a.t, header, 4)
-	c = a.dial(a.t)
-	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?forbidden ", 1)))
-	answer := make([]byte, len(rawAccepted))
-	_, err := io.ReadFull(c.r, answer)
+	c = a.Dial(a.t)
+	c.Send([]byte(strings.Replace(peer.Request, "GET / ", "GET /?forbidden ", 1)))
+	answer := make([]byte, len(peer.Accepted))
+	_, err := io.ReadFull(c.Reader, answer)
 	require.NoError(a.t, err)
-	assert.Equal(a.t, rawAccepted, string(answer))
+	assert.Equal(a.t, peer.Accepted, string(answer))
 }
 
 // abusePipelined looks for a socket that stays in HTTP mode.
 func abusePipelined(a *abuse) {
 	release := make(chan struct{})
 	paths, inside := make(chan string, 64), make(chan struct{}, 1)
-	a.start(&ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
+	a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 		if req.URL.RawQuery == "block" {
 			inside <- struct{}{}
 			<-release
@@ -408,25 +410,25 @@ func abusePipelined(a *abuse) {
 		paths <- req.URL.RawQuery
 		return context.Background(), nil
 	}})
-	free := rawRelease(a.t, release)
-	require.Empty(a.t, rawGet(a.t, paths)) // the well-behaved client's
-	second := strings.Replace(rawRequest, "GET / ", "GET /?second ", 1)
-	a.refused(http.StatusBadRequest, rawRequest+second, rawRequest+"POST / HTTP/1.1\r\n\r\n", rawRequest+second[:1])
-	a.refused(http.StatusNotFound, strings.Replace(rawRequest, "GET / ", "GET /other ", 1)+second)
-	a.refused(http.StatusOK, strings.Replace(rawRequest, "GET / ", "GET /status ", 1)+second)
+	free := peer.Release(a.t, release)
+	require.Empty(a.t, peer.Get(a.t, paths)) // the well-behaved client's
+	second := strings.Replace(peer.Request, "GET / ", "GET /?second ", 1)
+	a.refused(http.StatusBadRequest, peer.Request+second, peer.Request+"POST / HTTP/1.1\r\n\r\n", peer.Request+second[:1])
+	a.refused(http.StatusNotFound, strings.Replace(peer.Request, "GET / ", "GET /other ", 1)+second)
+	a.refused(http.StatusOK, strings.Replace(peer.Request, "GET / ", "GET /status ", 1)+second)
 
-	c := a.connect(a.t) // the second one comes after the answer: it is read as frames, which it is not
-	c.send([]byte(second))
-	c.expectClose(StatusBadRequest)
-	c = a.dial(a.t) // or while HandleAuth decides
-	c.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1)))
-	rawGet(a.t, inside)
-	c.send([]byte(second))
+	c := a.Connect(a.t) // the second one comes after the answer: it is read as frames, which it is not
+	c.Send([]byte(second))
+	c.ExpectClose(websocket.StatusBadRequest)
+	c = a.Dial(a.t) // or while HandleAuth decides
+	c.Send([]byte(strings.Replace(peer.Request, "GET / ", "GET /?block ", 1)))
+	peer.Get(a.t, inside)
+	c.Send([]byte(second))
 	free()
-	res, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c.r, int64(len(rawAccepted)))), nil)
+	res, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c.Reader, int64(len(peer.Accepted)))), nil)
 	require.NoError(a.t, err)
 	require.Equal(a.t, http.StatusSwitchingProtocols, res.StatusCode)
-	c.expectClose(StatusBadRequest)
+	c.ExpectClose(websocket.StatusBadRequest)
 	for range len(paths) {
 		assert.NotEqual(a.t, "second", <-paths)
 	}
@@ -436,9 +438,9 @@ func abusePipelined(a *abuse) {
 func abuseBlockedAuth(a *abuse) {
 	const peers = 100
 	release, inside := make(chan struct{}), make(chan struct{}, peers)
-	opts := abuseDefaults(new(ServerOptions))
+	opts := abuseDefaults(new(websocket.ServerOptions))
 	hold := opts.HandshakeTimeout * 3 / 2
-	opts.HandleAuth = func(req *Handshake) (context.Context, error) {
+	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
 		if req.URL.RawQuery == "block" {
 			inside <- struct{}{}
 			abuseBlock(hold, release)
@@ -446,32 +448,38 @@ func abuseBlockedAuth(a *abuse) {
 		return context.Background(), nil
 	}
 	a.start(opts)
-	rawRelease(a.t, release)
-	request := []byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1))
-	var blocked []*rawConn
+	peer.Release(a.t, release)
+	request := []byte(strings.Replace(peer.Request, "GET / ", "GET /?block ", 1))
+	var blocked []*peer.Conn
 	start := time.Now()
 	for range peers {
-		c := a.dial(a.t)
-		c.send(request)
+		c := a.Dial(a.t)
+		c.Send(request)
 		blocked = append(blocked, c)
 	}
 	for range peers {
-		rawGet(a.t, inside)
+		peer.Get(a.t, inside)
 	}
 	for _, c := range blocked[:peers/2] {
-		c.reset()
+		c.Reset()
 	}
 	for range 20 {
-		c := a.connect(a.t)
-		c.text("x")
-		c.expectText("x")
+		c := a.Connect(a.t)
+		c.Text("x")
+		c.ExpectText("x")
 		c.Close()
 	}
 	for _, c := range blocked[peers/2:] {
-		answer := make([]byte, len(rawAccepted))
-		_, err := io.ReadFull(c.r, answer)
+		answer := make([]byte, len(peer.Accepted))
+		_, err := io.ReadFull(c.Reader, answer)
 		require.NoError(a.t, err)
-		require.Equal(a.t, rawAccepted, string(answer))
+		require.Equal(a.t, peer.Accepted, string(answer))
 	}
 	assert.GreaterOrEqual(a.t, time.Since(start), hold)
+}
+
+// isFieldValue reports whether a text can stand in a header field or a log line without a trick: it has no control characters
+// but tabs.
+func isFieldValue(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F })
 }
