@@ -4,8 +4,6 @@ package websocket
 
 import (
 	"context"
-	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,58 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// doneEnds are the ways in which a connection ends.
-var doneEnds = []struct {
-	name string
-	end  func(s *rawServer, c *rawConn, conn int)
-}{
-	{"the client closes", func(_ *rawServer, c *rawConn, _ int) { c.Write(NewFrameClose(true, StatusNormal, nil)) }},
-	{"the client is gone", func(_ *rawServer, c *rawConn, _ int) { c.reset() }},
-	{"the client breaks a rule", func(_ *rawServer, c *rawConn, _ int) { c.Write(NewFrameText(false, nil)) }},
-	{"it is removed", func(s *rawServer, _ *rawConn, conn int) { s.ClientRemove(conn) }},
-	{"the server stops", func(s *rawServer, _ *rawConn, _ int) { go s.Stop() }},
-}
-
 func TestDone(t *testing.T) {
-	for _, end := range doneEnds {
-		t.Run("it is closed when "+end.name, func(t *testing.T) {
-			opts := new(ServerOptions)
-			added, removed := rawAdded(opts), rawRemoved(opts)
-			s := startServer(t, opts)
-			c := s.connect(t)
-			conn := rawGet(t, added)
-			done := Done(conn)
-			require.NotNil(t, done)
-			require.Equal(t, done, Done(conn), "it is the same one each time")
-			select {
-			case <-done:
-				require.Fail(t, "closed while the connection is open")
-			default:
-			}
-			end.end(s, c, conn)
-			rawDone(t, done)
-			c.Close()
-			rawGet(t, removed)
-			s.stop(t)
-		})
-	}
-	t.Run("it is closed for a connection that has ended", func(t *testing.T) {
-		opts := new(ServerOptions)
-		got := make(chan (<-chan struct{}), 1)
-		opts.HandleClientRemove = func(_ context.Context, conn int) { got <- Done(conn) }
-		added := rawAdded(opts)
-		s := startServer(t, opts)
-		c := s.connect(t)
-		conn := rawGet(t, added)
-		c.Close()
-		rawDone(t, rawGet(t, got))
-		rawDone(t, Done(conn))
-	})
-	t.Run("it is nil for a number that is no connection", func(t *testing.T) {
-		for _, fd := range []int{-1, 0, 1 << 30} {
-			assert.Nil(t, Done(fd))
-		}
-	})
 	t.Run("it keeps nothing of connections that have ended", func(t *testing.T) {
 		opts := &ServerOptions{}
 		opts.HandleClientAdd = func(_ context.Context, conn int) { Done(conn) }
@@ -83,111 +30,7 @@ func TestDone(t *testing.T) {
 	})
 }
 
-// TestWriters has a HandleClientAdd write until HandleClientRemove, or Done, ends it, as programs do.
-func TestWriters(t *testing.T) {
-	const clients = 20
-	for _, end := range doneEnds {
-		for _, addTimeout := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond} {
-			t.Run(fmt.Sprintf("one that ranges over a channel which HandleClientRemove closes ends when %s, with %v for Add", end.name, addTimeout), func(t *testing.T) {
-				var queues sync.Map // by connection
-				added, returned := make(chan int, clients), make(chan int, 2*clients)
-				s := startServer(t, &ServerOptions{
-					AddTimeout:   addTimeout,
-					WriteTimeout: time.Hour,
-					HandleClientAdd: func(_ context.Context, conn int) {
-						words := make(chan []byte)
-						queues.Store(conn, words)
-						added <- conn
-						for word := range words {
-							SendText(conn, word)
-						}
-						returned <- conn
-					},
-					HandleClientRemove: func(_ context.Context, conn int) {
-						words, _ := queues.LoadAndDelete(conn)
-						close(words.(chan []byte))
-						returned <- conn
-					},
-				})
-				conns := make(map[*rawConn]int)
-				for range clients {
-					c := s.connect(t)
-					conns[c] = rawGet(t, added)
-				}
-				for c, conn := range conns {
-					end.end(s, c, conn)
-					c.rawLeave()
-				}
-				for range 2 * clients {
-					rawGet(t, returned)
-				}
-				s.stop(t)
-			})
-		}
-	}
-	t.Run("a routed request that waits for its connection's end ends with it", func(t *testing.T) {
-		opts := &ServerOptions{WriteTimeout: time.Hour}
-		added, removed := rawAdded(opts), rawRemoved(opts)
-		s := startServer(t, opts)
-		waits := make(chan struct{})
-		require.NoError(t, s.RegisterTextHandler("GET", "/wait", func(_ context.Context, req *Request) (res Response) {
-			close(waits)
-			<-Done(req.Conn)
-			return res
-		}))
-		c := s.connect(t)
-		conn := rawGet(t, added)
-		c.text(`{"id":1,"method":"GET","target":"/wait"}`)
-		rawDone(t, waits)
-		c.reset()
-		require.Equal(t, conn, rawGet(t, removed))
-	})
-	t.Run("HandleClientRemove waits for a HandleClientAdd that is not yet a writer, after Stop too", func(t *testing.T) {
-		var returned sync.WaitGroup
-		returned.Add(1)
-		inside, release, removed := make(chan struct{}), make(chan struct{}), make(chan struct{})
-		s := startServer(t, &ServerOptions{
-			AddTimeout:         time.Hour,
-			HandleClientAdd:    func(context.Context, int) { close(inside); <-release; returned.Done() },
-			HandleClientRemove: func(context.Context, int) { returned.Wait(); close(removed) },
-		})
-		now := rawRelease(t, release)
-		c := s.connect(t)
-		rawDone(t, inside)
-		c.rawLeave()
-		s.stop(t)
-		select {
-		case <-removed:
-			require.Fail(t, "HandleClientRemove did not wait")
-		default:
-		}
-		now()
-		rawDone(t, removed)
-	})
-}
-
 func TestRemoveBesideWriter(t *testing.T) {
-	t.Run("it comes AddTimeout after the start of HandleClientAdd, whatever the socket takes", func(t *testing.T) {
-		for _, end := range doneEnds {
-			gone, removed := make(chan struct{}), make(chan struct{})
-			full := make(chan int, 1)
-			s := startServer(t, &ServerOptions{
-				AddTimeout:   300 * time.Millisecond,
-				WriteTimeout: time.Hour,
-				HandleClientAdd: func(_ context.Context, conn int) {
-					rawFill(t, conn, NewFrameBin(false, make([]byte, 64<<10)))
-					full <- conn
-					<-gone
-				},
-				HandleClientRemove: func(context.Context, int) { close(removed); close(gone) },
-			})
-			c := s.connect(t)
-			end.end(s, c, rawGet(t, full))
-			rawDone(t, removed)
-			c.reset()
-			s.stop(t)
-		}
-	})
 	t.Run("AddTimeout counts from the call of HandleClientAdd", func(t *testing.T) {
 		l, _ := serveLoop(t, nil)
 		l.limits.add = int64(time.Hour)

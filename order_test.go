@@ -34,58 +34,6 @@ func TestServerAnswersInTurn(t *testing.T) {
 			require.Nil(t, c.lanes.backlog)
 		}
 	})
-	t.Run("ten Pings in a row get ten Pongs", func(t *testing.T) {
-		s := startServer(t, nil)
-		c := s.connect(t)
-		var in []byte
-		for i := range 10 {
-			in = append(in, NewFramePing(true, fmt.Append(nil, i))...)
-		}
-		c.send(in)
-		for i := range 10 {
-			c.expect(OpcodePong, fmt.Sprint(i))
-		}
-	})
-	t.Run("a Ping does not wait for a slow handler", func(t *testing.T) {
-		release := make(chan struct{})
-		s := startServer(t, &ServerOptions{HandleText: func(conn int, p []byte) {
-			<-release
-			rawEcho(conn, p)
-		}})
-		now := rawRelease(t, release)
-		c := s.connect(t)
-		for i := range 3 { // at first the loop calls it, then a worker
-			c.send(append(NewFrameText(true, fmt.Append(nil, i)), NewFramePing(true, fmt.Append(nil, i))...))
-			c.expect(OpcodePong, fmt.Sprint(i))
-		}
-		now()
-		for i := range 3 {
-			c.expectText(fmt.Sprint(i))
-		}
-	})
-	t.Run("messages before a breach are answered before the Close frame", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{HandleText: rawEcho})
-		var in []byte
-		for i := range 5 {
-			in = append(in, NewFrameText(true, fmt.Append(nil, i))...)
-		}
-		in = append(in, NewFrameText(false, nil)...)
-		times := 1000
-		if testing.Short() {
-			times = 50
-		}
-		for range times {
-			c, err := s.rawOpen()
-			require.NoError(t, err)
-			c.t = t
-			require.NoError(t, c.rawShake())
-			c.send(in)
-			for i := range 5 {
-				c.expectText(fmt.Sprint(i))
-			}
-			c.expectClose(StatusBadRequest)
-		}
-	})
 }
 
 func TestPongsThatWait(t *testing.T) {
@@ -130,38 +78,4 @@ func TestHowLongAnEndWaitsForHandlers(t *testing.T) {
 	}
 	opts.WriteTimeout = time.Millisecond
 	require.EqualValues(t, 1000+time.Millisecond, (&endReason{code: StatusNormal}).waitsUntil(1000, int64(opts.WriteTimeout)))
-}
-
-// TestCloseIsAnswered has a handler run when the client closes, with the default time-outs.
-func TestCloseIsAnswered(t *testing.T) {
-	for _, row := range []struct {
-		name string
-		send []byte
-		code CloseCode
-	}{
-		{"a Close frame is answered while a handler blocks", NewFrameClose(true, 4000, nil), 4000},
-		{"a breach too", NewFrameText(false, nil), StatusBadRequest},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			inside, release, late := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-			opts := &ServerOptions{HandleText: func(conn int, p []byte) {
-				close(inside)
-				<-release
-				late <- SendText(conn, p)
-			}}
-			removed := rawRemoved(opts)
-			s := startServer(t, opts)
-			now := rawRelease(t, release)
-			c := s.connect(t)
-			c.text("x")
-			rawDone(t, inside)
-			conn := s.Clients.All()[0]
-			c.send(row.send)
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(defaultWriteTimeout/2)))
-			c.expectClose(row.code)
-			now()
-			require.ErrorIs(t, rawGet(t, late), ErrConnClosed)
-			require.Equal(t, conn, rawGet(t, removed), "HandleClientRemove follows the handler")
-		})
-	}
 }

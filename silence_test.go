@@ -3,11 +3,7 @@
 package websocket
 
 import (
-	"bytes"
-	"io"
 	"math"
-	"net"
-	"slices"
 	"testing"
 	"time"
 
@@ -226,39 +222,4 @@ func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
 	require.Equal(t, phaseOpen, c.phase)
 	require.Zero(t, c.clocks.pinged)
 	require.Greater(t, due, l.now)
-}
-
-func TestSlowReader(t *testing.T) {
-	t.Run("a client that reads a message slowly is kept, where the system takes all of the message", func(t *testing.T) {
-		opts := &ServerOptions{PingInterval: 50 * time.Millisecond, SilenceTimeout: 200 * time.Millisecond}
-		added, removed := rawAdded(opts), rawRemoved(opts)
-		s := startServer(t, opts)
-		c := s.dial(t)
-		require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(4<<20))
-		require.NoError(t, c.rawShake())
-		packet := NewFrameBin(false, rawPattern(1<<20, 0))
-		require.NoError(t, SendID(ID(rawGet(t, added)), packet))
-		got := make([]byte, len(packet))
-		for _, err := io.ReadFull(c.r, got[:2]); got[0] == bitFin|byte(OpcodePing); _, err = io.ReadFull(c.r, got[:2]) { // Pings before it
-			require.NoError(t, err)
-			ping := make([]byte, got[1])
-			_, err = io.ReadFull(c.r, ping)
-			require.NoError(t, err)
-			c.send(NewFramePong(true, ping))
-		}
-		for part := range slices.Chunk(got[2:], 64<<10) { // in half a second
-			<-time.After(30 * time.Millisecond)
-			_, err := io.ReadFull(c.r, part)
-			require.NoError(t, err)
-		}
-		require.True(t, bytes.Equal(packet, got))
-		require.Empty(t, removed)
-	})
-	t.Run("one that does not answer is told so with a Close frame", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{PingInterval: 30 * time.Millisecond, SilenceTimeout: 30 * time.Millisecond})
-		c := s.connect(t)
-		c.expect(OpcodePing, "")
-		c.expect(OpcodeClose, rawCloseBody(StatusForbidden, silentReason))
-		c.expectEOF()
-	})
 }

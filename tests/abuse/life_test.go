@@ -83,7 +83,7 @@ func abuseBroadcast(a *abuse) {
 				require.NoError(a.t, err, "connection %d", conn)
 			}
 		}
-		held, ok := abuseInKernel(deaf, deafConn)
+		_, held, ok := deaf.InKernel(deafConn)
 		switch err := websocket.TrySend(deafConn, ping); {
 		case errors.Is(err, websocket.ErrConnClosed): // it has been dropped, and its queue with it
 			ok = false

@@ -1,5 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
+// Package abuse attacks a Server and a Client, and holds them to what SECURITY.md says.
 package abuse
 
 import (

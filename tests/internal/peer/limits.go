@@ -33,7 +33,12 @@ const (
 	SilenceTimeout   = 16 * time.Second
 	AddTimeout       = time.Second
 	MinPingInterval  = 10 * time.Second // of a Client
+	MaxMessageSize   = 16 << 20
+	MaxFragments     = 1 << 17
 	MaxHeaderSize    = 16 << 10
+	MaxHeaderFields  = 100
+	SendQueueSize    = 1 << 20
+	RequestsAtOnce   = 16
 )
 
 const (

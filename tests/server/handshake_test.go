@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package server
 
 import (
 	"context"
@@ -16,57 +16,45 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// rawWith returns the good request with one header line replaced, or left out where line is empty.
-func rawWith(name, line string) string {
-	var b strings.Builder
-	for l := range strings.SplitSeq(strings.TrimSuffix(rawRequest, "\r\n\r\n"), "\r\n") {
-		if strings.HasPrefix(l, name) {
-			if l = line; l == "" {
-				continue
-			}
-		}
-		b.WriteString(l + "\r\n")
-	}
-	return b.String() + "\r\n"
-}
-
 func TestHandshakeInPieces(t *testing.T) {
-	s := startServer(t, &ServerOptions{HandleText: rawEcho})
+	s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo})
 	t.Run("a thousand frames in one piece behind the request are handled in order", func(t *testing.T) {
-		c := s.dial(t)
-		all := []byte(rawRequest)
+		c := s.Dial(t)
+		all := []byte(peer.Request)
 		for i := range 1000 {
-			all = append(all, NewFrameText(true, fmt.Append(nil, i))...)
+			all = append(all, websocket.NewFrameText(true, fmt.Append(nil, i))...)
 		}
-		c.send(all)
-		answer := make([]byte, len(rawAccepted))
-		_, err := io.ReadFull(c.r, answer)
+		c.Send(all)
+		answer := make([]byte, len(peer.Accepted))
+		_, err := io.ReadFull(c.Reader, answer)
 		require.NoError(t, err)
 		for i := range 1000 {
-			c.expectText(fmt.Sprint(i))
+			c.ExpectText(fmt.Sprint(i))
 		}
 	})
 }
 
 func TestHandshakeBehindSlowAuth(t *testing.T) {
 	t.Run("frames behind the request come before those that arrive while HandleAuth decides", func(t *testing.T) {
-		opts := &ServerOptions{HandleText: rawEcho}
-		opts.HandleAuth = func(*Handshake) (context.Context, error) {
+		opts := &websocket.ServerOptions{HandleText: peer.Echo}
+		opts.HandleAuth = func(*websocket.Handshake) (context.Context, error) {
 			<-time.After(3 * time.Millisecond) // long enough to lose the loop
 			return nil, nil
 		}
-		s := startServer(t, opts)
+		s := peer.Start(t, opts)
 		const peers, each, frames = 16, 12, 300
-		rawAll(t, peers, func(int) error {
+		peer.All(t, peers, func(int) error {
 			for range each {
-				c, err := s.rawOpen()
+				c, err := s.Open()
 				if err != nil {
 					return err
 				}
-				first := NewFrameText(true, []byte("0"))
-				if _, err = c.Write(append([]byte(rawRequest), first[:5]...)); err != nil {
+				first := websocket.NewFrameText(true, []byte("0"))
+				if _, err = c.Write(append([]byte(peer.Request), first[:5]...)); err != nil {
 					return err
 				}
 				if _, err = c.Write(first[5:]); err != nil {
@@ -76,16 +64,16 @@ func TestHandshakeBehindSlowAuth(t *testing.T) {
 				go func() {
 					var err error
 					for i := 1; i < frames && err == nil; i++ {
-						_, err = c.Write(NewFrameText(true, fmt.Append(nil, i)))
+						_, err = c.Write(websocket.NewFrameText(true, fmt.Append(nil, i)))
 					}
 					errs <- err
 				}()
-				answer := make([]byte, len(rawAccepted))
-				if _, err = io.ReadFull(c.r, answer); err != nil {
+				answer := make([]byte, len(peer.Accepted))
+				if _, err = io.ReadFull(c.Reader, answer); err != nil {
 					return err
 				}
 				for i := range frames {
-					if err = c.rawExpect(OpcodeText, fmt.Sprint(i)); err != nil {
+					if err = c.Compare(websocket.OpcodeText, fmt.Sprint(i)); err != nil {
 						c.Close()
 						<-errs
 						return err
@@ -104,10 +92,10 @@ func TestHandshakeBehindSlowAuth(t *testing.T) {
 func TestHandshakeStatusPath(t *testing.T) {
 	const statusRequest = "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
 	t.Run("a status request needs no WebSocket headers", func(t *testing.T) {
-		s := startServer(t, nil)
-		c := s.dial(t)
-		c.send([]byte(statusRequest))
-		status, header, body := c.answer()
+		s := peer.Start(t, nil)
+		c := s.Dial(t)
+		c.Send([]byte(statusRequest))
+		status, header, body := c.Answer()
 		require.Equal(t, "HTTP/1.1 200 OK", status)
 		require.Equal(t, "text/plain", header["Content-Type"])
 		require.Equal(t, "OK", body)
@@ -126,10 +114,10 @@ func TestHandshakeStatusPath(t *testing.T) {
 		{"OPTIONS of HTTP/1.0 without a Host", "OPTIONS /status HTTP/1.0\r\n\r\n", map[string]string{"Allow": "GET, HEAD, OPTIONS"}, ""},
 	} {
 		t.Run(test.name+" is answered, and no cache keeps it", func(t *testing.T) {
-			s := startServer(t, nil)
-			c := s.dial(t)
-			c.send([]byte(test.request))
-			all, err := io.ReadAll(c.r)
+			s := peer.Start(t, nil)
+			c := s.Dial(t)
+			c.Send([]byte(test.request))
+			all, err := io.ReadAll(c.Reader)
 			require.NoError(t, err)
 			head, body, _ := strings.Cut(string(all), "\r\n\r\n")
 			lines := strings.Split(head, "\r\n")
@@ -146,147 +134,147 @@ func TestHandshakeStatusPath(t *testing.T) {
 		})
 	}
 	t.Run("another method is refused, with the path or without", func(t *testing.T) {
-		s := startServer(t, nil)
+		s := peer.Start(t, nil)
 		for request, want := range map[string]string{
 			"POST /status HTTP/1.1\r\nHost: x\r\n\r\n": "400 invalid HTTP method",
 			"GET /status HTTP/2.0\r\nHost: x\r\n\r\n":  "400 invalid HTTP version",
 			"OPTIONS / HTTP/1.0\r\n\r\n":               "400 invalid HTTP method",
 			"OPTIONS /x HTTP/1.0\r\n\r\n":              "404 unknown path",
 		} {
-			c := s.dial(t)
-			c.send([]byte(request))
-			status, header, _ := c.answer()
+			c := s.Dial(t)
+			c.Send([]byte(request))
+			status, header, _ := c.Answer()
 			require.Equal(t, "HTTP/1.1 "+want, status)
 			require.Equal(t, "no-store", header["Cache-Control"])
 		}
 	})
 	t.Run("HandleStatus that panics under HEAD has an answer without a body", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{HandleStatus: func() (string, []byte) { panic("status") }})
-		c := s.dial(t)
-		c.send([]byte("HEAD /status HTTP/1.1\r\n\r\n"))
-		all, err := io.ReadAll(c.r)
+		s := peer.Start(t, &websocket.ServerOptions{HandleStatus: func() (string, []byte) { panic("status") }})
+		c := s.Dial(t)
+		c.Send([]byte("HEAD /status HTTP/1.1\r\n\r\n"))
+		all, err := io.ReadAll(c.Reader)
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(string(all), "HTTP/1.1 500 "), "%q", all)
 		require.True(t, strings.HasSuffix(string(all), "\r\n\r\n"), "%q", all)
 	})
 	t.Run("HandleStatus answers it", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{ConnectPath: "/ws", HandleStatus: func() (string, []byte) {
-			return "application/json", rawPattern(1<<20, 0)
+		s := peer.Start(t, &websocket.ServerOptions{ConnectPath: "/ws", HandleStatus: func() (string, []byte) {
+			return "application/json", peer.Pattern(1<<20, 0)
 		}})
-		c := s.dial(t)
-		c.send([]byte(strings.Replace(statusRequest, "/status", "/ws/status?x=y", 1)))
-		_, header, body := c.answer()
+		c := s.Dial(t)
+		c.Send([]byte(strings.Replace(statusRequest, "/status", "/ws/status?x=y", 1)))
+		_, header, body := c.Answer()
 		require.Equal(t, "application/json", header["Content-Type"])
-		require.Equal(t, string(rawPattern(1<<20, 0)), body)
+		require.Equal(t, string(peer.Pattern(1<<20, 0)), body)
 	})
 	t.Run("HandleStatus may block, and other clients are served", func(t *testing.T) {
 		release, inside := make(chan struct{}), make(chan struct{}, 2)
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleStatus: func() (string, []byte) {
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleStatus: func() (string, []byte) {
 			inside <- struct{}{}
 			<-release
 			return "text/plain", []byte("late")
 		}})
-		var waiting []*rawConn
+		var waiting []*peer.Conn
 		for range 2 {
-			c := s.dial(t)
-			c.send([]byte(statusRequest))
+			c := s.Dial(t)
+			c.Send([]byte(statusRequest))
 			waiting = append(waiting, c)
-			rawGet(t, inside)
+			peer.Get(t, inside)
 		}
 		for range 4 {
-			c := s.connect(t)
-			c.text("x")
-			c.expectText("x")
+			c := s.Connect(t)
+			c.Text("x")
+			c.ExpectText("x")
 		}
 		close(release)
 		for _, c := range waiting {
-			_, _, body := c.answer()
+			_, _, body := c.Answer()
 			require.Equal(t, "late", body)
 		}
 	})
 	t.Run("a HandleStatus that panics is answered with 500", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleStatus: func() (string, []byte) { panic("status") }})
-		c := s.dial(t)
-		c.send([]byte(statusRequest))
-		status, _, _ := c.answer()
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleStatus: func() (string, []byte) { panic("status") }})
+		c := s.Dial(t)
+		c.Send([]byte(statusRequest))
+		status, _, _ := c.Answer()
 		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
-		other := s.connect(t)
-		other.text("x")
-		other.expectText("x")
+		other := s.Connect(t)
+		other.Text("x")
+		other.ExpectText("x")
 	})
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	for name, part := range map[string]string{"a byte": rawRequest[:1], "an empty line": "\r\n", "a part of its request": rawRequest[:100]} {
+	for name, part := range map[string]string{"a byte": peer.Request[:1], "an empty line": "\r\n", "a part of its request": peer.Request[:100]} {
 		t.Run("a client that sends "+name+" and no more is told that it took too long", func(t *testing.T) {
-			s := startServer(t, &ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
-			c := s.dial(t)
-			c.send([]byte(part))
-			status, _, body := c.answer()
+			s := peer.Start(t, &websocket.ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
+			c := s.Dial(t)
+			c.Send([]byte(part))
+			status, _, body := c.Answer()
 			require.Equal(t, "HTTP/1.1 408 Request Timeout", status)
 			require.Equal(t, "Request Timeout", body)
 		})
 	}
 	t.Run("a client that sends nothing is disconnected without a word", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
-		s.dial(t).expectEOF()
+		s := peer.Start(t, &websocket.ServerOptions{HandshakeTimeout: 50 * time.Millisecond})
+		s.Dial(t).ExpectEOF()
 	})
 	t.Run("HandleAuth may take longer", func(t *testing.T) {
 		const timeout = 20 * time.Millisecond
-		s := startServer(t, &ServerOptions{HandshakeTimeout: timeout, HandleText: rawEcho,
-			HandleAuth: func(*Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{HandshakeTimeout: timeout, HandleText: peer.Echo,
+			HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 				<-time.After(5 * timeout)
 				return nil, nil
 			}})
-		c := s.connect(t)
-		c.text("x")
-		c.expectText("x")
+		c := s.Connect(t)
+		c.Text("x")
+		c.ExpectText("x")
 	})
 }
 
 func TestHandshakeOverMaxConnections(t *testing.T) {
 	const limit = 8
-	opts := &ServerOptions{MaxConnections: limit, HandleText: rawEcho}
-	removed := rawRemoved(opts)
-	s := startServer(t, opts)
-	conns := make([]*rawConn, limit)
+	opts := &websocket.ServerOptions{MaxConnections: limit, HandleText: peer.Echo}
+	removed := peer.Removed(opts)
+	s := peer.Start(t, opts)
+	conns := make([]*peer.Conn, limit)
 	for i := range conns {
-		conns[i] = s.connect(t)
+		conns[i] = s.Connect(t)
 	}
 	full := func() {
-		c := s.dial(t)
-		c.send([]byte(rawRequest))
-		status, header, _ := c.answer()
+		c := s.Dial(t)
+		c.Send([]byte(peer.Request))
+		status, header, _ := c.Answer()
 		require.Equal(t, "HTTP/1.1 503 too many connections", status)
 		require.NotEmpty(t, header["Retry-After"])
 	}
 	full()
 	full()
 	for _, c := range conns {
-		c.text("x")
-		c.expectText("x")
+		c.Text("x")
+		c.ExpectText("x")
 	}
 	conns[0].Close()
-	rawGet(t, removed)
-	require.True(t, eventually(func() bool {
-		c, err := s.rawJoin()
+	peer.Get(t, removed)
+	require.True(t, peer.Eventually(func() bool {
+		c, err := s.Join()
 		if err != nil {
 			return false
 		}
 		t.Cleanup(func() { c.Close() })
 		return true
 	}), "there is room again")
-	require.True(t, eventually(func() bool { return s.Clients.Len() == limit }))
+	require.True(t, peer.Eventually(func() bool { return s.Clients.Len() == limit }))
 	full()
 
 	// Those who are told are limited as well: more are closed without a word.
 	var told, closed int
-	many := make([]*rawConn, 10*limit)
+	many := make([]*peer.Conn, 10*limit)
 	for i := range many {
-		many[i] = s.dial(t)
+		many[i] = s.Dial(t)
 	}
 	for _, c := range many {
-		switch answer, _ := io.ReadAll(c.r); {
+		switch answer, _ := io.ReadAll(c.Reader); {
 		case strings.HasPrefix(string(answer), "HTTP/1.1 503 "):
 			told++
 		case len(answer) == 0:
@@ -296,30 +284,30 @@ func TestHandshakeOverMaxConnections(t *testing.T) {
 	require.Equal(t, len(many), told+closed)
 	require.Positive(t, told)
 	require.Positive(t, closed)
-	conns[1].text("x")
-	conns[1].expectText("x")
+	conns[1].Text("x")
+	conns[1].ExpectText("x")
 }
 
 func TestHandshakeHandleAuth(t *testing.T) {
 	t.Run("it sees the request, which stays valid", func(t *testing.T) {
-		reqs := make(chan *Handshake, 1)
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(req *Handshake) (context.Context, error) {
+		reqs := make(chan *websocket.Handshake, 1)
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 			reqs <- req
 			return nil, nil
 		}})
-		request := rawWith("Host", "Host: example.org\r\nx-multi: 1\r\nX-MULTI: 2\r\nSec-WebSocket-Extensions: a;b=\"c\"\r\n"+
+		request := peer.RequestWith("Host", "Host: example.org\r\nx-multi: 1\r\nX-MULTI: 2\r\nSec-WebSocket-Extensions: a;b=\"c\"\r\n"+
 			"Sec-WebSocket-Extensions:  d \r\nSec-WebSocket-Protocol: chat,superchat")
 		request = strings.Replace(request, "GET / ", "GET /?token=%20a&b=1 ", 1)
-		c := s.dial(t)
-		c.send([]byte(request))
-		answer := make([]byte, len(rawAccepted))
-		_, err := io.ReadFull(c.r, answer)
+		c := s.Dial(t)
+		c.Send([]byte(request))
+		answer := make([]byte, len(peer.Accepted))
+		_, err := io.ReadFull(c.Reader, answer)
 		require.NoError(t, err)
-		require.Equal(t, rawAccepted, string(answer), "nothing that was not chosen is in the answer")
-		req := rawGet(t, reqs)
+		require.Equal(t, peer.Accepted, string(answer), "nothing that was not chosen is in the answer")
+		req := peer.Get(t, reqs)
 		for range 50 { // what would overwrite a buffer that is used again
-			c.text(strings.Repeat("overwritten", 100))
-			c.expectText(strings.Repeat("overwritten", 100))
+			c.Text(strings.Repeat("overwritten", 100))
+			c.ExpectText(strings.Repeat("overwritten", 100))
 		}
 		require.Equal(t, "/", req.URL.Path)
 		require.Equal(t, " a", req.URL.Query().Get("token"))
@@ -336,12 +324,12 @@ func TestHandshakeHandleAuth(t *testing.T) {
 			"Missing authorization":                      "400 Missing authorization",
 			"a\r\nSet-Cookie: evil=1\r\n\r\n<html>\x00b": "400 a  Set-Cookie: evil=1    <html> b",
 		} {
-			s := startServer(t, &ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) {
+			s := peer.Start(t, &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 				return context.Background(), errors.New(text)
 			}})
-			c := s.dial(t)
-			c.send([]byte(rawRequest))
-			status, header, body := c.answer()
+			c := s.Dial(t)
+			c.Send([]byte(peer.Request))
+			status, header, body := c.Answer()
 			require.Equal(t, "HTTP/1.1 "+want, status)
 			require.Equal(t, strings.TrimPrefix(want, "400 "), body)
 			require.Equal(t, "text/plain; charset=utf-8", header["Content-Type"])
@@ -353,8 +341,8 @@ func TestHandshakeHandleAuth(t *testing.T) {
 		type key struct{}
 		want := context.WithValue(context.Background(), key{}, "value")
 		got := make(chan context.Context, 2)
-		s := startServer(t, &ServerOptions{
-			HandleAuth: func(req *Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{
+			HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 				if req.URL.RawQuery == "nil" {
 					return nil, nil
 				}
@@ -362,11 +350,11 @@ func TestHandshakeHandleAuth(t *testing.T) {
 			},
 			HandleClientAdd: func(ctx context.Context, conn int) { got <- ctx },
 		})
-		s.connect(t)
-		require.Equal(t, want, rawGet(t, got))
-		c := s.dial(t)
-		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?nil", 1)))
-		require.Equal(t, context.Background(), rawGet(t, got))
+		s.Connect(t)
+		require.Equal(t, want, peer.Get(t, got))
+		c := s.Dial(t)
+		c.Send([]byte(strings.Replace(peer.Request, "GET /", "GET /?nil", 1)))
+		require.Equal(t, context.Background(), peer.Get(t, got))
 		for _, conn := range s.Clients.All() {
 			_, ok := s.Clients.Context(conn)
 			require.True(t, ok)
@@ -374,70 +362,70 @@ func TestHandshakeHandleAuth(t *testing.T) {
 	})
 	t.Run("a panic in it is answered with 500", func(t *testing.T) {
 		var once sync.Once
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(*Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 			once.Do(func() { panic("auth") })
 			return nil, nil
 		}})
-		c := s.dial(t)
-		c.send([]byte(rawRequest))
-		status, _, _ := c.answer()
+		c := s.Dial(t)
+		c.Send([]byte(peer.Request))
+		status, _, _ := c.Answer()
 		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
-		other := s.connect(t)
-		other.text("x")
-		other.expectText("x")
+		other := s.Connect(t)
+		other.Text("x")
+		other.ExpectText("x")
 	})
 	t.Run("runtime.Goexit in it is answered with 500", func(t *testing.T) {
 		var once sync.Once
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(*Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 			once.Do(runtime.Goexit)
 			return nil, nil
 		}})
-		c := s.dial(t)
-		c.send([]byte(rawRequest))
-		status, _, _ := c.answer()
+		c := s.Dial(t)
+		c.Send([]byte(peer.Request))
+		status, _, _ := c.Answer()
 		require.Equal(t, "HTTP/1.1 500 Internal Server Error", status)
 		for range 4 {
-			other := s.connect(t)
-			other.text("x")
-			other.expectText("x")
+			other := s.Connect(t)
+			other.Text("x")
+			other.ExpectText("x")
 		}
 	})
 	t.Run("it may block while others are served, and its client may go meanwhile", func(t *testing.T) {
 		release, inside := make(chan struct{}), make(chan struct{}, 8)
-		opts := &ServerOptions{HandleText: rawEcho}
-		opts.HandleAuth = func(req *Handshake) (context.Context, error) {
+		opts := &websocket.ServerOptions{HandleText: peer.Echo}
+		opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
 			if req.URL.RawQuery == "block" {
 				inside <- struct{}{}
 				<-release
 			}
 			return nil, nil
 		}
-		s := startServer(t, opts)
-		blocked := make([]*rawConn, 4)
+		s := peer.Start(t, opts)
+		blocked := make([]*peer.Conn, 4)
 		for i := range blocked {
-			blocked[i] = s.dial(t)
-			blocked[i].send([]byte(strings.Replace(rawRequest, "GET /", "GET /?block", 1)))
-			rawGet(t, inside)
+			blocked[i] = s.Dial(t)
+			blocked[i].Send([]byte(strings.Replace(peer.Request, "GET /", "GET /?block", 1)))
+			peer.Get(t, inside)
 		}
 		for range 4 {
-			c := s.connect(t)
-			c.text("x")
-			c.expectText("x")
+			c := s.Connect(t)
+			c.Text("x")
+			c.ExpectText("x")
 		}
-		blocked[0].reset()
+		blocked[0].Reset()
 		blocked[1].Close()
 		close(release)
 		for _, c := range blocked[2:] {
-			answer := make([]byte, len(rawAccepted))
-			_, err := io.ReadFull(c.r, answer)
+			answer := make([]byte, len(peer.Accepted))
+			_, err := io.ReadFull(c.Reader, answer)
 			require.NoError(t, err)
-			c.text("at last")
-			c.expectText("at last")
+			c.Text("at last")
+			c.ExpectText("at last")
 		}
-		require.True(t, eventually(func() bool { return s.Clients.Len() == 6 }))
+		require.True(t, peer.Eventually(func() bool { return s.Clients.Len() == 6 }))
 	})
 	t.Run("what it puts into ResponseHeader is in the answer", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{HandleText: rawEcho, HandleAuth: func(req *Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 			switch req.URL.RawQuery {
 			case "split":
 				req.ResponseHeader.Set("X-Bad", "a\r\nb: c")
@@ -452,29 +440,29 @@ func TestHandshakeHandleAuth(t *testing.T) {
 			}
 			return nil, nil
 		}})
-		c := s.dial(t)
-		c.send([]byte(rawWith("Host", "Host: x\r\nSec-WebSocket-Protocol: superchat, chat")))
-		answer, err := http.ReadResponse(c.r, nil)
+		c := s.Dial(t)
+		c.Send([]byte(peer.RequestWith("Host", "Host: x\r\nSec-WebSocket-Protocol: superchat, chat")))
+		answer, err := http.ReadResponse(c.Reader, nil)
 		require.NoError(t, err)
 		require.Equal(t, 101, answer.StatusCode)
 		require.Equal(t, []string{"chat"}, answer.Header["Sec-Websocket-Protocol"])
 		require.Equal(t, []string{"a=1", "b=2"}, answer.Header["Set-Cookie"])
 		require.Equal(t, []string{"websocket"}, answer.Header["Upgrade"])
 		require.NotContains(t, answer.Header, "Content-Length")
-		c.text("x")
-		c.expectText("x")
+		c.Text("x")
+		c.ExpectText("x")
 
-		c = s.dial(t)
-		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?split", 1)))
-		status, header, _ := c.answer()
+		c = s.Dial(t)
+		c.Send([]byte(strings.Replace(peer.Request, "GET /", "GET /?split", 1)))
+		status, header, _ := c.Answer()
 		require.True(t, strings.HasPrefix(status, "HTTP/1.1 400 "), status)
 		require.NotContains(t, header, "b")
 
-		c = s.dial(t)
-		c.send([]byte(strings.Replace(rawRequest, "GET /", "GET /?nil", 1)))
-		got := make([]byte, len(rawAccepted))
-		_, err = io.ReadFull(c.r, got)
+		c = s.Dial(t)
+		c.Send([]byte(strings.Replace(peer.Request, "GET /", "GET /?nil", 1)))
+		got := make([]byte, len(peer.Accepted))
+		_, err = io.ReadFull(c.Reader, got)
 		require.NoError(t, err)
-		require.Equal(t, rawAccepted, string(got))
+		require.Equal(t, peer.Accepted, string(got))
 	})
 }

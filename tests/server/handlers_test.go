@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package server
 
 import (
 	"context"
@@ -10,43 +10,47 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 func TestHandlersMayCallAnything(t *testing.T) {
 	type call struct {
 		name string
-		do   func(s *rawServer, own, other int)
+		do   func(s *peer.Server, own, other int)
 	}
 	calls := []call{
-		{"Send to their own connection", func(_ *rawServer, own, _ int) { Send(own, NewFrameText(false, []byte("x"))) }},
-		{"Send to another connection", func(_ *rawServer, _, other int) { Send(other, NewFrameText(false, []byte("x"))) }},
-		{"ClientRemove of their own connection", func(s *rawServer, own, _ int) { s.ClientRemove(own); s.ClientRemove(own) }},
-		{"ClientRemove of another connection", func(s *rawServer, _, other int) { s.ClientRemove(other) }},
-		{"everything of Clients", func(s *rawServer, own, other int) {
+		{"Send to their own connection", func(_ *peer.Server, own, _ int) { websocket.Send(own, websocket.NewFrameText(false, []byte("x"))) }},
+		{"Send to another connection", func(_ *peer.Server, _, other int) { websocket.Send(other, websocket.NewFrameText(false, []byte("x"))) }},
+		{"ClientRemove of their own connection", func(s *peer.Server, own, _ int) { s.ClientRemove(own); s.ClientRemove(own) }},
+		{"ClientRemove of another connection", func(s *peer.Server, _, other int) { s.ClientRemove(other) }},
+		{"everything of Clients", func(s *peer.Server, own, other int) {
 			s.Clients.Context(own)
 			s.Clients.Context(other)
 			s.Clients.Conns(1)
-			s.Clients.SendUser(1, NewFrameText(false, []byte("x")))
-			s.Clients.SendAll(NewFrameText(false, []byte("x")))
+			s.Clients.SendUser(1, websocket.NewFrameText(false, []byte("x")))
+			s.Clients.SendAll(websocket.NewFrameText(false, []byte("x")))
 			for _, conn := range s.Clients.All() {
-				ID(conn)
+				websocket.ID(conn)
 			}
 			s.Clients.Len()
 			s.Clients.Users()
 		}},
-		{"RegisterTextHandler, AllowReservedBits and Addr", func(s *rawServer, _, _ int) {
-			s.RegisterTextHandler("GET", "/x", func(context.Context, *Request) Response { return Response{} })
+		{"RegisterTextHandler, AllowReservedBits and Addr", func(s *peer.Server, _, _ int) {
+			s.RegisterTextHandler("GET", "/x", func(context.Context, *websocket.Request) websocket.Response { return websocket.Response{} })
 			s.AllowReservedBits(false, false, false)
 			s.Addr()
 		}},
-		{"a second Start", func(s *rawServer, _, _ int) { s.Start() }},
-		{"a Close frame", func(_ *rawServer, own, _ int) { Send(own, NewFrameClose(false, StatusNormal, nil)) }},
-		{"Stop", func(s *rawServer, _, _ int) { s.Stop() }},
+		{"a second Start", func(s *peer.Server, _, _ int) { s.Start() }},
+		{"a Close frame", func(_ *peer.Server, own, _ int) {
+			websocket.Send(own, websocket.NewFrameClose(false, websocket.StatusNormal, nil))
+		}},
+		{"Stop", func(s *peer.Server, _, _ int) { s.Stop() }},
 	}
 	for _, tc := range calls {
 		for _, from := range []string{"HandleAuth", "HandleClientAdd", "HandleText", "HandleBin", "HandleRsvControl", "HandleClientRemove", "HandleStatus"} {
 			t.Run(from+" may call "+tc.name, func(t *testing.T) {
-				var s *rawServer
+				var s *peer.Server
 				var own, other atomic.Int64
 				var armed atomic.Bool
 				done := make(chan struct{})
@@ -65,32 +69,32 @@ func TestHandlersMayCallAnything(t *testing.T) {
 				added := make(chan int, 8)
 				own.Store(-1)
 				other.Store(-1)
-				s = startServer(t, &ServerOptions{
+				s = peer.Start(t, &websocket.ServerOptions{
 					Address:            "127.0.0.1:0",
-					HandleAuth:         func(*Handshake) (context.Context, error) { do("HandleAuth", -1); return nil, nil },
+					HandleAuth:         func(*websocket.Handshake) (context.Context, error) { do("HandleAuth", -1); return nil, nil },
 					HandleClientAdd:    func(_ context.Context, conn int) { do("HandleClientAdd", conn); added <- conn },
 					HandleText:         func(conn int, _ []byte) { do("HandleText", conn) },
 					HandleBin:          func(conn int, _ []byte) { do("HandleBin", conn) },
-					HandleRsvControl:   func(conn int, _ *Frame) { do("HandleRsvControl", conn) },
+					HandleRsvControl:   func(conn int, _ *websocket.Frame) { do("HandleRsvControl", conn) },
 					HandleClientRemove: func(_ context.Context, conn int) { do("HandleClientRemove", conn) },
 					HandleStatus:       func() (string, []byte) { do("HandleStatus", -1); return "text/plain", nil },
 				})
-				s.connect(t).rawLeave()
-				other.Store(int64(rawGet(t, added)))
+				s.Connect(t).Leave()
+				other.Store(int64(peer.Get(t, added)))
 				own.Store(-1)
 				armed.Store(true)
-				c := s.dial(t)
+				c := s.Dial(t)
 				if from == "HandleStatus" {
-					c.send([]byte("GET /status HTTP/1.1\r\n\r\n"))
+					c.Send([]byte("GET /status HTTP/1.1\r\n\r\n"))
 				} else {
-					c.send([]byte(rawRequest))
-					c.send(NewFrameText(true, []byte("x")))
-					c.send(NewFrameBin(true, []byte("x")))
-					c.send(NewFrame(OpcodeControlRsvB, true, nil))
-					c.send(NewFrameClose(true, StatusNormal, nil))
+					c.Send([]byte(peer.Request))
+					c.Send(websocket.NewFrameText(true, []byte("x")))
+					c.Send(websocket.NewFrameBin(true, []byte("x")))
+					c.Send(websocket.NewFrame(websocket.OpcodeControlRsvB, true, nil))
+					c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
 				}
-				c.rawLeave()
-				rawDone(t, done)
+				c.Leave()
+				peer.Done(t, done)
 			})
 		}
 	}
@@ -99,7 +103,7 @@ func TestHandlersMayCallAnything(t *testing.T) {
 func TestHandlerPanics(t *testing.T) {
 	for name, fail := range map[string]func(){
 		"a panic":             func() { panic("handler") },
-		"a nil dereference":   func() { var p *rawServer; p.t.Name() },
+		"a nil dereference":   func() { var p *peer.Server; p.T.Name() },
 		"runtime.Goexit":      runtime.Goexit,
 		"a panic once late":   func() { <-time.After(5 * time.Millisecond); panic("late") },
 		"runtime.Goexit late": func() { <-time.After(5 * time.Millisecond); runtime.Goexit() },
@@ -114,15 +118,15 @@ func TestHandlerPanics(t *testing.T) {
 				}
 				removed := make(chan int, 8)
 				added := make(chan int, 8)
-				opts := &ServerOptions{
+				opts := &websocket.ServerOptions{
 					AddTimeout: time.Hour,
 					HandleClientAdd: func(_ context.Context, conn int) {
 						added <- conn
 						do("HandleClientAdd")
 					},
-					HandleText:       func(conn int, p []byte) { do("HandleText"); rawEcho(conn, p) },
+					HandleText:       func(conn int, p []byte) { do("HandleText"); peer.Echo(conn, p) },
 					HandleBin:        func(int, []byte) { do("HandleBin") },
-					HandleRsvControl: func(int, *Frame) { do("HandleRsvControl") },
+					HandleRsvControl: func(int, *websocket.Frame) { do("HandleRsvControl") },
 					HandleClientRemove: func(_ context.Context, conn int) {
 						removed <- conn
 						do("HandleClientRemove")
@@ -131,48 +135,48 @@ func TestHandlerPanics(t *testing.T) {
 				if in == "a routed request" {
 					opts.HandleText = nil
 				}
-				s := startServer(t, opts)
-				require.NoError(t, s.RegisterTextHandler("GET", "/", func(context.Context, *Request) Response {
+				s := peer.Start(t, opts)
+				require.NoError(t, s.RegisterTextHandler("GET", "/", func(context.Context, *websocket.Request) websocket.Response {
 					do("a routed request")
-					return Response{}
+					return websocket.Response{}
 				}))
-				other := s.connect(t)
-				rawGet(t, added)
-				other.text(`{"id":2,"method":"GET","target":"/"}`)
-				_, _, err := other.rawFrame()
+				other := s.Connect(t)
+				peer.Get(t, added)
+				other.Text(`{"id":2,"method":"GET","target":"/"}`)
+				_, _, err := other.Frame()
 				require.NoError(t, err) // its HandleClientAdd has returned
 				armed.Store(true)
-				c := s.connect(t)
-				conn := rawGet(t, added)
+				c := s.Connect(t)
+				conn := peer.Get(t, added)
 				switch in {
 				case "HandleText":
-					c.text("x")
+					c.Text("x")
 				case "HandleBin":
-					c.send(NewFrameBin(true, nil))
+					c.Send(websocket.NewFrameBin(true, nil))
 				case "HandleRsvControl":
-					c.send(NewFrame(OpcodeControlRsvC, true, nil))
+					c.Send(websocket.NewFrame(websocket.OpcodeControlRsvC, true, nil))
 				case "HandleClientRemove":
-					c.send(NewFrameClose(true, StatusNormal, nil))
+					c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
 				case "a routed request":
-					c.text(`{"id":1,"method":"GET","target":"/"}`)
+					c.Text(`{"id":1,"method":"GET","target":"/"}`)
 				}
 				if in == "HandleClientRemove" {
-					c.expectClose(StatusNormal) // it had been answered already
+					c.ExpectClose(websocket.StatusNormal) // it had been answered already
 				} else {
-					c.expectClose(StatusInternalError)
+					c.ExpectClose(websocket.StatusInternalError)
 				}
-				require.Equal(t, conn, rawGet(t, removed))
+				require.Equal(t, conn, peer.Get(t, removed))
 				for range 2 { // every loop lives
-					again := s.connect(t)
-					again.text(`{"id":2,"method":"GET","target":"/"}`)
-					op, _, err := again.rawFrame()
+					again := s.Connect(t)
+					again.Text(`{"id":2,"method":"GET","target":"/"}`)
+					op, _, err := again.Frame()
 					require.NoError(t, err)
-					require.Equal(t, OpcodeText, op)
+					require.Equal(t, websocket.OpcodeText, op)
 				}
-				other.text(`{"id":2,"method":"GET","target":"/"}`)
-				op, _, err := other.rawFrame()
+				other.Text(`{"id":2,"method":"GET","target":"/"}`)
+				op, _, err := other.Frame()
 				require.NoError(t, err)
-				require.Equal(t, OpcodeText, op)
+				require.Equal(t, websocket.OpcodeText, op)
 				require.Empty(t, removed, "Remove is called once")
 			})
 		}

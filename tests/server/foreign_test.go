@@ -1,9 +1,10 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -12,8 +13,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
+
+// recvSize is what Recv reads at most.
+const recvSize = 16 << 10
 
 // rawPair returns the two ends of a stream that no server owns, until the end of the test.
 type rawPair func(t *testing.T) (a, b int)
@@ -65,10 +71,10 @@ var rawPairs = []struct {
 }
 
 // rawReadFrames reads whole frames with Recv until it has n of them.
-func rawReadFrames(fd, n int) ([]*Frame, error) {
+func rawReadFrames(fd, n int) ([]*websocket.Frame, error) {
 	var all []byte
 	for {
-		packet, err := Recv(fd)
+		packet, err := websocket.Recv(fd)
 		if err != nil {
 			return nil, err
 		}
@@ -76,9 +82,9 @@ func rawReadFrames(fd, n int) ([]*Frame, error) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		all = append(all, packet...)
-		PutBuffer(packet)
-		var list []*Frame
-		for _, f := range Unpack(all).All() {
+		websocket.PutBuffer(packet)
+		var list []*websocket.Frame
+		for _, f := range websocket.Unpack(all).All() {
 			if f.IsComplete() {
 				list = append(list, f)
 			}
@@ -92,83 +98,83 @@ func rawReadFrames(fd, n int) ([]*Frame, error) {
 func TestSendAndRecvOnForeignSocket(t *testing.T) {
 	for _, tc := range rawPairs {
 		t.Run("what is sent over "+tc.name+" is received", func(t *testing.T) {
-			checkGoroutines(t)
-			checkDescriptors(t)
+			peer.CheckGoroutines(t)
+			peer.CheckDescriptors(t)
 			a, b := tc.pair(t)
 			for _, size := range []int{0, 1, 125, 126, 127, recvSize - 4, recvSize, recvSize + 1, 65535, 65536} {
-				want := rawPattern(size, 0)
-				require.NoError(t, Send(a, NewFrameText(true, want)))
+				want := peer.Pattern(size, 0)
+				require.NoError(t, websocket.Send(a, websocket.NewFrameText(true, want)))
 				frames, err := rawReadFrames(b, 1)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(want, frames[0].Payload()), "%d bytes", size)
 			}
 		})
 		t.Run("Recv waits for data on "+tc.name, func(t *testing.T) {
-			checkGoroutines(t)
+			peer.CheckGoroutines(t)
 			a, b := tc.pair(t)
 			got := make(chan []byte, 1)
 			started := make(chan struct{})
 			go func() {
 				close(started)
-				packet, _ := Recv(b)
+				packet, _ := websocket.Recv(b)
 				got <- packet
 			}()
-			rawDone(t, started)
-			require.NoError(t, Send(a, []byte("late")))
-			require.Equal(t, "late", string(rawGet(t, got)))
+			peer.Done(t, started)
+			require.NoError(t, websocket.Send(a, []byte("late")))
+			require.Equal(t, "late", string(peer.Get(t, got)))
 		})
 		t.Run("Recv returns an empty packet and no error at the end of "+tc.name, func(t *testing.T) {
 			a, b := tc.pair(t)
-			require.NoError(t, Send(a, []byte("last")))
+			require.NoError(t, websocket.Send(a, []byte("last")))
 			require.NoError(t, unix.Shutdown(a, unix.SHUT_WR))
-			packet, err := Recv(b)
+			packet, err := websocket.Recv(b)
 			require.NoError(t, err)
 			require.Equal(t, "last", string(packet))
 			for range 2 {
-				packet, err = Recv(b)
+				packet, err = websocket.Recv(b)
 				require.NoError(t, err)
 				require.Empty(t, packet)
 			}
 		})
 		t.Run("Send writes 8 MiB to a slow reader of "+tc.name, func(t *testing.T) {
-			checkGoroutines(t)
+			peer.CheckGoroutines(t)
 			a, b := tc.pair(t)
-			want := rawPattern(8<<20, 1)
+			want := peer.Pattern(8<<20, 1)
 			errs := make(chan error, 1)
-			go func() { errs <- Send(a, want) }()
+			go func() { errs <- websocket.Send(a, want) }()
 			got := make([]byte, 0, len(want))
 			small := make([]byte, 1<<12) // a reader of small pieces first
 			for len(got) < len(want) {
 				if len(got) > 2<<20 {
-					packet, err := Recv(b)
+					packet, err := websocket.Recv(b)
 					require.NoError(t, err)
 					require.NotEmpty(t, packet)
 					got = append(got, packet...)
-					PutBuffer(packet)
+					websocket.PutBuffer(packet)
 					continue
 				}
 				n, err := unix.Read(b, small)
 				if errors.Is(err, unix.EAGAIN) {
-					require.NoError(t, waitSocket(b, false, rawWait))
+					require.NoError(t, peer.WaitSocket(b, false, peer.Wait))
 					continue
 				}
 				require.NoError(t, err)
 				got = append(got, small[:n]...)
 			}
-			require.NoError(t, rawGet(t, errs))
+			require.NoError(t, peer.Get(t, errs))
 			require.True(t, bytes.Equal(want, got))
 		})
 		t.Run("concurrent packets over "+tc.name+" are never mixed", func(t *testing.T) {
-			checkGoroutines(t)
+			peer.CheckGoroutines(t)
 			a, b := tc.pair(t)
 			const senders, each, size = 8, 4, 256 << 10
 			errs := make(chan error, senders)
 			for i := range senders {
 				go func() {
 					var err error
-					packet := NewFrameBin(false, bytes.Repeat([]byte{byte(i)}, size+i))
+					packet := websocket.NewFrameBin(false, bytes.Repeat([]byte{byte(i)}, size+i))
 					for range each {
-						err = errors.Join(err, Send(a, packet))
+						err = errors.Join(err, websocket.Send(a, packet))
 					}
 					errs <- err
 				}()
@@ -176,17 +182,21 @@ func TestSendAndRecvOnForeignSocket(t *testing.T) {
 			counts := make(map[byte]int)
 			rest := []byte{}
 			for n := 0; n < senders*each; {
-				packet, err := Recv(b)
+				packet, err := websocket.Recv(b)
 				require.NoError(t, err)
 				require.NotEmpty(t, packet)
 				rest = append(rest, packet...)
-				PutBuffer(packet)
+				websocket.PutBuffer(packet)
 				for {
-					h, head := parseHeader(rest)
-					if head == 0 || h.length > uint64(len(rest)-head) {
+					const head = 10 // of a frame of that size, which has no mask
+					if len(rest) < head {
 						break
 					}
-					body := rest[head : head+int(h.length)]
+					length := binary.BigEndian.Uint64(rest[2:])
+					if length > uint64(len(rest)-head) {
+						break
+					}
+					body := rest[head : head+int(length)]
 					require.Equal(t, size+int(body[0]), len(body))
 					require.Equal(t, len(body), bytes.Count(body, body[:1]))
 					counts[body[0]]++
@@ -197,44 +207,44 @@ func TestSendAndRecvOnForeignSocket(t *testing.T) {
 			require.Empty(t, rest)
 			require.Len(t, counts, senders)
 			for range senders {
-				require.NoError(t, rawGet(t, errs))
+				require.NoError(t, peer.Get(t, errs))
 			}
 		})
 		t.Run("Send on "+tc.name+" whose peer is gone is net.ErrClosed", func(t *testing.T) {
 			a, b := tc.pair(t)
 			require.NoError(t, unix.Shutdown(a, unix.SHUT_WR))
-			err := Send(a, []byte("x"))
+			err := websocket.Send(a, []byte("x"))
 			require.ErrorIs(t, err, net.ErrClosed)
-			require.ErrorIs(t, err, ErrConnClosed)
+			require.ErrorIs(t, err, websocket.ErrConnClosed)
 			require.ErrorIs(t, err, syscall.EPIPE)
 			_ = b
 		})
 		t.Run("TrySend does not know "+tc.name, func(t *testing.T) {
 			a, _ := tc.pair(t)
-			require.ErrorIs(t, TrySend(a, []byte("x")), ErrConnClosed)
-			require.Zero(t, ID(a))
+			require.ErrorIs(t, websocket.TrySend(a, []byte("x")), websocket.ErrConnClosed)
+			require.Zero(t, websocket.ID(a))
 		})
 	}
 	t.Run("a socket that is not open gives errors", func(t *testing.T) {
-		for _, fd := range []int{-1, 1 << 21, 1 << fdBits, math.MaxInt32, math.MinInt32} {
-			require.Error(t, Send(fd, []byte("x")), fd)
-			require.ErrorIs(t, TrySend(fd, []byte("x")), ErrConnClosed, fd)
-			_, err := Recv(fd)
+		for _, fd := range []int{-1, 1 << 21, 1 << 22, math.MaxInt32, math.MinInt32} {
+			require.Error(t, websocket.Send(fd, []byte("x")), fd)
+			require.ErrorIs(t, websocket.TrySend(fd, []byte("x")), websocket.ErrConnClosed, fd)
+			_, err := websocket.Recv(fd)
 			require.Error(t, err, fd)
-			require.Zero(t, ID(fd), fd)
+			require.Zero(t, websocket.ID(fd), fd)
 		}
 		for _, id := range []uint64{0, 1, math.MaxUint64} {
-			require.ErrorIs(t, SendID(id, []byte("x")), ErrConnClosed)
-			require.ErrorIs(t, TrySendID(id, []byte("x")), ErrConnClosed)
+			require.ErrorIs(t, websocket.SendID(id, []byte("x")), websocket.ErrConnClosed)
+			require.ErrorIs(t, websocket.TrySendID(id, []byte("x")), websocket.ErrConnClosed)
 		}
 	})
 	t.Run("any slice may be given to PutBuffer", func(t *testing.T) {
 		for _, b := range [][]byte{nil, {}, make([]byte, 3), make([]byte, 1<<20), make([]byte, 0, recvSize), make([]byte, recvSize)[5:]} {
-			PutBuffer(b)
+			websocket.PutBuffer(b)
 		}
 		a, b := rawSocketpair(false)(t)
-		require.NoError(t, Send(a, []byte("after")))
-		packet, err := Recv(b)
+		require.NoError(t, websocket.Send(a, []byte("after")))
+		packet, err := websocket.Recv(b)
 		require.NoError(t, err)
 		require.Equal(t, "after", string(packet))
 	})

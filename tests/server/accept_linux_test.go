@@ -1,4 +1,4 @@
-package websocket
+package server
 
 import (
 	"bufio"
@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,8 +28,8 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		rawServeFew(t, limit)
 		return
 	}
-	checkGoroutines(t)
-	checkDescriptors(t)
+	peer.CheckGoroutines(t)
+	peer.CheckDescriptors(t)
 	child := exec.Command(os.Args[0], "-test.run=^TestAcceptWithoutDescriptors$", "-test.count=1")
 	child.Env = append(os.Environ(), rawFewDescriptors+"=1")
 	in, err := child.StdinPipe()
@@ -46,35 +48,35 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, address)
-	s := &rawServer{t: t, network: "tcp", address: address}
+	s := &peer.Server{T: t, Network: "tcp", Address: address}
 
 	// Twice as many clients as there are descriptors: what is not accepted waits, and comes in as others leave.
 	const peers = 2 * limit
-	waiting := make([]*rawConn, peers)
+	waiting := make([]*peer.Conn, peers)
 	for i := range waiting {
-		waiting[i] = s.dial(t)
-		waiting[i].send([]byte(rawRequest))
+		waiting[i] = s.Dial(t)
+		waiting[i].Send([]byte(peer.Request))
 	}
 	served := make(chan error, peers)
 	for _, c := range waiting {
 		go func() {
-			answer := make([]byte, len(rawAccepted))
-			_, err := io.ReadFull(c.r, answer)
-			if err == nil && string(answer) != rawAccepted {
+			answer := make([]byte, len(peer.Accepted))
+			_, err := io.ReadFull(c.Reader, answer)
+			if err == nil && string(answer) != peer.Accepted {
 				err = fmt.Errorf("%q", answer)
 			}
 			if err == nil {
-				_, err = c.Write(NewFrameText(true, []byte("x")))
+				_, err = c.Write(websocket.NewFrameText(true, []byte("x")))
 			}
 			if err == nil {
-				err = c.rawExpect(OpcodeText, "x")
+				err = c.Compare(websocket.OpcodeText, "x")
 			}
 			c.Close()
 			served <- err
 		}()
 	}
 	for range peers {
-		require.NoError(t, rawGet(t, served))
+		require.NoError(t, peer.Get(t, served))
 	}
 
 	// Numbers are given back early where there is need: many more clients come and go than a second's hold lets through.
@@ -82,20 +84,20 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	go func() {
 		var err error
 		for range 800 {
-			var c *rawConn
-			if c, err = s.rawJoin(); err != nil {
+			var c *peer.Conn
+			if c, err = s.Join(); err != nil {
 				break
 			}
-			c.reset()
+			c.Reset()
 		}
 		come <- err
 	}()
-	require.NoError(t, rawGet(t, come))
-	c := s.connect(t)
-	c.text("x")
-	c.expectText("x")
-	c.text("full?")
-	_, payload, err := c.rawFrame()
+	require.NoError(t, peer.Get(t, come))
+	c := s.Connect(t)
+	c.Text("x")
+	c.ExpectText("x")
+	c.Text("full?")
+	_, payload, err := c.Frame()
 	require.NoError(t, err)
 	require.Equal(t, "true", string(payload), "descriptors had run out")
 }
@@ -103,23 +105,23 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 // rawServeFew serves with few descriptors until its standard input ends.
 func rawServeFew(t *testing.T, limit uint64) {
 	var full atomic.Bool
-	opts := &ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(rawWarned{slog.DiscardHandler, &full})}
+	opts := &websocket.ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(rawWarned{slog.DiscardHandler, &full})}
 	opts.HandleText = func(conn int, p []byte) {
 		if string(p) == "full?" {
 			p = fmt.Append(nil, full.Load())
 		}
-		rawEcho(conn, p)
+		peer.Echo(conn, p)
 	}
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serv := NewServer(opts)
+	serv := websocket.NewServer(opts)
 	errs := make(chan error, 1)
 	go func() { errs <- serv.Serve(ln) }()
 	fmt.Println("address", ln.Addr())
 	io.Copy(io.Discard, os.Stdin)
 	serv.Stop()
-	require.NoError(t, rawGet(t, errs))
+	require.NoError(t, peer.Get(t, errs))
 }
 
 // rawWarned is a log that remembers a warning.

@@ -1,4 +1,4 @@
-package websocket
+package server
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,9 +15,9 @@ func TestRecvBeforeReset(t *testing.T) {
 	for _, size := range []int{1, recvSize - 1, recvSize, 2 * recvSize, 3 * recvSize} {
 		t.Run(fmt.Sprintf("%d bytes that arrived before a reset are received", size), func(t *testing.T) {
 			a, b := rawTCPPair(t)
-			require.NoError(t, Send(a, rawPattern(size, 0)))
+			require.NoError(t, websocket.Send(a, peer.Pattern(size, 0)))
 			peek := make([]byte, size)
-			require.True(t, eventually(func() bool {
+			require.True(t, peer.Eventually(func() bool {
 				n, _, err := unix.Recvfrom(b, peek, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 				return err == nil && n == size
 			}))
@@ -27,18 +29,18 @@ func TestRecvBeforeReset(t *testing.T) {
 			require.NoError(t, err)
 			defer unix.Close(null)
 			require.NoError(t, unix.Dup2(null, a))
-			require.True(t, eventually(func() bool {
+			require.True(t, peer.Eventually(func() bool {
 				info, err := unix.GetsockoptTCPInfo(dup, unix.IPPROTO_TCP, unix.TCP_INFO)
 				return err == nil && info.State == 7 // TCP_CLOSE: the reset has arrived
 			}))
 			var got []byte
 			for len(got) < size {
-				packet, err := Recv(b)
+				packet, err := websocket.Recv(b)
 				require.NoError(t, err, "%d bytes were received", len(got))
 				require.NotEmpty(t, packet)
 				got = append(got, packet...)
 			}
-			require.True(t, bytes.Equal(rawPattern(size, 0), got))
+			require.True(t, bytes.Equal(peer.Pattern(size, 0), got))
 		})
 	}
 }

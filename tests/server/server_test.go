@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package websocket
+package server
 
 import (
 	"context"
@@ -16,23 +16,25 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
 
 // startIdle makes a server that does not run yet.
-func startIdle(t *testing.T, opts *ServerOptions) *rawServer {
+func startIdle(t *testing.T, opts *websocket.ServerOptions) *peer.Server {
 	t.Helper()
-	checkGoroutines(t)
-	checkDescriptors(t)
-	s := &rawServer{Server: NewServer(rawQuiet(opts)), t: t}
-	t.Cleanup(func() { s.stop(t) })
+	peer.CheckGoroutines(t)
+	peer.CheckDescriptors(t)
+	s := &peer.Server{Server: websocket.NewServer(peer.Quiet(opts)), T: t}
+	t.Cleanup(func() { s.StopAndWait(t) })
 	return s
 }
 
 func TestNewServer(t *testing.T) {
 	t.Run("defaults are filled into the given options", func(t *testing.T) {
-		opts := &ServerOptions{ConnectPath: "/ws"}
-		s := NewServer(opts)
+		opts := &websocket.ServerOptions{ConnectPath: "/ws"}
+		s := websocket.NewServer(opts)
 		require.Same(t, opts, s.Options)
 		require.Equal(t, ":80", opts.Address)
 		require.Equal(t, "/ws/status", opts.StatusPath)
@@ -40,7 +42,7 @@ func TestNewServer(t *testing.T) {
 		require.NotNil(t, opts.HandleStatus)
 	})
 	t.Run("nil options are good", func(t *testing.T) {
-		s := NewServer(nil)
+		s := websocket.NewServer(nil)
 		require.Equal(t, "/", s.Options.ConnectPath)
 		require.Equal(t, "/status", s.Options.StatusPath)
 		require.NotNil(t, s.Clients)
@@ -48,26 +50,26 @@ func TestNewServer(t *testing.T) {
 		s.Stop()
 	})
 	t.Run("values below zero stand for the default", func(t *testing.T) {
-		opts := &ServerOptions{MaxMessageSize: -1, MaxFragments: -1, MaxHeaderSize: -1, MaxHeaderFields: -1, MaxConnections: -1,
+		opts := &websocket.ServerOptions{MaxMessageSize: -1, MaxFragments: -1, MaxHeaderSize: -1, MaxHeaderFields: -1, MaxConnections: -1,
 			SendQueueSize: -1, MessagesAtOnce: -1, RequestsAtOnce: -1, HandshakeTimeout: -1, WriteTimeout: -1, PingInterval: -1,
-			SilenceTimeout: -1, AddTimeout: -1, HandleText: rawEcho}
-		s := startServer(t, opts)
-		require.Equal(t, defaultMaxMessageSize, opts.MaxMessageSize)
-		require.Equal(t, defaultMaxFragments, opts.MaxFragments)
-		require.Equal(t, defaultMaxHeaderSize, opts.MaxHeaderSize)
-		require.Equal(t, defaultMaxHeaderFields, opts.MaxHeaderFields)
+			SilenceTimeout: -1, AddTimeout: -1, HandleText: peer.Echo}
+		s := peer.Start(t, opts)
+		require.Equal(t, peer.MaxMessageSize, opts.MaxMessageSize)
+		require.Equal(t, peer.MaxFragments, opts.MaxFragments)
+		require.Equal(t, peer.MaxHeaderSize, opts.MaxHeaderSize)
+		require.Equal(t, peer.MaxHeaderFields, opts.MaxHeaderFields)
 		require.Positive(t, opts.MaxConnections)
-		require.Equal(t, defaultSendQueueSize, opts.SendQueueSize)
+		require.Equal(t, peer.SendQueueSize, opts.SendQueueSize)
 		require.Equal(t, 1, opts.MessagesAtOnce)
-		require.Equal(t, defaultRequestsAtOnce, opts.RequestsAtOnce)
-		require.Equal(t, defaultHandshakeTimeout, opts.HandshakeTimeout)
-		require.Equal(t, defaultWriteTimeout, opts.WriteTimeout)
+		require.Equal(t, peer.RequestsAtOnce, opts.RequestsAtOnce)
+		require.Equal(t, peer.HandshakeTimeout, opts.HandshakeTimeout)
+		require.Equal(t, peer.WriteTimeout, opts.WriteTimeout)
 		require.Negative(t, opts.PingInterval)
-		require.Equal(t, defaultSilenceTimeout, opts.SilenceTimeout)
-		require.Equal(t, defaultAddTimeout, opts.AddTimeout)
-		c := s.connect(t)
-		c.text("x")
-		c.expectText("x")
+		require.Equal(t, peer.SilenceTimeout, opts.SilenceTimeout)
+		require.Equal(t, peer.AddTimeout, opts.AddTimeout)
+		c := s.Connect(t)
+		c.Text("x")
+		c.ExpectText("x")
 	})
 }
 
@@ -79,18 +81,18 @@ func TestStart(t *testing.T) {
 			} else {
 				ln.Close()
 			}
-			s := startIdle(t, &ServerOptions{Address: address, HandleText: rawEcho})
+			s := startIdle(t, &websocket.ServerOptions{Address: address, HandleText: peer.Echo})
 			require.Nil(t, s.Addr())
-			s.served = make(chan error, 1)
-			go func() { s.served <- s.Start() }()
-			require.True(t, eventually(func() bool { return s.Addr() != nil }))
-			s.network, s.address = "tcp", s.Addr().String()
-			require.NotContains(t, s.address, ":0")
-			c := s.connect(t)
-			c.text("x")
-			c.expectText("x")
+			s.Served = make(chan error, 1)
+			go func() { s.Served <- s.Start() }()
+			require.True(t, peer.Eventually(func() bool { return s.Addr() != nil }))
+			s.Network, s.Address = "tcp", s.Addr().String()
+			require.NotContains(t, s.Address, ":0")
+			c := s.Connect(t)
+			c.Text("x")
+			c.ExpectText("x")
 			c.Close()
-			s.stop(t)
+			s.StopAndWait(t)
 			require.Nil(t, s.Addr())
 		})
 	}
@@ -99,39 +101,39 @@ func TestStart(t *testing.T) {
 		require.NoError(t, err)
 		defer ln.Close()
 		for _, address := range []string{"127.0.0.1", "127.0.0.1:port", "256.0.0.1:1", "127.0.0.1:99999", ln.Addr().String()} {
-			s := startIdle(t, &ServerOptions{Address: address})
+			s := startIdle(t, &websocket.ServerOptions{Address: address})
 			require.Error(t, s.Start(), address)
-			require.NotErrorIs(t, s.Start(), ErrServerRunning)
+			require.NotErrorIs(t, s.Start(), websocket.ErrServerRunning)
 			require.Nil(t, s.Addr())
 		}
 	})
 	t.Run("a second Start while one runs is ErrServerRunning, and harms nothing", func(t *testing.T) {
-		s := startServer(t, &ServerOptions{Address: "127.0.0.1:0", HandleText: rawEcho})
-		c := s.connect(t)
-		require.ErrorIs(t, s.Start(), ErrServerRunning)
-		s.Options.Address = s.address // in use by itself
-		require.ErrorIs(t, s.Start(), ErrServerRunning)
+		s := peer.Start(t, &websocket.ServerOptions{Address: "127.0.0.1:0", HandleText: peer.Echo})
+		c := s.Connect(t)
+		require.ErrorIs(t, s.Start(), websocket.ErrServerRunning)
+		s.Options.Address = s.Address // In use by itself
+		require.ErrorIs(t, s.Start(), websocket.ErrServerRunning)
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		require.ErrorIs(t, s.Serve(ln), ErrServerRunning)
+		require.ErrorIs(t, s.Serve(ln), websocket.ErrServerRunning)
 		_, err = ln.Accept()
 		require.ErrorIs(t, err, net.ErrClosed, "the listener is closed")
-		c.text("x")
-		c.expectText("x")
-		s.connect(t)
+		c.Text("x")
+		c.ExpectText("x")
+		s.Connect(t)
 	})
 	t.Run("many Starts at once leave one that runs", func(t *testing.T) {
-		s := startIdle(t, &ServerOptions{Address: "127.0.0.1:0"})
+		s := startIdle(t, &websocket.ServerOptions{Address: "127.0.0.1:0"})
 		errs := make(chan error, 16)
 		for range cap(errs) {
 			go func() { errs <- s.Start() }()
 		}
 		for range cap(errs) - 1 {
-			require.ErrorIs(t, rawGet(t, errs), ErrServerRunning)
+			require.ErrorIs(t, peer.Get(t, errs), websocket.ErrServerRunning)
 		}
 		require.NotNil(t, s.Addr())
 		s.Stop()
-		require.NoError(t, rawGet(t, errs))
+		require.NoError(t, peer.Get(t, errs))
 	})
 }
 
@@ -140,29 +142,29 @@ type rawPlain struct{ net.Listener }
 
 func TestServe(t *testing.T) {
 	t.Run("a Unix socket is served", func(t *testing.T) {
-		s := startIdle(t, &ServerOptions{HandleText: rawEcho})
+		s := startIdle(t, &websocket.ServerOptions{HandleText: peer.Echo})
 		path := filepath.Join(t.TempDir(), "socket")
 		ln, err := net.Listen("unix", path)
 		require.NoError(t, err)
-		s.serve(ln)
+		s.ServeOn(ln)
 		require.Equal(t, path, s.Addr().String())
-		c := s.connect(t)
-		c.text("x")
-		c.expectText("x")
-		big := string(rawPattern(1<<20, 0))
-		c.text(big)
-		c.expectText(big)
+		c := s.Connect(t)
+		c.Text("x")
+		c.ExpectText("x")
+		big := string(peer.Pattern(1<<20, 0))
+		c.Text(big)
+		c.ExpectText(big)
 		left := make(chan error, 1)
 		go func() {
-			err := c.rawExpect(OpcodeClose, rawCloseBody(StatusGone, ""))
+			err := c.Compare(websocket.OpcodeClose, peer.CloseBody(websocket.StatusGone, ""))
 			if err == nil {
-				_, _, err = c.rawFrame()
+				_, _, err = c.Frame()
 			}
 			c.Close()
 			left <- err
 		}()
-		s.stop(t)
-		require.ErrorIs(t, rawGet(t, left), io.EOF)
+		s.StopAndWait(t)
+		require.ErrorIs(t, peer.Get(t, left), io.EOF)
 		require.NoFileExists(t, path)
 	})
 	t.Run("a listener without a descriptor is ErrUnsupported, and closed", func(t *testing.T) {
@@ -170,7 +172,7 @@ func TestServe(t *testing.T) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		err = s.Serve(rawPlain{ln})
-		require.ErrorIs(t, err, ErrUnsupported)
+		require.ErrorIs(t, err, websocket.ErrUnsupported)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		_, err = ln.Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
@@ -182,12 +184,12 @@ func TestServe(t *testing.T) {
 		require.NoError(t, err)
 		ln.Close()
 		require.Error(t, s.Serve(ln))
-		s.serve(func() net.Listener {
+		s.ServeOn(func() net.Listener {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			return ln
 		}())
-		s.connect(t)
+		s.Connect(t)
 	})
 }
 
@@ -198,61 +200,61 @@ func TestServeContext(t *testing.T) {
 		return ln
 	}
 	t.Run("it ends when its context does, as with Stop", func(t *testing.T) {
-		checkGoroutines(t)
-		checkDescriptors(t)
-		s := &rawServer{Server: NewServer(rawQuiet(nil)), t: t, served: make(chan error, 1)}
+		peer.CheckGoroutines(t)
+		peer.CheckDescriptors(t)
+		s := &peer.Server{Server: websocket.NewServer(peer.Quiet(nil)), T: t, Served: make(chan error, 1)}
 		ln := listen(t)
-		s.network, s.address = ln.Addr().Network(), ln.Addr().String()
+		s.Network, s.Address = ln.Addr().Network(), ln.Addr().String()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		go func() { s.served <- s.ServeContext(ctx, ln) }()
-		c := s.connect(t)
+		go func() { s.Served <- s.ServeContext(ctx, ln) }()
+		c := s.Connect(t)
 		cancel()
-		c.expectClose(StatusGone)
-		require.NoError(t, rawGet(t, s.served))
+		c.ExpectClose(websocket.StatusGone)
+		require.NoError(t, peer.Get(t, s.Served))
 		require.Nil(t, s.Addr())
-		_, err := net.Dial(s.network, s.address)
+		_, err := net.Dial(s.Network, s.Address)
 		require.Error(t, err, "the listener is closed")
 	})
 	t.Run("it does not begin where its context has ended", func(t *testing.T) {
-		checkDescriptors(t)
+		peer.CheckDescriptors(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		ln := listen(t)
-		require.NoError(t, NewServer(rawQuiet(nil)).ServeContext(ctx, ln))
+		require.NoError(t, websocket.NewServer(peer.Quiet(nil)).ServeContext(ctx, ln))
 		_, err := ln.Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
 	})
 	t.Run("Stop ends it too, and its context then ends nothing else", func(t *testing.T) {
-		s := startServer(t, nil)
-		s.stop(t)
+		s := peer.Start(t, nil)
+		s.StopAndWait(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		ln := listen(t)
-		s.served = make(chan error, 1)
-		go func() { s.served <- s.ServeContext(ctx, ln) }()
-		require.True(t, eventually(func() bool { return s.Addr() != nil }))
-		s.stop(t)
-		s.restart(t)
+		s.Served = make(chan error, 1)
+		go func() { s.Served <- s.ServeContext(ctx, ln) }()
+		require.True(t, peer.Eventually(func() bool { return s.Addr() != nil }))
+		s.StopAndWait(t)
+		s.Restart(t)
 		cancel()
-		s.connect(t)
+		s.Connect(t)
 	})
 }
 
 func TestStop(t *testing.T) {
 	t.Run("it may come before Start, and twice", func(t *testing.T) {
-		s := startIdle(t, &ServerOptions{HandleText: rawEcho})
+		s := startIdle(t, &websocket.ServerOptions{HandleText: peer.Echo})
 		s.Stop()
 		s.Stop()
-		s.restart(t)
-		c := s.connect(t)
-		c.text("x")
-		c.expectText("x")
-		c.rawLeave()
-		s.stop(t)
+		s.Restart(t)
+		c := s.Connect(t)
+		c.Text("x")
+		c.ExpectText("x")
+		c.Leave()
+		s.StopAndWait(t)
 		s.Stop()
 	})
 	t.Run("it may come while Start is under way", func(t *testing.T) {
-		s := startIdle(t, &ServerOptions{Address: "127.0.0.1:0"})
+		s := startIdle(t, &websocket.ServerOptions{Address: "127.0.0.1:0"})
 		for range 100 {
 			errs := make(chan error, 1)
 			go func() { errs <- s.Start() }()
@@ -269,24 +271,24 @@ func TestStop(t *testing.T) {
 		}
 	})
 	t.Run("many at once all return", func(t *testing.T) {
-		s := startServer(t, nil)
+		s := peer.Start(t, nil)
 		for range 8 {
-			s.connect(t).rawLeave()
+			s.Connect(t).Leave()
 		}
-		rawAll(t, 16, func(int) error {
+		peer.All(t, 16, func(int) error {
 			s.Stop()
 			return nil
 		})
 	})
 	t.Run("clients get what was sent before it, and a Close frame with 1001", func(t *testing.T) {
-		opts := &ServerOptions{HandleText: rawEcho}
-		added, removed := rawAdded(opts), rawRemoved(opts)
-		s := startServer(t, opts)
+		opts := &websocket.ServerOptions{HandleText: peer.Echo}
+		added, removed := peer.Added(opts), peer.Removed(opts)
+		s := peer.Start(t, opts)
 		const peers = 16
-		conns := make([]*rawConn, peers)
+		conns := make([]*peer.Conn, peers)
 		for i := range conns {
-			conns[i] = s.connect(t)
-			require.NoError(t, Send(rawGet(t, added), NewFrameText(false, rawPattern(1<<20, i))))
+			conns[i] = s.Connect(t)
+			require.NoError(t, websocket.Send(peer.Get(t, added), websocket.NewFrameText(false, peer.Pattern(1<<20, i))))
 		}
 		stopped := make(chan struct{})
 		go func() {
@@ -294,48 +296,48 @@ func TestStop(t *testing.T) {
 			close(stopped)
 		}()
 		for i, c := range conns {
-			c.expectText(string(rawPattern(1<<20, i)))
-			c.expectClose(StatusGone)
+			c.ExpectText(string(peer.Pattern(1<<20, i)))
+			c.ExpectClose(websocket.StatusGone)
 			c.Close()
 		}
-		rawDone(t, stopped)
+		peer.Done(t, stopped)
 		for range peers {
-			rawGet(t, removed)
+			peer.Get(t, removed)
 		}
 		require.Zero(t, s.Clients.Len())
 	})
 	t.Run("the server starts again with what it had", func(t *testing.T) {
-		s := startServer(t, nil)
-		require.NoError(t, s.RegisterTextHandler("GET", "/", func(context.Context, *Request) Response {
-			return Response{Code: 200}
+		s := peer.Start(t, nil)
+		require.NoError(t, s.RegisterTextHandler("GET", "/", func(context.Context, *websocket.Request) websocket.Response {
+			return websocket.Response{Code: 200}
 		}))
 		for range 5 {
-			c := s.connect(t)
-			c.text(`{"id":1,"method":"GET","target":"/"}`)
-			c.expectText(`{"message":"","body":"","id":1,"code":200}`)
+			c := s.Connect(t)
+			c.Text(`{"id":1,"method":"GET","target":"/"}`)
+			c.ExpectText(`{"message":"","body":"","id":1,"code":200}`)
 			c.Close()
-			s.stop(t)
-			_, err := s.rawOpen()
+			s.StopAndWait(t)
+			_, err := s.Open()
 			require.Error(t, err, "nothing listens")
-			s.restart(t)
+			s.Restart(t)
 		}
 	})
 	t.Run("clients in their handshake are closed", func(t *testing.T) {
 		inside := make(chan struct{}, 1)
 		release := make(chan struct{})
-		s := startServer(t, &ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) {
+		s := peer.Start(t, &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 			inside <- struct{}{}
 			<-release
 			return nil, nil
 		}})
-		now := rawRelease(t, release)
-		silent, half, auth := s.dial(t), s.dial(t), s.dial(t)
-		half.send([]byte(rawRequest[:50]))
-		auth.send([]byte(rawRequest))
-		rawGet(t, inside)
-		s.stop(t)
-		for _, c := range []*rawConn{silent, half, auth} {
-			c.expectEOF()
+		now := peer.Release(t, release)
+		silent, half, auth := s.Dial(t), s.Dial(t), s.Dial(t)
+		half.Send([]byte(peer.Request[:50]))
+		auth.Send([]byte(peer.Request))
+		peer.Get(t, inside)
+		s.StopAndWait(t)
+		for _, c := range []*peer.Conn{silent, half, auth} {
+			c.ExpectEOF()
 		}
 		now()
 	})
@@ -343,52 +345,52 @@ func TestStop(t *testing.T) {
 		const peers = 24
 		inside := make(chan struct{}, peers)
 		release := make(chan struct{})
-		opts := &ServerOptions{HandleText: func(conn int, p []byte) {
+		opts := &websocket.ServerOptions{HandleText: func(conn int, p []byte) {
 			inside <- struct{}{}
 			<-release
-			rawEcho(conn, p)
+			peer.Echo(conn, p)
 		}}
-		removed := rawRemoved(opts)
-		s := startServer(t, opts)
-		now := rawRelease(t, release)
-		conns := make([]*rawConn, peers)
+		removed := peer.Removed(opts)
+		s := peer.Start(t, opts)
+		now := peer.Release(t, release)
+		conns := make([]*peer.Conn, peers)
 		for i := range conns {
-			conns[i] = s.connect(t)
-			conns[i].text("x")
-			rawGet(t, inside)
+			conns[i] = s.Connect(t)
+			conns[i].Text("x")
+			peer.Get(t, inside)
 		}
-		s.stop(t)
+		s.StopAndWait(t)
 		require.Empty(t, removed)
 		for _, c := range conns {
-			c.expectClose(StatusGone)
+			c.ExpectClose(websocket.StatusGone)
 		}
-		s.restart(t) // on the same numbers, perhaps
-		c := s.connect(t)
+		s.Restart(t) // on the same numbers, perhaps
+		c := s.Connect(t)
 		now()
 		for range peers {
-			rawGet(t, removed)
+			peer.Get(t, removed)
 		}
-		c.text("after")
-		c.expectText("after")
+		c.Text("after")
+		c.ExpectText("after")
 		require.Empty(t, removed)
 	})
 	t.Run("a peer that takes nothing holds it up for the write time-out at most", func(t *testing.T) {
-		opts := &ServerOptions{WriteTimeout: time.Second}
-		added := rawAdded(opts)
-		s := startServer(t, opts)
-		s.connect(t)
-		rawFill(t, rawGet(t, added), NewFrameText(false, rawPattern(8<<10, 0)))
-		s.stop(t)
+		opts := &websocket.ServerOptions{WriteTimeout: time.Second}
+		added := peer.Added(opts)
+		s := peer.Start(t, opts)
+		s.Connect(t)
+		peer.Fill(t, peer.Get(t, added), websocket.NewFrameText(false, peer.Pattern(8<<10, 0)))
+		s.StopAndWait(t)
 	})
 	t.Run("connections that come and go all the while are all ended", func(t *testing.T) {
 		var adds, removes atomic.Int32
-		opts := &ServerOptions{HandleText: rawEcho,
+		opts := &websocket.ServerOptions{HandleText: peer.Echo,
 			HandleClientAdd:    func(context.Context, int) { adds.Add(1) },
 			HandleClientRemove: func(context.Context, int) { removes.Add(1) },
 		}
 		s := startIdle(t, opts)
 		for range 5 {
-			s.restart(t)
+			s.Restart(t)
 			quit := make(chan struct{})
 			var peers sync.WaitGroup
 			begun := make(chan struct{}, 1<<12)
@@ -400,13 +402,13 @@ func TestStop(t *testing.T) {
 							return
 						default:
 						}
-						c, err := s.rawJoin()
+						c, err := s.Join()
 						if err != nil {
 							continue
 						}
-						c.Write(NewFrameText(true, []byte("x")))
-						c.rawFrame()
-						c.reset()
+						c.Write(websocket.NewFrameText(true, []byte("x")))
+						c.Frame()
+						c.Reset()
 						select {
 						case begun <- struct{}{}:
 						default:
@@ -415,12 +417,12 @@ func TestStop(t *testing.T) {
 				})
 			}
 			for range 20 {
-				rawGet(t, begun)
+				peer.Get(t, begun)
 			}
-			s.stop(t)
+			s.StopAndWait(t)
 			close(quit)
 			peers.Wait()
-			require.True(t, eventually(func() bool { return adds.Load() == removes.Load() }))
+			require.True(t, peer.Eventually(func() bool { return adds.Load() == removes.Load() }))
 			require.Zero(t, s.Clients.Len())
 		}
 		require.Positive(t, adds.Load())
@@ -429,8 +431,8 @@ func TestStop(t *testing.T) {
 
 func TestHugeOptions(t *testing.T) {
 	const longest = time.Duration(math.MaxInt64)
-	s := startServer(t, &ServerOptions{
-		HandleText:       rawEcho,
+	s := peer.Start(t, &websocket.ServerOptions{
+		HandleText:       peer.Echo,
 		MaxMessageSize:   math.MaxInt,
 		MaxFragments:     math.MaxInt,
 		MaxHeaderSize:    math.MaxInt,
@@ -445,9 +447,9 @@ func TestHugeOptions(t *testing.T) {
 		SilenceTimeout:   longest,
 		AddTimeout:       longest,
 	})
-	c := s.connect(t)
-	c.text("x")
-	c.expectText("x")
+	c := s.Connect(t)
+	c.Text("x")
+	c.ExpectText("x")
 }
 
 // The program may have the listener's socket under another number, and make it block.
@@ -457,18 +459,18 @@ func TestBlockingListener(t *testing.T) {
 	file, err := ln.(*net.TCPListener).File()
 	require.NoError(t, err)
 	defer file.Close()
-	serv := NewServer(&ServerOptions{HandleText: rawEcho})
+	serv := websocket.NewServer(&websocket.ServerOptions{HandleText: peer.Echo})
 	served := make(chan error, 1)
 	go func() { served <- serv.Serve(ln) }()
-	s := &rawServer{t: t, network: "tcp", address: ln.Addr().String()}
+	s := &peer.Server{T: t, Network: "tcp", Address: ln.Addr().String()}
 	for range 3 {
 		require.NoError(t, unix.SetNonblock(int(file.Fd()), false))
-		c := s.connect(t)
-		c.text("x")
-		c.expectText("x")
+		c := s.Connect(t)
+		c.Text("x")
+		c.ExpectText("x")
 		c.Close()
 	}
 	runtime.GC() // hangs where a loop waits in a raw call
 	serv.Stop()
-	require.NoError(t, rawGet(t, served))
+	require.NoError(t, peer.Get(t, served))
 }

@@ -1,4 +1,4 @@
-package websocket
+package server
 
 import (
 	"io"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,30 +27,30 @@ func segmentsIn(t *testing.T, conn net.Conn) (n uint32) {
 }
 
 func TestCloseFrameAndEndAreOneSegment(t *testing.T) {
-	s := startServer(t, &ServerOptions{})
-	rawTries(t, 20, func() bool { // the system may acknowledge the client's Close frame with a segment of its own
-		c := s.connect(t)
+	s := peer.Start(t, &websocket.ServerOptions{})
+	peer.Tries(t, 20, func() bool { // the system may acknowledge the client's Close frame with a segment of its own
+		c := s.Connect(t)
 		before := segmentsIn(t, c.Conn)
-		c.send(NewFrameClose(true, StatusNormal, nil))
-		c.expect(OpcodeClose, "\x03\xe8")
-		_, err := c.r.ReadByte()
+		c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
+		c.Expect(websocket.OpcodeClose, "\x03\xe8")
+		_, err := c.Reader.ReadByte()
 		require.ErrorIs(t, err, io.EOF)
 		return segmentsIn(t, c.Conn) == before+1
 	})
 }
 
 func TestRemovedSocketEndsForWhoeverHasIt(t *testing.T) {
-	opts := new(ServerOptions)
-	added := rawAdded(opts)
-	s := startServer(t, opts)
-	s.connect(t) // sends no end of its own
-	conn := rawGet(t, added)
+	opts := new(websocket.ServerOptions)
+	added := peer.Added(opts)
+	s := peer.Start(t, opts)
+	s.Connect(t) // sends no end of its own
+	conn := peer.Get(t, added)
 	dup, err := unix.Dup(conn)
 	require.NoError(t, err)
 	defer unix.Close(dup)
 	s.ClientRemove(conn)
-	require.NoError(t, waitSocket(dup, false, leakDeadline))
-	n, err := readSocket(dup, make([]byte, 1))
+	require.NoError(t, peer.WaitSocket(dup, false, peer.LeakWait))
+	n, err := unix.Read(dup, make([]byte, 1))
 	require.NoError(t, err)
 	require.Zero(t, n)
 }
