@@ -1,8 +1,10 @@
-package websocket
+// Package figures measures what the README says of the package.
+package figures
 
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -17,15 +19,20 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
 // The figures that the README gives are measured here: each benchmark is one scenario, run once (-benchtime 1x), and reports
 // what it saw. See "make figures".
 
+func TestMain(m *testing.M) { peer.Main(m) }
+
 // figureServer starts a server for a scenario.
-func figureServer(b *testing.B, opts *ServerOptions) (serv *Server, address string) {
+func figureServer(b *testing.B, opts *websocket.ServerOptions) (serv *websocket.Server, address string) {
 	b.Helper()
-	serv = NewServer(opts)
+	serv = websocket.NewServer(opts)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -41,9 +48,6 @@ func figureServer(b *testing.B, opts *ServerOptions) (serv *Server, address stri
 	return serv, ln.Addr().String()
 }
 
-const figureRequest = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-
 // figureConn is a client that does no more than it must, so that it does not disturb the measurement.
 type figureConn struct {
 	net.Conn
@@ -56,7 +60,7 @@ func figureDial(address string) (c *figureConn, err error) {
 		return nil, err
 	}
 	c = &figureConn{conn, bufio.NewReaderSize(conn, 512)}
-	if _, err = io.WriteString(c, figureRequest); err != nil {
+	if _, err = io.WriteString(c, peer.Request); err != nil {
 		return nil, err
 	}
 	for {
@@ -87,20 +91,25 @@ func (c *figureConn) readMessage() (payload []byte, err error) {
 		if err != nil {
 			return nil, err
 		}
-		size := 2
-		switch b[1] {
-		case length16:
+		opcode, size, length := websocket.Opcode(b[0]&0xF), 2, uint64(b[1])
+		switch length {
+		case peer.Length16:
 			size = 4
-		case length64:
+		case peer.Length64:
 			size = 10
 		}
 		if b, err = c.in.Peek(size); err != nil {
 			return nil, err
 		}
-		h, _ := parseHeader(b)
+		switch size {
+		case 4:
+			length = uint64(binary.BigEndian.Uint16(b[2:]))
+		case 10:
+			length = binary.BigEndian.Uint64(b[2:])
+		}
 		c.in.Discard(size)
-		payload = make([]byte, h.length)
-		if _, err = io.ReadFull(c.in, payload); err != nil || !h.opcode().isControl() {
+		payload = make([]byte, length)
+		if _, err = io.ReadFull(c.in, payload); err != nil || opcode < websocket.OpcodeClose {
 			return payload, err
 		}
 	}
@@ -108,7 +117,7 @@ func (c *figureConn) readMessage() (payload []byte, err error) {
 
 // echo sends a text and waits for it to come back.
 func (c *figureConn) echo(text string) error {
-	if _, err := c.Write(NewFrameText(true, []byte(text))); err != nil {
+	if _, err := c.Write(websocket.NewFrameText(true, []byte(text))); err != nil {
 		return err
 	}
 	payload, err := c.readMessage()
@@ -133,7 +142,7 @@ func (c *figureConn) echoes(n int) (took []time.Duration, err error) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func sendBack(conn int, payload []byte) { Send(conn, NewFrameText(false, payload)) }
+func sendBack(conn int, payload []byte) { websocket.Send(conn, websocket.NewFrameText(false, payload)) }
 
 func residentBytes(b *testing.B) int64 {
 	b.Helper()
@@ -163,7 +172,7 @@ func BenchmarkBlockedHandlers(b *testing.B) {
 		release := make(chan struct{})
 		var blocked sync.WaitGroup
 		blocked.Add(64)
-		_, address := figureServer(b, &ServerOptions{HandleText: func(conn int, payload []byte) {
+		_, address := figureServer(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
 			if string(payload) == "block" {
 				blocked.Done()
 				<-release
@@ -171,7 +180,7 @@ func BenchmarkBlockedHandlers(b *testing.B) {
 			sendBack(conn, payload)
 		}})
 		for range 64 {
-			if _, err := mustDial(b, address).Write(NewFrameText(true, []byte("block"))); err != nil {
+			if _, err := mustDial(b, address).Write(websocket.NewFrameText(true, []byte("block"))); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -194,7 +203,7 @@ func BenchmarkBlockedHandlers(b *testing.B) {
 
 // 1,000 connections send one message each, whose handlers sleep 20 ms; how long until all are answered?
 func BenchmarkSleepingHandlers(b *testing.B) {
-	_, address := figureServer(b, &ServerOptions{HandleText: func(conn int, payload []byte) {
+	_, address := figureServer(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
 		time.Sleep(20 * time.Millisecond)
 		sendBack(conn, payload)
 	}})
@@ -203,7 +212,7 @@ func BenchmarkSleepingHandlers(b *testing.B) {
 		conns[i] = mustDial(b, address)
 	}
 	for range b.N {
-		packet := NewFrameText(true, []byte("hello"))
+		packet := websocket.NewFrameText(true, []byte("hello"))
 		start := time.Now()
 		for _, c := range conns {
 			if _, err := c.Write(packet); err != nil {
@@ -224,7 +233,7 @@ func BenchmarkDeafClient(b *testing.B) {
 	const packetSize = 64 << 10
 	for range b.N {
 		added := make(chan int, 2)
-		_, address := figureServer(b, &ServerOptions{
+		_, address := figureServer(b, &websocket.ServerOptions{
 			HandleText:      sendBack,
 			HandleClientAdd: func(_ context.Context, conn int) { added <- conn },
 		})
@@ -247,13 +256,13 @@ func BenchmarkDeafClient(b *testing.B) {
 			slices.Sort(all)
 			echoed <- all
 		}()
-		packet := NewFrameBin(false, make([]byte, packetSize))
+		packet := websocket.NewFrameBin(false, make([]byte, packetSize))
 		runtime.GC()
 		before := residentBytes(b)
 		longest, refused := time.Duration(0), 0
 		for range 300 << 20 / packetSize {
 			start := time.Now()
-			if TrySend(deaf, packet) != nil {
+			if websocket.TrySend(deaf, packet) != nil {
 				refused++
 			}
 			longest = max(longest, time.Since(start))
@@ -263,10 +272,10 @@ func BenchmarkDeafClient(b *testing.B) {
 		var waited time.Duration
 		for err == nil { // the system takes a little more at first
 			start := time.Now()
-			err = Send(deaf, packet)
+			err = websocket.Send(deaf, packet)
 			waited = max(waited, time.Since(start))
 		}
-		after := Send(deaf, packet)
+		after := websocket.Send(deaf, packet)
 		stop.Store(true)
 		all := <-echoed
 		b.Logf("Send: %v; Send after that: %v", err, after)
@@ -281,18 +290,18 @@ func BenchmarkDeafClient(b *testing.B) {
 
 // A routed request sleeps 5 s; how long does the next one of the same connection take?
 func BenchmarkSlowRequest(b *testing.B) {
-	serv, address := figureServer(b, new(ServerOptions))
-	serv.RegisterTextHandler("GET", "/slow", func(context.Context, *Request) Response {
+	serv, address := figureServer(b, new(websocket.ServerOptions))
+	serv.RegisterTextHandler("GET", "/slow", func(context.Context, *websocket.Request) websocket.Response {
 		time.Sleep(5 * time.Second)
-		return Response{Code: 200}
+		return websocket.Response{Code: 200}
 	})
-	serv.RegisterTextHandler("GET", "/fast", func(context.Context, *Request) Response { return Response{Code: 200} })
+	serv.RegisterTextHandler("GET", "/fast", func(context.Context, *websocket.Request) websocket.Response { return websocket.Response{Code: 200} })
 	c := mustDial(b, address)
 	for range b.N {
 		start := time.Now()
 		for i, target := range []string{"/slow", "/fast"} {
 			request := fmt.Sprintf(`{"id":%d,"method":"GET","target":%q}`, i+1, target)
-			if _, err := c.Write(NewFrameText(true, []byte(request))); err != nil {
+			if _, err := c.Write(websocket.NewFrameText(true, []byte(request))); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -313,7 +322,7 @@ func BenchmarkChurn(b *testing.B) {
 	for range b.N {
 		goroutines, descriptorsBefore := runtime.NumGoroutine(), descriptorCount(b)
 		var adds, removes atomic.Int64
-		serv := NewServer(&ServerOptions{
+		serv := websocket.NewServer(&websocket.ServerOptions{
 			HandleText:         sendBack,
 			HandleClientAdd:    func(context.Context, int) { adds.Add(1) },
 			HandleClientRemove: func(context.Context, int) { removes.Add(1) },
@@ -339,7 +348,7 @@ func BenchmarkChurn(b *testing.B) {
 					if (i+worker)%2 == 0 {
 						c.Conn.(*net.TCPConn).SetLinger(0)
 					} else {
-						c.Write(NewFrameClose(true, StatusNormal, nil))
+						c.Write(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
 						c.readMessage()
 					}
 					c.Close()
@@ -426,9 +435,9 @@ func BenchmarkIdleServer(b *testing.B) {
 		b.Skip("is run by BenchmarkIdleConnection")
 	}
 	var users atomic.Uint64
-	_, address := figureServer(b, &ServerOptions{
-		HandleAuth: func(*Handshake) (context.Context, error) {
-			return context.WithValue(context.Background(), CtxKeyUID, users.Add(1)), nil
+	_, address := figureServer(b, &websocket.ServerOptions{
+		HandleAuth: func(*websocket.Handshake) (context.Context, error) {
+			return context.WithValue(context.Background(), websocket.CtxKeyUID, users.Add(1)), nil
 		},
 		HandleText: sendBack,
 	})
