@@ -3,7 +3,6 @@ package websocket
 import (
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // Sections 5.5.1, Close, 6, sending and receiving, and 7, closing. Clauses that no row shows:
@@ -17,62 +16,36 @@ import (
 //	7.4.1  which code a program sends is its own word; those of the package are in the rows
 //	7.4.1  1010: the client demands no extension; 1011: TestHandlerPanics; 1001 at Stop is a row
 
-// rfcAct is what the program does before the input of a row comes, and what is sent for that.
+// rfcAct is what the program does before the input of a row comes, and what is sent for that. What a server's program does is in
+// tests/rfc6455.
 type rfcAct struct {
-	server func(s *Server, conn int) error
 	client func(cl *Client) error
 	sent   []rfcSent
 	closes bool // a Close frame has been sent
-	stops  bool // the server stops
 }
 
 var (
 	rfcSendsAll = &rfcAct{
-		server: func(_ *Server, conn int) error {
-			return errors.Join(Send(conn, NewFrameText(false, []byte("é"))), Send(conn, NewFrameBin(false, []byte("\xff"))),
-				Send(conn, NewFramePing(false, []byte("1"))), Send(conn, NewFramePong(false, []byte("2"))))
-		},
 		client: func(cl *Client) error {
 			return errors.Join(cl.SendText([]byte("é")), cl.SendBin([]byte("\xff")), cl.SendPing([]byte("1")), cl.SendPong([]byte("2")))
 		},
 		sent: []rfcSent{{OpcodeText, "é"}, {OpcodeBin, "\xff"}, {OpcodePing, "1"}, {OpcodePong, "2"}},
 	}
 	rfcSendsClose = &rfcAct{
-		server: func(s *Server, conn int) error {
-			err := Send(conn, NewFrameClose(false, 4000, []byte("done")))
-			if !slices.Contains(s.Clients.All(), conn) {
-				err = errors.Join(err, errors.New("the connection does not wait for the answer"))
-			}
-			return err
-		},
 		sent:   []rfcSent{rfcSentClose(4000, "done")},
 		closes: true,
 	}
 	rfcSendsMore = &rfcAct{ // a Close frame, and more in the same packet and in others
-		server: func(_ *Server, conn int) error {
-			err := Send(conn, append(NewFrameClose(false, 4000, []byte("done")), NewFrameText(false, []byte("late"))...))
-			return errors.Join(err, rfcFails(Send(conn, NewFrameText(false, []byte("late")))), rfcFails(Send(conn, NewFramePing(false, nil))),
-				rfcFails(Send(conn, NewFrameClose(false, 4001, nil))))
-		},
 		sent:   rfcSendsClose.sent,
 		closes: true,
 	}
 	rfcRemoves = &rfcAct{
-		server: func(s *Server, conn int) error {
-			s.ClientRemove(conn)
-			return nil
-		},
 		sent:   []rfcSent{rfcSentClose(1000, "")},
 		closes: true,
 	}
 	rfcStops = &rfcAct{
-		server: func(s *Server, _ int) error {
-			go s.Stop()
-			return nil
-		},
 		sent:   []rfcSent{rfcSentClose(1001, "")},
 		closes: true,
-		stops:  true,
 	}
 	rfcClosesClient = &rfcAct{
 		client: func(cl *Client) error {
@@ -83,14 +56,6 @@ var (
 		closes: true,
 	}
 )
-
-// rfcFails is an error where sending has not failed as it has to behind a Close frame.
-func rfcFails(err error) error {
-	if !errors.Is(err, ErrConnClosed) {
-		return fmt.Errorf("sending behind a Close frame: %v", err)
-	}
-	return nil
-}
 
 // rfcClosingTable is the rows of this file.
 func rfcClosingTable() []rfcCase { return append(rfcClosing, rfcClosingCounted()...) }

@@ -22,8 +22,8 @@ import (
 //	rfc6455_limits_test.go   section 10
 //
 // Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends
-// of a connection: rfc6455_wire_test.go has what the sides have in common, rfc6455_client_test.go and rfc6455_server_test.go
-// the rest.
+// of a connection: rfc6455_client_test.go has a client, tests/rfc6455 a running server, which reads the rows from a file
+// (rfc6455_rows_test.go).
 
 // rfcSide is the endpoint that receives.
 type rfcSide string
@@ -329,9 +329,6 @@ type rfcCount struct {
 	runs atomic.Int64
 }
 
-// rfcServerRuns are the tests of rows with a running server, where the system has one.
-var rfcServerRuns = map[string]func(t *testing.T, count *rfcCount){}
-
 func TestRFC6455(t *testing.T) {
 	count := rfcCount{rows: len(rfcRequests()) + len(rfcAsks) + len(rfcGoodAnswers) + len(rfcBadAnswers)}
 	rfcEachRow(func(string, *rfcPlan) { count.rows++ })
@@ -343,9 +340,6 @@ func TestRFC6455(t *testing.T) {
 	t.Run("frames, a client", func(t *testing.T) { rfcRunClient(t, &count) })
 	t.Run("opening handshake, requests without I/O", func(t *testing.T) { rfcRunRequests(t, &count) })
 	t.Run("opening handshake, a client", func(t *testing.T) { rfcRunAnswers(t, &count) })
-	for name, run := range rfcServerRuns {
-		t.Run(name, func(t *testing.T) { run(t, &count) })
-	}
 	t.Logf("%d rows, %d runs", count.rows, count.runs.Load())
 }
 
