@@ -46,7 +46,6 @@ func TestSendOnServerConnection(t *testing.T) {
 }
 
 func TestSendToSlowPeer(t *testing.T) {
-	const timeout = time.Second
 
 	t.Run("Pongs for a peer that does not read are coalesced to the latest", func(t *testing.T) {
 		opts := &ServerOptions{SendQueueSize: 64 << 10}

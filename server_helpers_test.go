@@ -12,8 +12,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -179,19 +177,6 @@ func (s *rawServer) connect(t *testing.T) *rawConn {
 	return c
 }
 
-// rawJoin connects with a handshake. It may be called from any goroutine.
-func (s *rawServer) rawJoin() (*rawConn, error) {
-	c, err := s.rawOpen()
-	if err != nil {
-		return nil, err
-	}
-	if err = c.rawShake(); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
 // send writes bytes.
 func (c *rawConn) send(b []byte) {
 	c.t.Helper()
@@ -256,88 +241,12 @@ func (c *rawConn) expectText(s string) {
 	c.expect(OpcodeText, s)
 }
 
-// rawCloseBody is the payload of a Close frame.
-func rawCloseBody(code CloseCode, reason string) string {
-	return string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason
-}
-
-// expectClose reads a Close frame with that code and then the end of the stream.
-func (c *rawConn) expectClose(code CloseCode) {
-	c.t.Helper()
-	op, payload, err := c.rawFrame()
-	require.NoError(c.t, err)
-	require.Equal(c.t, OpcodeClose, op, "%.40q", payload)
-	require.GreaterOrEqual(c.t, len(payload), 2)
-	require.Equal(c.t, code, CloseCode(binary.BigEndian.Uint16(payload)), "%q", payload[2:])
-	c.expectEOF()
-}
-
-// expectEOF reads the end of the stream, nothing more and no reset, and then closes it too.
-func (c *rawConn) expectEOF() {
-	c.t.Helper()
-	rest, err := io.ReadAll(c.r)
-	require.NoError(c.t, err)
-	require.Empty(c.t, rest)
-	c.Close()
-}
-
-// rawLeave reads whatever comes and closes at the end of the stream, in the background. It returns when that is done.
-func (c *rawConn) rawLeave() (left <-chan struct{}) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		io.Copy(io.Discard, c.r)
-		c.Close()
-	}()
-	return done
-}
-
 // reset closes the connection with a reset.
 func (c *rawConn) reset() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
 	c.Close()
-}
-
-// answer reads a whole HTTP answer, after which the server closes, and returns its status line, its header and its body.
-func (c *rawConn) answer() (status string, header map[string]string, body string) {
-	c.t.Helper()
-	all, err := io.ReadAll(c.r)
-	require.NoError(c.t, err)
-	c.Close()
-	head, body, ok := strings.Cut(string(all), "\r\n\r\n")
-	require.True(c.t, ok, "%q", all)
-	lines := strings.Split(head, "\r\n")
-	header = make(map[string]string)
-	for _, line := range lines[1:] {
-		name, value, ok := strings.Cut(line, ": ")
-		require.True(c.t, ok, "%q", line)
-		require.NotContains(c.t, header, name)
-		header[name] = value
-	}
-	require.Equal(c.t, strconv.Itoa(len(body)), header["Content-Length"])
-	require.Equal(c.t, "close", header["Connection"])
-	return lines[0], header, body
-}
-
-// rawAll runs a function n times side by side and waits for all of them.
-func rawAll(t *testing.T, n int, f func(i int) error) {
-	t.Helper()
-	errs := make(chan error, n)
-	for i := range n {
-		go func() { errs <- f(i) }()
-	}
-	var all []error
-	for range n {
-		select {
-		case err := <-errs:
-			all = append(all, err)
-		case <-time.After(4 * rawWait):
-			require.FailNow(t, "a goroutine of the test does not end")
-		}
-	}
-	require.NoError(t, errors.Join(all...))
 }
 
 // rawPattern makes n bytes of letters. They repeat after a prime number, so that no usual shift or swap leaves them the same.
@@ -365,12 +274,4 @@ func rawFill(t *testing.T, conn int, packet []byte) (sent int) {
 	}
 	require.FailNow(t, "the queue never fills")
 	return 0
-}
-
-// restart lets a stopped server run again.
-func (s *rawServer) restart(t *testing.T) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s.serve(ln)
 }
