@@ -673,7 +673,7 @@ func TestOverHTTP1(t *testing.T) {
 //	4.2.2  Origin, likewise; a browser's request is a row
 //	4.3    the grammar of the fields is that of RFC 9110, which the rows with lists and tokens keep to
 //
-// The request of a client has rows in rfc6455_answer_test.go.
+// The request of a client has rows in rfc6455_client_test.go.
 
 // Limits of the server that answers the rows.
 const (

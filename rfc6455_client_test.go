@@ -166,7 +166,7 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "10.4", name: "one field over the limit", in: rfcAnswerOf(rfcSwitching, rfcFields(slices.Repeat([]string{"X: y"}, rfcMaxFields-2)...)...), says: "too large"},
 }
 
-// rfcRunAnswers runs the rows of this file: over a pipe, where each piece is one read of the client, and the answers over TCP
+// rfcRunAnswers runs the rows of answers: over a pipe, where each piece is one read of the client, and the answers over TCP
 // too.
 func rfcRunAnswers(t *testing.T, count *rfcCount) {
 	checkGoroutines(t)

@@ -24,15 +24,13 @@ import (
 // The table of RFC 6455: what comes from the peer, what it amounts to, what goes out, with which close code a connection ends and
 // who closes TCP. Its rows stand in files of their own, each with a list of the clauses that no row can show:
 //
-//	rfc6455_request_test.go  section 4, the server: requests and their answers
-//	rfc6455_answer_test.go   section 4, the client: its requests, and answers to them
-//	rfc6455_framing_test.go  sections 5 and 8.1
-//	rfc6455_closing_test.go  sections 5.5.1, 6 and 7
-//	rfc6455_limits_test.go   section 10
+//	handshake_test.go       section 4, the server: requests and their answers
+//	rfc6455_client_test.go  section 4, the client: its requests, and answers to them
+//	this one                sections 5 to 8 and 10
 //
 // Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends
 // of a connection: rfc6455_client_test.go has a client, tests/rfc6455 a running server, which reads the rows from a file
-// (rfc6455_rows_test.go).
+// (TestRFC6455Rows).
 
 // rfcSide is the endpoint that receives.
 type rfcSide string
@@ -401,7 +399,7 @@ func rfcRun(t *testing.T, pl *rfcPlan, count *rfcCount) {
 
 // Section 5, data framing, and section 8.1, UTF-8. Clauses that no row shows:
 //
-//	5.1  every frame that goes out is checked to be masked, or not, as the side wants it: rfc6455_wire_test.go
+//	5.1  every frame that goes out is checked to be masked, or not, as the side wants it: rfcReadFrame
 //	5.2  so is that its reserved bits are 0, that its length has the shortest form and that its message is whole
 //	5.3  new and unpredictable keys of a client: the last test of rfcRunClient looks at those of all its frames
 //	5.4  an intermediary must not change fragments: there is none here
@@ -410,7 +408,7 @@ func rfcRun(t *testing.T, pl *rfcPlan, count *rfcCount) {
 //	5.8  there are no extensions here; reserved bits and opcodes are refused, or shown to those who ask for them
 //	8.1  that text goes out as UTF-8: a program's messages are its own word
 
-// rfcFramingTable is the rows of this file.
+// rfcFramingTable is the rows of sections 5 and 8.1.
 func rfcFramingTable() []rfcCase { return append(rfcFraming, rfcFramingCounted()...) }
 
 var rfcFraming = []rfcCase{
@@ -481,7 +479,7 @@ var rfcFraming = []rfcCase{
 	{section: "5.4", name: "a text inside an empty started message closes with 1002", side: rfcBoth, in: []rfcPiece{rfcFrame(0x02, ""), rfcTwo(0x81, 0)}, fails: errInterleaved, code: 1002},
 	{section: "5.4", name: "a ping does not end a fragmented message", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x89, ""), rfcTwo(0x81, 1)}, want: []rfcEvent{rfcPing("")}, fails: errInterleaved, code: 1002},
 
-	// Section 5.5: control frames. Fragmented and over-long ones are counted through below, Close has rfc6455_closing_test.go.
+	// Section 5.5: control frames. Fragmented and over-long ones are counted through below, Close has rfcClosing.
 	{section: "5.5", name: "several control frames come in their order", side: rfcBoth, in: []rfcPiece{rfcFrame(0x89, "1"), rfcFrame(0x89, "2"), rfcFrame(0x8A, "3"), rfcFrame(0x89, "4")}, want: []rfcEvent{rfcPing("1"), rfcPing("2"), rfcPong("3"), rfcPing("4")}},
 	{section: "5.5", name: "a control frame longer than a message may be", side: rfcBoth, in: []rfcPiece{rfcFrame(0x89, rfc125)}, want: []rfcEvent{rfcPing(rfc125)}, with: func(p *rules) { p.maxMessage = 1 }},
 	{section: "5.5", name: "control frames do not count as fragments", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x89, ""), rfcFrame(0x8A, ""), rfcFrame(0x89, ""), rfcFrame(0x80, "b")}, want: []rfcEvent{rfcPing(""), rfcPong(""), rfcPing(""), rfcText("ab")}, with: func(p *rules) { p.maxFragments = 2 }},
@@ -633,7 +631,7 @@ func rfcWrongText() (table []rfcCase) {
 //	       program does not know the connection yet
 //	6.1    fragments that go out: the package sends none
 //	7.1.1  how long a peer may leave TCP open after the closing handshake: TestLink_silence, and for the server TestLife
-//	7.2.1, 7.2.2  a handshake that fails: rfc6455_request_test.go, rfc6455_answer_test.go
+//	7.2.1, 7.2.2  a handshake that fails: rfcRequests, rfcBadAnswers
 //	7.2.3  waiting before a client connects again: a Client connects only when its program says so
 //	7.4.1  which code a program sends is its own word; those of the package are in the rows
 //	7.4.1  1010: the client demands no extension; 1011: TestHandlerPanics; 1001 at Stop is a row
@@ -679,7 +677,7 @@ var (
 	}
 )
 
-// rfcClosingTable is the rows of this file.
+// rfcClosingTable is the rows of sections 5.5.1, 6 and 7.
 func rfcClosingTable() []rfcCase { return append(rfcClosing, rfcClosingCounted()...) }
 
 var rfcClosing = []rfcCase{
@@ -758,12 +756,12 @@ func rfcClosingCounted() (table []rfcCase) {
 //	10.3  masking keys: the last test of rfcRunClient looks at those of all frames of the clients (section 5.3)
 //	10.5  authentication of clients: HandleAuth, likewise
 //	10.6  TLS: the server offers none; for the client see TestClient_tls
-//	10.7  validation of data: each row with a breach; of the opening handshake: rfc6455_request_test.go, rfc6455_answer_test.go
+//	10.7  validation of data: each row with a breach; of the opening handshake: rfcRequests, rfcBadAnswers
 //	10.8  SHA-1: nothing to choose
 //
-// Limits of the opening handshake are in rfc6455_request_test.go and rfc6455_answer_test.go.
+// Limits of the opening handshake are in rfcRequests, rfcGoodAnswers and rfcBadAnswers.
 
-// rfcLimitsTable is the rows of this file.
+// rfcLimitsTable is the rows of section 10.
 func rfcLimitsTable() []rfcCase { return rfcLimits }
 
 var rfcLimits = []rfcCase{
@@ -981,7 +979,7 @@ func rfcWriteRows(rows rfcRows) (content []byte, err error) {
 	return b.Bytes(), err
 }
 
-// TestRFC6455Rows holds the file to the table. See the head of this file if they differ.
+// TestRFC6455Rows holds the file to the table. If they differ, -rfc6455.write writes it anew.
 func TestRFC6455Rows(t *testing.T) {
 	want := rfcAllRows()
 	if *rfcWrite {

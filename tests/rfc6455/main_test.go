@@ -1,8 +1,8 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
 // Package rfc6455 runs the package's table of RFC 6455 with a running server, over TCP: what comes from a client, what goes out,
-// with which close code the connection ends and who closes TCP. The rows are in the rfc6455_*_test.go files of the package, where
-// they run without I/O and with a client.
+// with which close code the connection ends and who closes TCP. The rows are in the package's rfc6455_test.go and
+// handshake_test.go, where they run without I/O and with a client.
 package rfc6455
 
 import (
