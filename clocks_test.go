@@ -115,7 +115,7 @@ func TestClocksOfBusyClients(t *testing.T) {
 		k := clocks{}
 		moment, do := k.due(clockNow, &clockState{life: life{phaseOpen}, sent: 1 << 20}, lim)
 		assert.Equal(t, clockWaits, do)
-		assert.EqualValues(t, never, moment)
+		assert.Equal(t, int64(never), moment)
 	})
 }
 

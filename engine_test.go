@@ -132,7 +132,7 @@ func TestDeadlinesAreTheRegister(t *testing.T) {
 	conns[1].postLocked()
 	conns[1].mu.Unlock()
 	serveAll()
-	require.EqualValues(t, never, l.deadlines[conns[1].heapIndex].due)
+	require.Equal(t, int64(never), l.deadlines[conns[1].heapIndex].due)
 	require.Len(t, l.deadlines, 4, "without a deadline too")
 	l.endAll()
 	serveAll()

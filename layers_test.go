@@ -20,9 +20,9 @@ import (
 
 // coreFiles turn bytes, values and moments into bytes and values: no I/O, clock, lock or log.
 var coreFiles = slices.Concat([]string{
-	"frame.go", "frames.go", "receiver.go", "assembly.go", "closecode.go", "errors.go",
-	"handshake.go", "handshake_client.go", "uri.go", "fields.go", "http_response.go",
-	"routes.go", "request.go", "response.go", "silence.go",
+	"frame.go", "receiver.go", "assembly.go", "errors.go",
+	"handshake.go", "handshake_client.go", "fields.go", "http_response.go",
+	"routes.go", "request.go", "response.go",
 }, engineCoreFiles)
 
 // engineCoreFiles are those of the engine.

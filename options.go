@@ -1,12 +1,60 @@
 package websocket
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
 	"path"
 	"strings"
 	"time"
+)
+
+// ContextKey is the type of the keys under which a program's HandleAuth stores what it knows about a connection.
+type ContextKey byte
+
+// Keys for the context that HandleAuth returns. The server itself reads CtxKeyUID: the id of the user that the connection
+// belongs to, an integer of any type above zero, by which ClientManager.Conns finds it. The others are for the program alone.
+const (
+	CtxKeyExternalJWT ContextKey = 1 << iota
+	CtxKeyInternalJWT
+	CtxKeyUID
+)
+
+// HandlerAuthFn decides about an opening handshake. If it returns an error, the handshake is refused: the text of the error is
+// the reason in the status line of the answer, with status 400. Otherwise the context becomes that of the connection; nil
+// stands for context.Background(). See Handshake for what may be added to the answer.
+type HandlerAuthFn func(req *Handshake) (ctx context.Context, err error)
+
+// HandlerClientFn is told of a connection that was opened, or that is about to be closed.
+type HandlerClientFn func(ctx context.Context, conn int)
+
+// HandlerFrameFn is given a single frame of a connection. It may keep the frame.
+type HandlerFrameFn func(conn int, frame *Frame)
+
+// HandlerPayloadFn is given a whole message of a connection. The payload belongs to it; see PutBuffer for giving it back.
+type HandlerPayloadFn func(conn int, payload []byte)
+
+// HandlerStatusFn returns what a GET to ServerOptions.StatusPath is answered with.
+type HandlerStatusFn func() (contentType string, data []byte)
+
+// Defaults of ServerOptions and Client.
+const (
+	defaultAddress     = ":80"
+	defaultConnectPath = "/"
+	statusSegment      = "/status"
+
+	defaultMaxMessageSize   = 16 << 20
+	defaultMaxFragments     = 1 << 17
+	defaultMaxHeaderSize    = 16 << 10
+	defaultMaxHeaderFields  = 100
+	defaultSendQueueSize    = 1 << 20
+	defaultRequestsAtOnce   = 16
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultWriteTimeout     = 10 * time.Second
+	defaultPingInterval     = 16 * time.Second
+	defaultSilenceTimeout   = 16 * time.Second
+	defaultAddTimeout       = time.Second
 )
 
 // ServerOptions configure a Server. The zero value of each field stands for its default, and so does a value below zero unless

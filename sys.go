@@ -1,6 +1,10 @@
 package websocket
 
-import "errors"
+import (
+	"errors"
+	"math"
+	"time"
+)
 
 // The engine calls the system through two files for each kind of system. They offer the same, and nothing else in the
 // package knows which one it is:
@@ -11,7 +15,7 @@ import "errors"
 //	                            closeDescriptor, maxDescriptors, peerAddress
 //	poll_linux.go, poll_bsd.go  poller
 //
-// sys_other.go and poll_other.go have them for systems without a poller, where each fails.
+// sys_other.go has them all for systems without a poller, where each fails.
 //
 // A poller has
 //
@@ -46,3 +50,19 @@ var (
 	errConnectionLost = errors.New("websocket: connection lost before it was accepted")
 	errWaitedTooLong  = errors.New("websocket: waited too long for a socket")
 )
+
+// The engine keeps time in nanoseconds since the process started, on the monotonic clock: a moment is an int64.
+
+var clockStart = time.Now()
+
+// never is the moment of a deadline that is not set.
+const never = math.MaxInt64
+
+// maxTimeout is the longest time that can be added to any moment: 73 years.
+const maxTimeout = 1 << 61
+
+// now returns the present moment.
+func now() int64 { return int64(time.Since(clockStart)) }
+
+// momentTime returns the time of a moment.
+func momentTime(moment int64) time.Time { return clockStart.Add(time.Duration(moment)) }

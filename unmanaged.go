@@ -1,6 +1,55 @@
 package websocket
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
+
+// maxRecv is how much Recv returns at most, in bytes.
+const maxRecv = 16 << 20
+
+// Recv reads what has arrived on a connected stream socket, blocking or not. If nothing has, it waits, without a limit. At the
+// end of the stream it returns an empty packet and no error. It returns at most 16 MiB; what is left comes with the next call.
+// It may be called from any goroutine; concurrent calls share the bytes between them.
+//
+// The packet belongs to the caller, who may give it back with PutBuffer. Unpack reads the frames in it.
+//
+// The connections of a Server are read by the server: for them Recv returns ErrManaged and reads nothing, and for one that was
+// closed ErrConnClosed.
+func Recv(fd int) (packet []byte, err error) {
+	if c := descriptors.get(fd); c == tombstone {
+		return nil, ErrConnClosed
+	} else if c != nil {
+		return nil, ErrManaged
+	}
+	packet = newBuffer(recvSize)[:recvSize]
+	n, err := recvSome(fd, packet)
+	if err != nil {
+		PutBuffer(packet)
+		return nil, err
+	}
+	for n == len(packet) && n < maxRecv {
+		packet = append(packet, make([]byte, n)...)
+		m, err := readSocket(fd, packet[n:])
+		if err != nil {
+			break // what came before it counts; the next call meets it again
+		}
+		n += m
+	}
+	return packet[:n], nil
+}
+
+// recvSome waits until there is something to read.
+func recvSome(fd int, b []byte) (n int, err error) {
+	for {
+		if n, err = readSocket(fd, b); !errors.Is(err, errWouldBlock) {
+			return n, err
+		}
+		if err = waitSocket(fd, false, 0); err != nil {
+			return 0, err
+		}
+	}
+}
 
 // unmanagedSockets are the sockets of Send that no Server owns.
 type unmanagedSockets struct {
