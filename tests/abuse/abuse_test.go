@@ -24,7 +24,7 @@ import (
 )
 
 // The abuse suite: "go test -v ./tests/abuse". Each row is an attack and the answer to it. While it goes on, and after it, the
-// same is checked of every row: a well-behaved client that was there before gets its echoes, each within abuseEcho; no panic
+// same is checked of every row: a well-behaved client that was there before gets its echoes, each within echoLimit; no panic
 // and no other error is logged that the row does not expect; and goroutines, descriptors and memory go back to what they were.
 // The rows are in the other files, SECURITY.md lists what they hold.
 //
@@ -35,52 +35,52 @@ import (
 //
 // Limits that do not depend on a time-out are the same for both.
 
-var abuseReal = flag.Bool("abuse.real", false, "run the abuse suite with the real times instead of a tenth of them")
+var realTimes = flag.Bool("abuse.real", false, "run the abuse suite with the real times instead of a tenth of them")
 
-// abuseScale is a real time in this run.
-func abuseScale(d time.Duration) time.Duration {
-	if *abuseReal {
+// scale is a real time in this run.
+func scale(d time.Duration) time.Duration {
+	if *realTimes {
 		return d
 	}
 	return d / 10
 }
 
-// abuseDefaults sets the time-outs of a server to their defaults, in this run.
-func abuseDefaults(opts *websocket.ServerOptions) *websocket.ServerOptions {
-	opts.HandshakeTimeout = abuseScale(peer.HandshakeTimeout)
-	opts.WriteTimeout = abuseScale(peer.WriteTimeout)
-	opts.PingInterval = abuseScale(peer.PingInterval)
-	opts.SilenceTimeout = abuseScale(peer.SilenceTimeout)
-	opts.AddTimeout = abuseScale(peer.AddTimeout)
+// defaults sets the time-outs of a server to their defaults, in this run.
+func defaults(opts *websocket.ServerOptions) *websocket.ServerOptions {
+	opts.HandshakeTimeout = scale(peer.HandshakeTimeout)
+	opts.WriteTimeout = scale(peer.WriteTimeout)
+	opts.PingInterval = scale(peer.PingInterval)
+	opts.SilenceTimeout = scale(peer.SilenceTimeout)
+	opts.AddTimeout = scale(peer.AddTimeout)
 	return opts
 }
 
 const (
-	// abuseEcho is the longest that a well-behaved client may wait for its echo during an attack. Three times what a plain
+	// echoLimit is the longest that a well-behaved client may wait for its echo during an attack. Three times what a plain
 	// echo over TCP took meanwhile, without this package, is added: so long the machine was busy with something else.
-	abuseEcho = time.Second
+	echoLimit = time.Second
 
-	// abusePace is the time between two echoes of a well-behaved client.
-	abusePace = 5 * time.Millisecond
+	// echoPace is the time between two echoes of a well-behaved client.
+	echoPace = 5 * time.Millisecond
 
-	// abuseHeap is how much larger than before the heap may be after an attack. Buffers of the test are in it.
-	abuseHeap = 4 << 20
+	// heap is how much larger than before the heap may be after an attack. Buffers of the test are in it.
+	heap = 4 << 20
 
-	// abuseWait is how long anything that has to happen may take, beyond the time-outs and handlers that it waits for.
-	abuseWait = 20 * time.Second
+	// wait is how long anything that has to happen may take, beyond the time-outs and handlers that it waits for.
+	wait = 20 * time.Second
 )
 
-// abuseTime is a limit of time in this build: five times as long with the race detector, which makes both sides of each
+// timeLimit is a limit of time in this build: five times as long with the race detector, which makes both sides of each
 // connection that much slower.
-func abuseTime(d time.Duration) time.Duration {
+func timeLimit(d time.Duration) time.Duration {
 	if peer.Raced() {
 		return 5 * d
 	}
 	return d
 }
 
-// abuseRow is one attack.
-type abuseRow struct {
+// attackRow is one attack.
+type attackRow struct {
 	name   string // the attack and the answer to it, as a sentence
 	attack func(a *abuse)
 	logs   []string // beginnings of the messages that the log may have, panics among them
@@ -90,16 +90,16 @@ type abuseRow struct {
 type abuse struct {
 	*peer.Server
 	t    *testing.T
-	log  *abuseLog
-	calm *abuseCalm
+	log  *recorder
+	calm *calmClient
 	pace time.Duration // between two echoes of that client
 }
 
-// abuseRun runs rows one after the other.
-func abuseRun(t *testing.T, rows []abuseRow) {
+// runRows runs rows one after the other.
+func runRows(t *testing.T, rows []attackRow) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			a := &abuse{t: t, log: new(abuseLog), pace: abusePace}
+			a := &abuse{t: t, log: new(recorder), pace: echoPace}
 			peer.CheckGoroutines(t)
 			peer.CheckDescriptors(t)
 			a.checkHeap()
@@ -111,7 +111,7 @@ func abuseRun(t *testing.T, rows []abuseRow) {
 	}
 }
 
-// start runs the server of the row. The well-behaved client is one of its clients; its messages begin with abuseHello.
+// start runs the server of the row. The well-behaved client is one of its clients; its messages begin with helloPrefix.
 func (a *abuse) start(opts *websocket.ServerOptions) {
 	a.t.Helper()
 	a.startApart(opts)
@@ -164,7 +164,7 @@ func (a *abuse) startBeside() {
 func (a *abuse) watch(network, address string) {
 	a.t.Helper()
 	s := &peer.Server{T: a.t, Network: network, Address: address}
-	a.calm = &abuseCalm{c: s.Connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
+	a.calm = &calmClient{c: s.Connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
 		plain: make(chan time.Duration, 1)}
 	go func() { a.calm.done <- a.calm.run() }()
 	plain, err := net.Dial("tcp", peer.PlainServer(a.t))
@@ -173,21 +173,21 @@ func (a *abuse) watch(network, address string) {
 	a.t.Cleanup(func() { a.calm.end() })
 }
 
-// abuseCalmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved
+// calmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved
 // client among them. It returns false where the message is one for the row.
-func abuseCalmEcho(conn int, payload []byte) bool {
-	if !strings.HasPrefix(string(payload), abuseHello) {
+func calmEcho(conn int, payload []byte) bool {
+	if !strings.HasPrefix(string(payload), helloPrefix) {
 		return false
 	}
 	peer.Echo(conn, payload)
 	return true
 }
 
-// abuseHello begins the messages of the well-behaved client.
-const abuseHello = "hello "
+// helloPrefix begins the messages of the well-behaved client.
+const helloPrefix = "hello "
 
-// abuseCalm is the well-behaved client. Broadcasts of the row, which are binary, are read and dropped.
-type abuseCalm struct {
+// calmClient is the well-behaved client. Broadcasts of the row, which are binary, are read and dropped.
+type calmClient struct {
 	c       *peer.Conn
 	pace    time.Duration
 	stop    chan struct{}
@@ -199,7 +199,7 @@ type abuseCalm struct {
 	seen    bool               // finish was called
 }
 
-func (calm *abuseCalm) run() error {
+func (calm *calmClient) run() error {
 	ticker := time.NewTicker(calm.pace)
 	defer ticker.Stop()
 	for last := false; ; {
@@ -214,10 +214,10 @@ func (calm *abuseCalm) run() error {
 	}
 }
 
-func (calm *abuseCalm) echo() error {
-	text := abuseHello + strconv.Itoa(calm.echoes)
+func (calm *calmClient) echo() error {
+	text := helloPrefix + strconv.Itoa(calm.echoes)
 	start := time.Now()
-	calm.c.SetDeadline(start.Add(abuseWait))
+	calm.c.SetDeadline(start.Add(wait))
 	if _, err := calm.c.Write(websocket.NewFrameText(true, []byte(text))); err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (calm *abuseCalm) echo() error {
 }
 
 // measure has plain echoes until the end, and returns how long the longest took.
-func (calm *abuseCalm) measure(c net.Conn) (longest time.Duration) {
+func (calm *calmClient) measure(c net.Conn) (longest time.Duration) {
 	defer c.Close()
 	ticker := time.NewTicker(calm.pace)
 	defer ticker.Stop()
@@ -256,10 +256,10 @@ func (calm *abuseCalm) measure(c net.Conn) (longest time.Duration) {
 	}
 }
 
-func (calm *abuseCalm) end() { calm.once.Do(func() { close(calm.stop) }) }
+func (calm *calmClient) end() { calm.once.Do(func() { close(calm.stop) }) }
 
 // finish checks what the client saw. A row may call it before it stops the server.
-func (calm *abuseCalm) finish(t *testing.T) {
+func (calm *calmClient) finish(t *testing.T) {
 	t.Helper()
 	if calm.seen {
 		return
@@ -268,24 +268,24 @@ func (calm *abuseCalm) finish(t *testing.T) {
 	calm.end()
 	require.NoError(t, peer.Get(t, calm.done), "the well-behaved client")
 	plain := peer.Get(t, calm.plain)
-	assert.Less(t, calm.longest, abuseEcho+3*plain, "the longest of %d echoes of the well-behaved client", calm.echoes)
+	assert.Less(t, calm.longest, echoLimit+3*plain, "the longest of %d echoes of the well-behaved client", calm.echoes)
 	t.Logf("%d echoes of the well-behaved client, the longest in %v (plain ones: %v)", calm.echoes,
 		calm.longest.Round(10*time.Microsecond), plain.Round(10*time.Microsecond))
 }
 
 func (a *abuse) slog() *slog.Logger { return slog.New(a.log) }
 
-// abuseLog keeps what a server logs, debug messages left out.
-type abuseLog struct {
+// recorder keeps what a server logs, debug messages left out.
+type recorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (l *abuseLog) Enabled(_ context.Context, level slog.Level) bool { return level > slog.LevelDebug }
-func (l *abuseLog) WithAttrs([]slog.Attr) slog.Handler               { return l }
-func (l *abuseLog) WithGroup(string) slog.Handler                    { return l }
+func (l *recorder) Enabled(_ context.Context, level slog.Level) bool { return level > slog.LevelDebug }
+func (l *recorder) WithAttrs([]slog.Attr) slog.Handler               { return l }
+func (l *recorder) WithGroup(string) slog.Handler                    { return l }
 
-func (l *abuseLog) Handle(_ context.Context, r slog.Record) error {
+func (l *recorder) Handle(_ context.Context, r slog.Record) error {
 	line := r.Message
 	r.Attrs(func(attr slog.Attr) bool {
 		line += " " + attr.String()
@@ -298,7 +298,7 @@ func (l *abuseLog) Handle(_ context.Context, r slog.Record) error {
 }
 
 // count returns the number of lines that begin so.
-func (l *abuseLog) count(start string) (n int) {
+func (l *recorder) count(start string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
@@ -310,7 +310,7 @@ func (l *abuseLog) count(start string) (n int) {
 }
 
 // check fails the test for lines that begin with none of the allowed texts.
-func (l *abuseLog) check(t *testing.T, allowed []string) {
+func (l *recorder) check(t *testing.T, allowed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
@@ -326,24 +326,24 @@ func (l *abuseLog) check(t *testing.T, allowed []string) {
 
 // checkHeap fails the test where the heap is larger after it than before.
 func (a *abuse) checkHeap() {
-	before := abuseLive()
+	before := live()
 	a.t.Cleanup(func() {
 		var after uint64
-		if !peer.Eventually(func() bool { after = abuseLive(); return after <= before+abuseHeap }) {
+		if !peer.Eventually(func() bool { after = live(); return after <= before+heap }) {
 			a.t.Errorf("the heap is %d KiB, it was %d KiB before", after>>10, before>>10)
 		}
 	})
 }
 
-// abuseLive is the size of the heap in bytes, without garbage and without what pools hold.
-func abuseLive() uint64 {
+// live is the size of the heap in bytes, without garbage and without what pools hold.
+func live() uint64 {
 	runtime.GC()
 	runtime.GC() // the first one leaves what pools hold
-	return abuseHeapNow()
+	return heapNow()
 }
 
-// abuseHeapNow is the size of the heap in bytes, with garbage.
-func abuseHeapNow() uint64 {
+// heapNow is the size of the heap in bytes, with garbage.
+func heapNow() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
@@ -353,19 +353,19 @@ func abuseHeapNow() uint64 {
 // called, or the test ends.
 func (a *abuse) bounded(limit uint64) (done func()) {
 	a.t.Helper()
-	before := abuseLive()
+	before := live()
 	stop, peak := make(chan struct{}), make(chan uint64, 1)
 	go func() {
 		ticker := time.NewTicker(time.Millisecond)
 		defer ticker.Stop()
-		most := abuseHeapNow()
+		most := heapNow()
 		for {
 			select {
 			case <-stop:
 				peak <- most
 				return
 			case <-ticker.C:
-				most = max(most, abuseHeapNow())
+				most = max(most, heapNow())
 			}
 		}
 	}()
@@ -379,8 +379,8 @@ func (a *abuse) bounded(limit uint64) (done func()) {
 	return done
 }
 
-// abuseFlood writes the same bytes again and again, n times in all or until the server has had enough.
-func abuseFlood(w io.Writer, b []byte, n int) (written int, err error) {
+// flood writes the same bytes again and again, n times in all or until the server has had enough.
+func flood(w io.Writer, b []byte, n int) (written int, err error) {
 	several := max(1, min(n, 32<<10/len(b)))
 	row := make([]byte, 0, several*len(b))
 	for range several {
@@ -401,12 +401,12 @@ func (a *abuse) await(f func() error) {
 	peer.All(a.t, 1, func(int) error { return f() })
 }
 
-// abuseGet returns what arrives on a channel. It waits for abuseWait and the time that the attack itself takes.
-func abuseGet[T any](t *testing.T, ch <-chan T, attack time.Duration) (v T) {
+// get returns what arrives on a channel. It waits for wait and the time that the attack itself takes.
+func get[T any](t *testing.T, ch <-chan T, attack time.Duration) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
-	case <-time.After(abuseWait + attack):
+	case <-time.After(wait + attack):
 		require.FailNow(t, "nothing arrives on the channel")
 	}
 	return v

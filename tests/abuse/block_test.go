@@ -15,24 +15,24 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// abuseBlock is what a handler that blocks does. The release is for tests that fail.
-func abuseBlock(d time.Duration, release <-chan struct{}) {
+// blocker is what a handler that blocks does. The release is for tests that fail.
+func blocker(d time.Duration, release <-chan struct{}) {
 	select {
 	case <-time.After(d):
 	case <-release:
 	}
 }
 
-// abuseBlocked has every kind of handler block for a minute, for each of its clients.
-func abuseBlocked(a *abuse) {
+// blockedHandlers has every kind of handler block for a minute, for each of its clients.
+func blockedHandlers(a *abuse) {
 	const each = 30
-	hold := abuseScale(time.Minute)
-	opts := abuseDefaults(new(websocket.ServerOptions))
-	clients := abuseBlockedClients(opts, hold)
+	hold := scale(time.Minute)
+	opts := defaults(new(websocket.ServerOptions))
+	clients := blockedClients(opts, hold)
 	inside, release := make(chan struct{}, len(clients)*each), make(chan struct{})
-	abuseBlockAll(opts, func() {
+	blockAll(opts, func() {
 		inside <- struct{}{}
-		abuseBlock(hold, release)
+		blocker(hold, release)
 	})
 	a.start(opts)
 	peer.Release(a.t, release)
@@ -40,7 +40,7 @@ func abuseBlocked(a *abuse) {
 	for _, client := range clients {
 		for range each {
 			c := a.Dial(a.t)
-			c.SetDeadline(time.Now().Add(hold + abuseWait))
+			c.SetDeadline(time.Now().Add(hold + wait))
 			go func() {
 				ended <- client.play(c)
 				c.Reset()
@@ -54,22 +54,22 @@ func abuseBlocked(a *abuse) {
 	}
 	for range 20 { // all of them block
 		c := a.Connect(a.t)
-		c.Text(abuseHello)
-		c.ExpectText(abuseHello)
+		c.Text(helloPrefix)
+		c.ExpectText(helloPrefix)
 		c.Close()
 	}
 	for range clients {
 		for range each {
-			require.NoError(a.t, abuseGet(a.t, ended, hold))
+			require.NoError(a.t, get(a.t, ended, hold))
 		}
 	}
 	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == 1 }))
 }
 
-// abuseBlockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the
+// blockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the
 // handshake says so, HandleText where the message is not the well-behaved client's. Those of messages send them back after
 // that.
-func abuseBlockAll(opts *websocket.ServerOptions, block func()) {
+func blockAll(opts *websocket.ServerOptions, block func()) {
 	blockFor := func(ctx context.Context, handler string) {
 		if ctx.Value(websocket.CtxKeyInternalJWT) == handler {
 			block()
@@ -87,7 +87,7 @@ func abuseBlockAll(opts *websocket.ServerOptions, block func()) {
 	opts.HandleClientAdd = func(ctx context.Context, _ int) { blockFor(ctx, "add") }
 	opts.HandleClientRemove = func(ctx context.Context, _ int) { blockFor(ctx, "remove") }
 	opts.HandleText = func(conn int, p []byte) {
-		if !abuseCalmEcho(conn, p) {
+		if !calmEcho(conn, p) {
 			block()
 			peer.Echo(conn, p)
 		}
@@ -102,56 +102,56 @@ func abuseBlockAll(opts *websocket.ServerOptions, block func()) {
 	}
 }
 
-// abuseBlockedClient is a client one of whose handlers blocks: what it sends, and what it gets in answer.
-type abuseBlockedClient struct {
+// blockedClient is a client one of whose handlers blocks: what it sends, and what it gets in answer.
+type blockedClient struct {
 	name   string // of the handler
 	target string // of its request
 	frames []byte
-	wants  []abuseWanted
+	wants  []wanted
 }
 
-// abuseWanted is a frame that a client gets; OpcodeCont stands for the end of the connection.
-type abuseWanted struct {
+// wanted is a frame that a client gets; OpcodeCont stands for the end of the connection.
+type wanted struct {
 	op      websocket.Opcode
 	payload string
-	after   time.Duration // since the handshake began; at most abuseWait/4 later
+	after   time.Duration // since the handshake began; at most wait/4 later
 	pings   int           // that the client has to answer before, at least
 }
 
-// abuseBlockedClients are the clients of abuseBlocked. Those that stay have their Pings answered, answer those of the server, and
+// blockedClients are the clients of blockedHandlers. Those that stay have their Pings answered, answer those of the server, and
 // get the handler's answer after the minute; those that leave wait for a second at most.
-func abuseBlockedClients(opts *websocket.ServerOptions, hold time.Duration) []abuseBlockedClient {
-	hello := websocket.NewFrameText(true, []byte(abuseHello))
+func blockedClients(opts *websocket.ServerOptions, hold time.Duration) []blockedClient {
+	hello := websocket.NewFrameText(true, []byte(helloPrefix))
 	ping := websocket.NewFramePing(true, []byte("p"))
 	closes := websocket.NewFrameClose(true, websocket.StatusNormal, nil)
 	text, bin := websocket.NewFrameText(true, []byte("x")), websocket.NewFrameBin(true, []byte("x"))
 	control := websocket.NewFrame(websocket.OpcodeControlRsvB, true, []byte("x"))
 
-	echo := abuseWanted{op: websocket.OpcodeText, payload: abuseHello}
-	pong := abuseWanted{op: websocket.OpcodePong, payload: "p"}
-	late := abuseWanted{op: websocket.OpcodeText, payload: "x", after: hold, pings: 1}
-	closed := abuseWanted{op: websocket.OpcodeClose, payload: peer.CloseBody(websocket.StatusNormal, "")}
+	echo := wanted{op: websocket.OpcodeText, payload: helloPrefix}
+	pong := wanted{op: websocket.OpcodePong, payload: "p"}
+	late := wanted{op: websocket.OpcodeText, payload: "x", after: hold, pings: 1}
+	closed := wanted{op: websocket.OpcodeClose, payload: peer.CloseBody(websocket.StatusNormal, "")}
 	answer := min(peer.AnswerTime, opts.WriteTimeout) // for which the handler is waited for
-	end := abuseWanted{after: answer}
-	after := func(w abuseWanted, d time.Duration) abuseWanted {
+	end := wanted{after: answer}
+	after := func(w wanted, d time.Duration) wanted {
 		w.after = d
 		return w
 	}
-	return []abuseBlockedClient{
-		{"HandleAuth", "/?auth", hello, []abuseWanted{after(echo, hold)}},
-		{"HandleStatus", "/status", nil, []abuseWanted{after(end, hold)}},
-		{"HandleClientAdd, where messages wait for AddTimeout", "/?add", hello, []abuseWanted{after(echo, opts.AddTimeout)}},
-		{"HandleText", "/", slices.Concat(text, ping), []abuseWanted{pong, late}},
-		{"HandleBin", "/", slices.Concat(bin, ping), []abuseWanted{pong, late}},
-		{"HandleRsvControl", "/", slices.Concat(control, ping), []abuseWanted{pong, late}},
-		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []abuseWanted{after(closed, answer), end}},
-		{"HandleClientRemove", "/?remove", closes, []abuseWanted{closed, end}},
-		{"HandleBin of a client that is reset", "/", slices.Concat(bin, ping), []abuseWanted{pong}},
+	return []blockedClient{
+		{"HandleAuth", "/?auth", hello, []wanted{after(echo, hold)}},
+		{"HandleStatus", "/status", nil, []wanted{after(end, hold)}},
+		{"HandleClientAdd, where messages wait for AddTimeout", "/?add", hello, []wanted{after(echo, opts.AddTimeout)}},
+		{"HandleText", "/", slices.Concat(text, ping), []wanted{pong, late}},
+		{"HandleBin", "/", slices.Concat(bin, ping), []wanted{pong, late}},
+		{"HandleRsvControl", "/", slices.Concat(control, ping), []wanted{pong, late}},
+		{"HandleText of a client that closes", "/", slices.Concat(text, closes), []wanted{after(closed, answer), end}},
+		{"HandleClientRemove", "/?remove", closes, []wanted{closed, end}},
+		{"HandleBin of a client that is reset", "/", slices.Concat(bin, ping), []wanted{pong}},
 	}
 }
 
 // play is the life of the client.
-func (client abuseBlockedClient) play(c *peer.Conn) error {
+func (client blockedClient) play(c *peer.Conn) error {
 	start := time.Now()
 	_, err := io.WriteString(c, strings.Replace(peer.Request, "GET / ", "GET "+client.target+" ", 1))
 	if err == nil && client.frames != nil {
@@ -165,7 +165,7 @@ func (client abuseBlockedClient) play(c *peer.Conn) error {
 		if err == nil {
 			err = want.read(c)
 		}
-		if took := time.Since(start); err == nil && (took < want.after || took > want.after+abuseWait/4) {
+		if took := time.Since(start); err == nil && (took < want.after || took > want.after+wait/4) {
 			err = fmt.Errorf("opcode %x came after %v", want.op, took)
 		}
 	}
@@ -175,7 +175,7 @@ func (client abuseBlockedClient) play(c *peer.Conn) error {
 	return err
 }
 
-func (w abuseWanted) read(c *peer.Conn) error {
+func (w wanted) read(c *peer.Conn) error {
 	if w.op == websocket.OpcodeCont {
 		return c.ReadToEnd()
 	}

@@ -21,8 +21,8 @@ import (
 // In these rows it is our Client that is attacked, by a server that is written by hand. The well-behaved client has its echoes
 // from a server in the same process meanwhile.
 
-// abuseClient makes a client that tells on a channel when its connection has ended.
-func (a *abuse) abuseClient() (cl *websocket.Client, quit <-chan struct{}) {
+// newClient makes a client that tells on a channel when its connection has ended.
+func (a *abuse) newClient() (cl *websocket.Client, quit <-chan struct{}) {
 	ch := make(chan struct{})
 	return &websocket.Client{
 		Logger:     a.slog(),
@@ -32,26 +32,26 @@ func (a *abuse) abuseClient() (cl *websocket.Client, quit <-chan struct{}) {
 	}, ch
 }
 
-// abuseOpened is a client that is connected to a hostile server.
-type abuseOpened struct {
+// openedClient is a client that is connected to a hostile server.
+type openedClient struct {
 	*peer.Script
 	cl   *websocket.Client
 	quit <-chan struct{}
 }
 
-func (a *abuse) abuseOpen(change func(*websocket.Client)) *abuseOpened {
+func (a *abuse) openClient(change func(*websocket.Client)) *openedClient {
 	a.t.Helper()
-	cl, quit := a.abuseClient()
+	cl, quit := a.newClient()
 	if change != nil {
 		change(cl)
 	}
 	c := peer.Open(a.t, cl)
-	c.Conn.SetDeadline(time.Now().Add(2 * abuseWait))
-	return &abuseOpened{c, cl, quit}
+	c.Conn.SetDeadline(time.Now().Add(2 * wait))
+	return &openedClient{c, cl, quit}
 }
 
 // closedWith waits for the end of the client's connection, and checks the code that the client has closed it with.
-func (o *abuseOpened) closedWith(code websocket.CloseCode) {
+func (o *openedClient) closedWith(code websocket.CloseCode) {
 	o.T.Helper()
 	peer.Done(o.T, o.quit)
 	var ended *websocket.CloseError
@@ -61,11 +61,11 @@ func (o *abuseOpened) closedWith(code websocket.CloseCode) {
 }
 
 func TestAbuseClient(t *testing.T) {
-	abuseRun(t, []abuseRow{
-		{name: "answers to the handshake that accept nothing give an error that names the cause", attack: abuseBadAnswers},
-		{name: "endless answers to the handshake end at the limit", attack: abuseEndlessAnswers},
-		{name: "a handshake that stops anywhere ends at the time-out", attack: abuseSilentAnswers},
-		{name: "line ends in header fields, their names or the endpoint never leave the client", attack: abuseSplitRequests},
+	runRows(t, []attackRow{
+		{name: "answers to the handshake that accept nothing give an error that names the cause", attack: badAnswers},
+		{name: "endless answers to the handshake end at the limit", attack: endlessAnswers},
+		{name: "a handshake that stops anywhere ends at the time-out", attack: silentAnswers},
+		{name: "line ends in header fields, their names or the endpoint never leave the client", attack: splitRequests},
 		{name: "frames that claim a GiB and more are refused from their header", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			a.bounded(8 << 20)
@@ -76,8 +76,8 @@ func TestAbuseClient(t *testing.T) {
 				{16<<20 + 1, websocket.StatusRequestEntityTooLarge}, {1 << 30, websocket.StatusRequestEntityTooLarge}, {1<<63 - 1, websocket.StatusRequestEntityTooLarge},
 				{1 << 63, websocket.StatusBadRequest}, {math.MaxUint64, websocket.StatusBadRequest},
 			} {
-				o := a.abuseOpen(nil)
-				head := abuseHead(peer.BitFin|byte(websocket.OpcodeBin), row.length)
+				o := a.openClient(nil)
+				head := frameHead(peer.BitFin|byte(websocket.OpcodeBin), row.length)
 				head[1] &^= peer.BitMasked
 				o.Send(head[:10])
 				code, _ := o.ReadClose()
@@ -86,15 +86,15 @@ func TestAbuseClient(t *testing.T) {
 				o.closedWith(row.code)
 			}
 		}},
-		{name: "frames that break the rules end the connection with their code", attack: abuseBadFrames},
+		{name: "frames that break the rules end the connection with their code", attack: badFrames},
 		{name: "a message of a million empty fragments ends at the limit of fragments", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			a.bounded(8 << 20)
-			o := a.abuseOpen(nil)
+			o := a.openClient(nil)
 			wrote := make(chan struct{})
 			go func() {
 				o.Conn.Write([]byte{byte(websocket.OpcodeBin), 0})
-				abuseFlood(o.Conn, []byte{byte(websocket.OpcodeCont), 0}, 1_000_000)
+				flood(o.Conn, []byte{byte(websocket.OpcodeCont), 0}, 1_000_000)
 				close(wrote)
 			}()
 			code, _ := o.ReadClose()
@@ -105,9 +105,9 @@ func TestAbuseClient(t *testing.T) {
 		{name: "64 MiB of Pings from a server that does not read cost no memory", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			a.bounded(8 << 20)
-			o := a.abuseOpen(func(cl *websocket.Client) { cl.WriteTimeout = 2 * abuseWait })
+			o := a.openClient(func(cl *websocket.Client) { cl.WriteTimeout = 2 * wait })
 			ping := websocket.NewFramePing(false, bytes.Repeat([]byte("p"), peer.MaxControl))
-			_, err := abuseFlood(o.Conn, ping, 64<<20/len(ping))
+			_, err := flood(o.Conn, ping, 64<<20/len(ping))
 			require.NoError(a.t, err)
 			o.Send(websocket.NewFramePing(false, []byte("last")))
 			pongs := 1
@@ -123,13 +123,13 @@ func TestAbuseClient(t *testing.T) {
 			}
 			a.t.Logf("%d Pings, %d Pongs", 64<<20/len(ping)+1, pongs)
 		}},
-		{name: "a flood of messages waits for a slow handler in bounded memory, and TCP pushes back", attack: abuseFloodedClient},
+		{name: "a flood of messages waits for a slow handler in bounded memory, and TCP pushes back", attack: floodedClient},
 		{name: "a server that reads nothing lets no Send wait for longer than the write time-out", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
-			o := a.abuseOpen(func(cl *websocket.Client) { cl.WriteTimeout = abuseScale(peer.WriteTimeout) })
+			o := a.openClient(func(cl *websocket.Client) { cl.WriteTimeout = scale(peer.WriteTimeout) })
 			payload := peer.Pattern(1<<20, 1)
 			var err error
-			for start := time.Now(); err == nil && time.Since(start) < abuseWait; {
+			for start := time.Now(); err == nil && time.Since(start) < wait; {
 				err = o.cl.SendBin(payload)
 			}
 			require.ErrorIs(a.t, err, websocket.ErrWriteTimeout)
@@ -141,20 +141,20 @@ func TestAbuseClient(t *testing.T) {
 			a.start(&websocket.ServerOptions{})
 			a.bounded(16 << 20)
 			for _, first := range [][]byte{websocket.NewFrameClose(false, websocket.StatusNormal, nil), {0xFF, 0xFF}} {
-				o := a.abuseOpen(nil)
+				o := a.openClient(nil)
 				o.Send(first)
 				start := time.Now()
-				_, err := abuseFlood(o.Conn, websocket.NewFrameBin(false, peer.Pattern(1000, 1)), 1<<30) // a TiB
+				_, err := flood(o.Conn, websocket.NewFrameBin(false, peer.Pattern(1000, 1)), 1<<30) // a TiB
 				require.Error(a.t, err)
-				assert.Less(a.t, time.Since(start), peer.DrainTime+abuseTime(2*time.Second))
+				assert.Less(a.t, time.Since(start), peer.DrainTime+timeLimit(2*time.Second))
 				peer.Done(a.t, o.quit)
 				require.Error(a.t, o.cl.Err())
 			}
 		}},
-		{name: "silence in a header, a payload, a message, and instead of a Close frame ends the connection", attack: abuseSilentServer},
+		{name: "silence in a header, a payload, a message, and instead of a Close frame ends the connection", attack: silentServer},
 		{name: "handlers of the client that panic end its connection", logs: []string{"websocket: client handler panicked"}, attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
-			o := a.abuseOpen(func(cl *websocket.Client) {
+			o := a.openClient(func(cl *websocket.Client) {
 				cl.HandleText = func(*websocket.Client, *websocket.Frame) error { panic("handler of the test") }
 			})
 			o.Send(websocket.NewFrameText(false, []byte("x")))
@@ -166,8 +166,8 @@ func TestAbuseClient(t *testing.T) {
 	})
 }
 
-// abuseAnswerWith has a client connect to a server that writes an answer, made from the right one, and closes.
-func (a *abuse) abuseAnswerWith(cl *websocket.Client, answer func(right string) string) error {
+// answerWith has a client connect to a server that writes an answer, made from the right one, and closes.
+func (a *abuse) answerWith(cl *websocket.Client, answer func(right string) string) error {
 	a.t.Helper()
 	s := peer.Listen(a.t)
 	cl.Endpoint = s.Endpoint()
@@ -181,7 +181,7 @@ func (a *abuse) abuseAnswerWith(cl *websocket.Client, answer func(right string) 
 	return err
 }
 
-func abuseBadAnswers(a *abuse) {
+func badAnswers(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	without := func(name string) func(string) string {
 		return func(right string) string {
@@ -194,7 +194,7 @@ func abuseBadAnswers(a *abuse) {
 	}
 	const end = "\r\n\r\n"
 	for _, row := range []struct {
-		cause  string // In the error
+		cause  string // in the error
 		answer func(right string) string
 	}{
 		{"Accept", func(right string) string {
@@ -225,8 +225,8 @@ func abuseBadAnswers(a *abuse) {
 		{"too large", replace(end, strings.Repeat("\r\nX: y", 200)+end)},
 		{"too large", replace(end, "\r\nX: "+strings.Repeat("y", 64<<10)+end)},
 	} {
-		cl, _ := a.abuseClient()
-		err := a.abuseAnswerWith(cl, row.answer)
+		cl, _ := a.newClient()
+		err := a.answerWith(cl, row.answer)
 		require.ErrorContains(a.t, err, row.cause)
 		require.ErrorContains(a.t, err, "websocket: ")
 		require.ErrorIs(a.t, cl.SendText([]byte("x")), websocket.ErrConnClosed)
@@ -234,18 +234,18 @@ func abuseBadAnswers(a *abuse) {
 	}
 }
 
-func abuseEndlessAnswers(a *abuse) {
+func endlessAnswers(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	a.bounded(8 << 20)
 	for _, again := range []string{"X: y\r\n", "y", "HTTP/1.1 101 ", "\x00", " ", "\r", "\n"} {
 		for _, begin := range []string{"", "HTTP/1.1 101 Switching Protocols\r\n", "HTTP/1.1 101 Switching Protocols\r\nX: "} {
-			cl, _ := a.abuseClient()
+			cl, _ := a.newClient()
 			s := peer.Listen(a.t)
 			cl.Endpoint = s.Endpoint()
 			connected := peer.Connect(cl)
 			c := s.Accept()
 			io.WriteString(c.Conn, begin)
-			_, err := abuseFlood(c.Conn, []byte(again), 1<<30/len(again))
+			_, err := flood(c.Conn, []byte(again), 1<<30/len(again))
 			require.Error(a.t, err, "%q: the client reads on", again)
 			require.ErrorContains(a.t, peer.Receive(a.t, connected), "websocket: handshake: answer: ", "%q", again)
 			s.Socket.Close()
@@ -253,15 +253,15 @@ func abuseEndlessAnswers(a *abuse) {
 	}
 }
 
-func abuseSilentAnswers(a *abuse) {
-	timeout := abuseScale(peer.HandshakeTimeout)
+func silentAnswers(a *abuse) {
+	timeout := scale(peer.HandshakeTimeout)
 	a.start(&websocket.ServerOptions{})
 	parts := []int{0, 1, 12, 40, 80, 120} // bytes of the answer
 	listeners := make([]*peer.Listener, len(parts))
 	clients := make([]*websocket.Client, len(parts))
 	for i := range parts {
 		listeners[i] = peer.Listen(a.t)
-		clients[i], _ = a.abuseClient()
+		clients[i], _ = a.newClient()
 		clients[i].Endpoint, clients[i].HandshakeTimeout = listeners[i].Endpoint(), timeout
 	}
 	clients[0].Endpoint = strings.Replace(clients[0].Endpoint, "ws:", "wss:", 1) // and one that waits for TLS
@@ -285,23 +285,23 @@ func abuseSilentAnswers(a *abuse) {
 		require.ErrorAs(a.t, err, &netErr)
 		require.True(a.t, netErr.Timeout(), "%v", err)
 	}
-	assert.Less(a.t, time.Since(start), timeout+abuseTime(2*time.Second))
+	assert.Less(a.t, time.Since(start), timeout+timeLimit(2*time.Second))
 	// One that sends a byte per second does not last any longer.
 	s := peer.Listen(a.t)
-	cl, _ := a.abuseClient()
+	cl, _ := a.newClient()
 	cl.Endpoint, cl.HandshakeTimeout = s.Endpoint(), timeout
 	start = time.Now()
 	connected := peer.Connect(cl)
 	c := s.Accept()
 	done := make(chan struct{})
 	defer close(done)
-	go abuseTrickle(c.Conn, strings.Repeat("y", 1000), done)
+	go trickle(c.Conn, strings.Repeat("y", 1000), done)
 	require.ErrorContains(a.t, peer.Receive(a.t, connected), "timeout")
-	assert.Less(a.t, time.Since(start), timeout+abuseTime(2*time.Second))
+	assert.Less(a.t, time.Since(start), timeout+timeLimit(2*time.Second))
 }
 
-// abuseSplitRequests has the program's own values carry lines into the request.
-func abuseSplitRequests(a *abuse) {
+// splitRequests has the program's own values carry lines into the request.
+func splitRequests(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	const evil = "\r\nEvil: 1"
 	for i, change := range []func(cl *websocket.Client){
@@ -324,9 +324,9 @@ func abuseSplitRequests(a *abuse) {
 		},
 	} {
 		s := peer.Listen(a.t)
-		cl, _ := a.abuseClient()
+		cl, _ := a.newClient()
 		cl.Endpoint = s.Endpoint()
-		cl.HandshakeTimeout = abuseScale(peer.HandshakeTimeout)
+		cl.HandshakeTimeout = scale(peer.HandshakeTimeout)
 		change(cl)
 		got := make(chan string, 1)
 		go func() {
@@ -336,7 +336,7 @@ func abuseSplitRequests(a *abuse) {
 				return
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(abuseWait))
+			conn.SetDeadline(time.Now().Add(wait))
 			head := make([]byte, 0, 4096)
 			for !bytes.Contains(head, []byte("\r\n\r\n")) {
 				n, err := conn.Read(head[len(head):cap(head)])
@@ -362,7 +362,7 @@ func abuseSplitRequests(a *abuse) {
 	}
 }
 
-func abuseBadFrames(a *abuse) {
+func badFrames(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	for _, row := range []struct {
 		name  string
@@ -386,7 +386,7 @@ func abuseBadFrames(a *abuse) {
 		{"and unfinished", []byte{0x01, 100, 'a', 0xFF}, websocket.StatusInvalidData},
 		{"an HTTP answer", []byte("HTTP/1.1 200 OK\r\n\r\n"), websocket.StatusBadRequest},
 	} {
-		o := a.abuseOpen(nil)
+		o := a.openClient(nil)
 		o.Send(row.bytes)
 		code, reason := o.ReadClose()
 		assert.Equal(a.t, row.code, code, row.name)
@@ -396,19 +396,19 @@ func abuseBadFrames(a *abuse) {
 	}
 }
 
-func abuseFloodedClient(a *abuse) {
+func floodedClient(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	a.bounded(16 << 20)
 	const size, n = 1000, 200_000
 	release := make(chan struct{})
-	o := a.abuseOpen(func(cl *websocket.Client) {
+	o := a.openClient(func(cl *websocket.Client) {
 		cl.HandleBin = func(*websocket.Client, *websocket.Frame) error { <-release; return nil }
 	})
 	free := peer.Release(a.t, release)
 	o.Conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
 	packet := websocket.NewFrameBin(false, peer.Pattern(size, 1))
 	o.Conn.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-	written, err := abuseFlood(o.Conn, packet, n)
+	written, err := flood(o.Conn, packet, n)
 	var netErr net.Error
 	require.ErrorAs(a.t, err, &netErr, "all was taken")
 	require.True(a.t, netErr.Timeout())
@@ -418,28 +418,28 @@ func abuseFloodedClient(a *abuse) {
 	peer.Done(a.t, o.quit)
 }
 
-// abuseSilentServer has servers stop sending. The client notices after its PingInterval, which is 10 seconds at least, or after
+// silentServer has servers stop sending. The client notices after its PingInterval, which is 10 seconds at least, or after
 // the 10 seconds that Close waits: all of them do at the same time.
-func abuseSilentServer(a *abuse) {
+func silentServer(a *abuse) {
 	if testing.Short() {
 		a.start(&websocket.ServerOptions{})
 		a.t.Log("left out: it takes 10 seconds and more")
 		return
 	}
-	silence := abuseScale(peer.SilenceTimeout)
+	silence := scale(peer.SilenceTimeout)
 	a.start(&websocket.ServerOptions{})
 	start := time.Now()
-	var opened []*abuseOpened
+	var opened []*openedClient
 	for _, part := range []string{"", "\x82", "\x82\x7e", "\x82\x7f\x00\x00\x00", "\x82\x05ab", "\x01\x02ab", "\x01\x02ab\x80", "\x89\x02a", "\x88\x02"} {
-		o := a.abuseOpen(func(cl *websocket.Client) { cl.SilenceTimeout = silence })
+		o := a.openClient(func(cl *websocket.Client) { cl.SilenceTimeout = silence })
 		o.Send([]byte(part))
 		opened = append(opened, o)
 	}
-	closing := a.abuseOpen(nil)
+	closing := a.openClient(nil)
 	closed := make(chan error, 1)
 	go func() { closed <- closing.cl.Close() }()
 	for _, o := range opened {
-		abuseGet(a.t, o.quit, peer.MinPingInterval+silence)
+		get(a.t, o.quit, peer.MinPingInterval+silence)
 		err := o.cl.Err()
 		require.ErrorContains(a.t, err, "silent")
 		require.ErrorIs(a.t, err, websocket.ErrConnClosed)
@@ -447,5 +447,5 @@ func abuseSilentServer(a *abuse) {
 	require.EqualError(a.t, peer.Get(a.t, closed), "websocket: server did not answer the close frame")
 	peer.Done(a.t, closing.quit)
 	took := time.Since(start)
-	assert.Less(a.t, took, peer.MinPingInterval+silence+abuseTime(3*time.Second))
+	assert.Less(a.t, took, peer.MinPingInterval+silence+timeLimit(3*time.Second))
 }

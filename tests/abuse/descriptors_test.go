@@ -25,24 +25,24 @@ import (
 // with 64 of them.
 
 const (
-	abuseChild = "WEBSOCKET_ABUSE_CHILD" // In the environment of that process
-	abuseFew   = 64
+	childVariable = "WEBSOCKET_ABUSE_CHILD" // in the environment of that process
+	few           = 64
 )
 
 func TestAbuseDescriptors(t *testing.T) {
-	if os.Getenv(abuseChild) != "" {
-		abuseServeFew(t)
+	if os.Getenv(childVariable) != "" {
+		serveFew(t)
 		return
 	}
-	abuseRun(t, []abuseRow{{
+	runRows(t, []attackRow{{
 		name:   "150 clients of a server with 64 descriptors cost little time, few log lines, and it goes on by itself",
-		attack: abuseFewDescriptors,
+		attack: fewDescriptors,
 	}})
 }
 
-func abuseFewDescriptors(a *abuse) {
+func fewDescriptors(a *abuse) {
 	const peers, window = 150, 2 * time.Second
-	child := abuseStartChild(a.t)
+	child := startChild(a.t)
 	a.pace = 100 * time.Millisecond // the time that its echoes take is not what is measured
 	a.watch("tcp", child.address)
 	before := child.ask("state")
@@ -67,8 +67,8 @@ func abuseFewDescriptors(a *abuse) {
 			quiet = true
 		}
 	}
-	require.Less(a.t, inside, abuseFew)
-	require.Greater(a.t, inside, abuseFew/2)
+	require.Less(a.t, inside, few)
+	require.Greater(a.t, inside, few/2)
 
 	// Nothing happens in this time but the echoes of the well-behaved client.
 	earlier, start := child.ask("state"), time.Now()
@@ -105,14 +105,14 @@ func abuseFewDescriptors(a *abuse) {
 	require.NoError(a.t, child.end())
 }
 
-// abuseState is what the child says of itself.
-type abuseState struct {
+// childState is what the child says of itself.
+type childState struct {
 	used                            time.Duration
 	logged, goroutines, connections int
 }
 
-// abuseChildProcess is the server's process.
-type abuseChildProcess struct {
+// childProcess is the server's process.
+type childProcess struct {
 	t       *testing.T
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -121,17 +121,17 @@ type abuseChildProcess struct {
 	waited  bool
 }
 
-func abuseStartChild(t *testing.T) *abuseChildProcess {
+func startChild(t *testing.T) *childProcess {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAbuseDescriptors$", "-test.v=false")
-	cmd.Env = append(os.Environ(), abuseChild+"=1")
+	cmd.Env = append(os.Environ(), childVariable+"=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	child := &abuseChildProcess{t: t, cmd: cmd, in: in, lines: make(chan string, 64)}
+	child := &childProcess{t: t, cmd: cmd, in: in, lines: make(chan string, 64)}
 	go func() {
 		defer close(child.lines)
 		for scanner := bufio.NewScanner(out); scanner.Scan(); {
@@ -144,7 +144,7 @@ func abuseStartChild(t *testing.T) *abuseChildProcess {
 }
 
 // line returns the next line that begins so.
-func (child *abuseChildProcess) line(start string) string {
+func (child *childProcess) line(start string) string {
 	child.t.Helper()
 	for {
 		line := peer.Get(child.t, child.lines)
@@ -156,7 +156,7 @@ func (child *abuseChildProcess) line(start string) string {
 }
 
 // ask sends a command and reads the state that answers it.
-func (child *abuseChildProcess) ask(command string) (state abuseState) {
+func (child *childProcess) ask(command string) (state childState) {
 	child.t.Helper()
 	_, err := fmt.Fprintln(child.in, command)
 	require.NoError(child.t, err)
@@ -165,7 +165,7 @@ func (child *abuseChildProcess) ask(command string) (state abuseState) {
 	return state
 }
 
-func (child *abuseChildProcess) end() error {
+func (child *childProcess) end() error {
 	if child.waited {
 		return nil
 	}
@@ -176,10 +176,10 @@ func (child *abuseChildProcess) end() error {
 	return child.cmd.Wait()
 }
 
-// abuseServeFew is the child: it serves until its standard input ends or says "stop".
-func abuseServeFew(t *testing.T) {
-	log := new(abuseLog)
-	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: abuseFew, Max: abuseFew}))
+// serveFew is the child: it serves until its standard input ends or says "stop".
+func serveFew(t *testing.T) {
+	log := new(recorder)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: few, Max: few}))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	serv := websocket.NewServer(&websocket.ServerOptions{

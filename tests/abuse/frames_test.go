@@ -20,21 +20,21 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// abuseHead is the header of a masked frame that claims a length, in the longest form where that is what it takes.
-func abuseHead(first byte, length uint64) []byte {
+// frameHead is the header of a masked frame that claims a length, in the longest form where that is what it takes.
+func frameHead(first byte, length uint64) []byte {
 	b := []byte{first, peer.BitMasked | peer.Length64}
 	return append(binary.BigEndian.AppendUint64(b, length), 1, 2, 3, 4)
 }
 
-// abuseFragment is a masked frame of one message: the first where first is the opcode, else first is OpcodeCont.
-func abuseFragment(first websocket.Opcode, payload string) []byte {
+// fragment is a masked frame of one message: the first where first is the opcode, else first is OpcodeCont.
+func fragment(first websocket.Opcode, payload string) []byte {
 	b := websocket.NewFrame(first, true, []byte(payload))
 	b[0] &^= peer.BitFin
 	return b
 }
 
 func TestAbuseFrames(t *testing.T) {
-	abuseRun(t, []abuseRow{
+	runRows(t, []attackRow{
 		{name: "lengths from the limit to 2^64-1 are refused from the header alone", attack: func(a *abuse) {
 			const limit = 16 << 20
 			a.start(&websocket.ServerOptions{})
@@ -56,7 +56,7 @@ func TestAbuseFrames(t *testing.T) {
 			} {
 				for _, first := range []byte{peer.BitFin | byte(websocket.OpcodeBin), byte(websocket.OpcodeText)} {
 					c := a.Connect(a.t)
-					c.Send(abuseHead(first, row.length))
+					c.Send(frameHead(first, row.length))
 					c.ExpectClose(row.code)
 				}
 			}
@@ -67,7 +67,7 @@ func TestAbuseFrames(t *testing.T) {
 			conns := a.connectAll(peers)
 			done := a.bounded(8 << 20)
 			for _, c := range conns {
-				c.Send(append(abuseHead(peer.BitFin|byte(websocket.OpcodeBin), limit), "1234567"...))
+				c.Send(append(frameHead(peer.BitFin|byte(websocket.OpcodeBin), limit), "1234567"...))
 			}
 			for _, c := range conns {
 				c.Send([]byte("8"))
@@ -83,25 +83,25 @@ func TestAbuseFrames(t *testing.T) {
 			a.bounded(32 << 20)
 			half := string(peer.Pattern(limit/2, 1))
 			for _, last := range [][]byte{
-				abuseFragment(websocket.OpcodeCont, "xx")[:6], // one more than the limit
-				abuseHead(peer.BitFin|byte(websocket.OpcodeCont), limit),
-				abuseHead(byte(websocket.OpcodeCont), 1<<63-1),
-				abuseHead(byte(websocket.OpcodeCont), math.MaxInt64-limit),
+				fragment(websocket.OpcodeCont, "xx")[:6], // one more than the limit
+				frameHead(peer.BitFin|byte(websocket.OpcodeCont), limit),
+				frameHead(byte(websocket.OpcodeCont), 1<<63-1),
+				frameHead(byte(websocket.OpcodeCont), math.MaxInt64-limit),
 			} {
 				c := a.Connect(a.t)
-				c.Send(abuseFragment(websocket.OpcodeBin, half))
-				c.Send(abuseFragment(websocket.OpcodeCont, half[1:]))
+				c.Send(fragment(websocket.OpcodeBin, half))
+				c.Send(fragment(websocket.OpcodeCont, half[1:]))
 				c.Send(last)
 				c.ExpectClose(websocket.StatusRequestEntityTooLarge)
 			}
 			c := a.Connect(a.t)
-			c.Send(append(abuseFragment(websocket.OpcodeCont, "x"), 0))
+			c.Send(append(fragment(websocket.OpcodeCont, "x"), 0))
 			c.ExpectClose(websocket.StatusBadRequest)
 		}},
-		{name: "a million empty fragments end at the limit of fragments with 1009", attack: func(a *abuse) { abuseFragments(a, "", 0) }},
-		{name: "a million fragments of one byte end at the limit of fragments with 1009", attack: func(a *abuse) { abuseFragments(a, "y", 0) }},
+		{name: "a million empty fragments end at the limit of fragments with 1009", attack: func(a *abuse) { fragments(a, "", 0) }},
+		{name: "a million fragments of one byte end at the limit of fragments with 1009", attack: func(a *abuse) { fragments(a, "y", 0) }},
 		{name: "a million fragments of one byte, where they are allowed, are one message in bounded memory", attack: func(a *abuse) {
-			abuseFragments(a, "y", 1<<20)
+			fragments(a, "y", 1<<20)
 		}},
 		{name: "a million empty messages and a million Pongs are read in bounded memory", attack: func(a *abuse) {
 			const n = 1_000_000
@@ -110,18 +110,18 @@ func TestAbuseFrames(t *testing.T) {
 			a.bounded(32 << 20)
 			c := a.Connect(a.t)
 			a.await(func() error {
-				if _, err := abuseFlood(c, websocket.NewFrameBin(true, nil), n); err != nil {
+				if _, err := flood(c, websocket.NewFrameBin(true, nil), n); err != nil {
 					return err
 				}
-				_, err := abuseFlood(c, websocket.NewFramePong(true, nil), n)
+				_, err := flood(c, websocket.NewFramePong(true, nil), n)
 				return err
 			})
 			c.Text("x")
 			c.ExpectText("x")
 			require.Equal(a.t, int64(n), count.Load())
 		}},
-		{name: "256 MiB of Pings from a client that does not read cost no memory, and the last one is answered", attack: abusePings},
-		{name: "half a header or half a payload and silence is closed in time", attack: abuseSilence},
+		{name: "256 MiB of Pings from a client that does not read cost no memory, and the last one is answered", attack: pingFlood},
+		{name: "half a header or half a payload and silence is closed in time", attack: silentClients},
 		{name: "a client that goes on sending after the end is held up by TCP and cut off", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			a.bounded(8 << 20)
@@ -131,28 +131,28 @@ func TestAbuseFrames(t *testing.T) {
 				start := time.Now()
 				var wrote int
 				a.await(func() (err error) {
-					if wrote, err = abuseFlood(c, websocket.NewFrameBin(true, peer.Pattern(1000, 1)), 1<<30); err == nil { // a TiB
+					if wrote, err = flood(c, websocket.NewFrameBin(true, peer.Pattern(1000, 1)), 1<<30); err == nil { // a TiB
 						return errors.New("all was taken")
 					}
 					return nil
 				})
 				assert.Less(a.t, wrote, 64<<10, "KB of what follows the end were taken")
-				assert.Less(a.t, time.Since(start), peer.DrainTime+abuseTime(2*time.Second))
+				assert.Less(a.t, time.Since(start), peer.DrainTime+timeLimit(2*time.Second))
 			}
 		}},
 		{name: "messages that fail late or inside a fragment cost no more than the connection", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			for _, bad := range []string{"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"} {
 				c := a.Connect(a.t)
-				c.Send(abuseFragment(websocket.OpcodeText, "good"))
-				c.Send(append(abuseHead(0, 1<<20), bytes.Repeat([]byte(mask4(bad)), 1)...))
+				c.Send(fragment(websocket.OpcodeText, "good"))
+				c.Send(append(frameHead(0, 1<<20), bytes.Repeat([]byte(mask4(bad)), 1)...))
 				c.ExpectClose(websocket.StatusInvalidData)
 			}
 		}},
 	})
 }
 
-// mask4 masks up to four bytes with the key of abuseHead.
+// mask4 masks up to four bytes with the key of frameHead.
 func mask4(s string) string {
 	b := []byte(s)
 	for i := range b {
@@ -161,8 +161,8 @@ func mask4(s string) string {
 	return string(b)
 }
 
-// abuseFragments sends a message of a million fragments to a server with a limit of fragments, 0 for the default.
-func abuseFragments(a *abuse, payload string, limit int) {
+// fragments sends a message of a million fragments to a server with a limit of fragments, 0 for the default.
+func fragments(a *abuse, payload string, limit int) {
 	const n = 1_000_000
 	got := make(chan int, 1)
 	a.start(&websocket.ServerOptions{MaxFragments: limit, HandleBin: func(_ int, p []byte) { got <- len(p) }})
@@ -170,8 +170,8 @@ func abuseFragments(a *abuse, payload string, limit int) {
 	c := a.Connect(a.t)
 	wrote := make(chan int, 1)
 	go func() {
-		c.Write(abuseFragment(websocket.OpcodeBin, payload))
-		m, _ := abuseFlood(c, abuseFragment(websocket.OpcodeCont, payload), n-2)
+		c.Write(fragment(websocket.OpcodeBin, payload))
+		m, _ := flood(c, fragment(websocket.OpcodeCont, payload), n-2)
 		c.Write(websocket.NewFrame(websocket.OpcodeCont, true, []byte(payload)))
 		wrote <- m
 	}()
@@ -194,8 +194,8 @@ func abuseFragments(a *abuse, payload string, limit int) {
 	peer.Get(a.t, wrote)
 }
 
-// abusePings floods with Pings of 125 bytes. The bytes are a quarter where the test is to be short, and with the race detector.
-func abusePings(a *abuse) {
+// pingFlood floods with Pings of 125 bytes. The bytes are a quarter where the test is to be short, and with the race detector.
+func pingFlood(a *abuse) {
 	size := 256 << 20
 	if testing.Short() || peer.Raced() {
 		size /= 4
@@ -206,7 +206,7 @@ func abusePings(a *abuse) {
 	ping := websocket.NewFramePing(true, bytes.Repeat([]byte("p"), peer.MaxControl))
 	a.await(func() error {
 		c.SetDeadline(time.Now().Add(time.Minute))
-		if _, err := abuseFlood(c, ping, size/len(ping)); err != nil {
+		if _, err := flood(c, ping, size/len(ping)); err != nil {
 			return err
 		}
 		_, err := c.Write(websocket.NewFramePing(true, []byte("last")))
@@ -233,9 +233,9 @@ func abusePings(a *abuse) {
 	c.ExpectText("x")
 }
 
-// abuseSilence has clients stop in the middle of frames. A server pings them; they cannot answer without going on.
-func abuseSilence(a *abuse) {
-	opts := abuseDefaults(new(websocket.ServerOptions))
+// silentClients has clients stop in the middle of frames. A server pings them; they cannot answer without going on.
+func silentClients(a *abuse) {
+	opts := defaults(new(websocket.ServerOptions))
 	atMost := opts.PingInterval + opts.SilenceTimeout
 	a.start(opts)
 	message := websocket.NewFrameText(true, peer.Pattern(70_000, 1))
@@ -246,8 +246,8 @@ func abuseSilence(a *abuse) {
 		conns = append(conns, c)
 	}
 	for _, part := range [][]byte{
-		abuseFragment(websocket.OpcodeText, "begun"),
-		append(abuseFragment(websocket.OpcodeText, "begun"), abuseFragment(websocket.OpcodeCont, "gone on")...),
+		fragment(websocket.OpcodeText, "begun"),
+		append(fragment(websocket.OpcodeText, "begun"), fragment(websocket.OpcodeCont, "gone on")...),
 		websocket.NewFramePing(true, []byte("ping"))[:8],
 		websocket.NewFrameClose(true, websocket.StatusNormal, nil)[:7],
 	} {
@@ -257,7 +257,7 @@ func abuseSilence(a *abuse) {
 	}
 	start := time.Now()
 	for _, c := range conns {
-		c.SetDeadline(start.Add(atMost + abuseWait))
+		c.SetDeadline(start.Add(atMost + wait))
 	}
 	peer.All(a.t, len(conns), func(i int) error {
 		all, err := io.ReadAll(conns[i].Reader)
@@ -266,6 +266,6 @@ func abuseSilence(a *abuse) {
 		}
 		return err
 	})
-	assert.Less(a.t, time.Since(start), atMost+peer.DrainTime+abuseTime(2*time.Second))
+	assert.Less(a.t, time.Since(start), atMost+peer.DrainTime+timeLimit(2*time.Second))
 	require.Equal(a.t, 1, a.Clients.Len())
 }

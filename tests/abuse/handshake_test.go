@@ -20,8 +20,8 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// abuseRequest is the opening handshake with more header lines, each without its line end.
-func abuseRequest(lines ...string) string {
+// requestAdding is the opening handshake with more header lines, each without its line end.
+func requestAdding(lines ...string) string {
 	head := strings.TrimSuffix(peer.Request, "\r\n")
 	for _, line := range lines {
 		head += line + "\r\n"
@@ -29,8 +29,8 @@ func abuseRequest(lines ...string) string {
 	return head + "\r\n"
 }
 
-// abuseReplace is the opening handshake with one of its header lines replaced.
-func abuseReplace(name, line string) string {
+// requestReplacing is the opening handshake with one of its header lines replaced.
+func requestReplacing(name, line string) string {
 	lines := strings.Split(strings.TrimSuffix(peer.Request, "\r\n\r\n"), "\r\n")
 	for i := range lines {
 		if strings.HasPrefix(lines[i], name+":") {
@@ -40,14 +40,14 @@ func abuseReplace(name, line string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// abuseAnswer sends a request and reads an HTTP answer and the end of the connection. The connection may end with a reset: the
+// exchange sends a request and reads an HTTP answer and the end of the connection. The connection may end with a reset: the
 // server does not read all of what is too much. It may be called from any goroutine.
-func abuseAnswer(c *peer.Conn, request string) (*http.Response, string, error) {
+func exchange(c *peer.Conn, request string) (*http.Response, string, error) {
 	go io.WriteString(c, request) // fails where the server has had enough
-	return abuseReadAnswer(c)
+	return readAnswer(c)
 }
 
-func abuseReadAnswer(c *peer.Conn) (*http.Response, string, error) {
+func readAnswer(c *peer.Conn) (*http.Response, string, error) {
 	res, err := http.ReadResponse(c.Reader, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("no answer: %w", err)
@@ -68,7 +68,7 @@ func (a *abuse) refused(status int, requests ...string) {
 	a.t.Helper()
 	for _, request := range requests {
 		c := a.Dial(a.t)
-		res, _, err := abuseAnswer(c, request)
+		res, _, err := exchange(c, request)
 		require.NoError(a.t, err, "%.200q", request)
 		assert.Equal(a.t, status, res.StatusCode, "%.200q", request)
 		c.Close()
@@ -76,36 +76,36 @@ func (a *abuse) refused(status int, requests ...string) {
 }
 
 func TestAbuseHandshake(t *testing.T) {
-	abuseRun(t, []abuseRow{
-		{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: abuseSlowHandshakes},
+	runRows(t, []attackRow{
+		{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: slowHandshakes},
 		{name: "200 header fields are answered with 431", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			var lines []string
 			for i := range 200 {
 				lines = append(lines, fmt.Sprintf("X-%d: y", i))
 			}
-			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest(lines...))
+			a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding(lines...))
 		}},
 		{name: "one header field of 64 KiB is answered with 431", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
-			a.refused(http.StatusRequestHeaderFieldsTooLarge, abuseRequest("X: "+strings.Repeat("y", 64<<10)))
+			a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding("X: "+strings.Repeat("y", 64<<10)))
 		}},
-		{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: abuseEndlessHeaders},
-		{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: abuseLongLists},
+		{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: endlessHeaders},
+		{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: longLists},
 		{name: "malformed lines are answered with 400", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			bad := []string{
-				abuseRequest("no colon here"),
-				abuseRequest(": no name"),
-				abuseRequest("X : blank before the colon"),
-				abuseRequest("X: bare\nY: line feed"),
+				requestAdding("no colon here"),
+				requestAdding(": no name"),
+				requestAdding("X : blank before the colon"),
+				requestAdding("X: bare\nY: line feed"),
 				strings.ReplaceAll(peer.Request, "\r\n", "\n"),
-				abuseRequest("X: folded", " line"),
-				abuseRequest("X: folded", "\tline"),
-				abuseRequest("X: nul\x00byte"),
-				abuseRequest("X\x00: y"),
-				abuseRequest("X: bare\rreturn"),
-				abuseRequest("X: \x7f"),
+				requestAdding("X: folded", " line"),
+				requestAdding("X: folded", "\tline"),
+				requestAdding("X: nul\x00byte"),
+				requestAdding("X\x00: y"),
+				requestAdding("X: bare\rreturn"),
+				requestAdding("X: \x7f"),
 				strings.Replace(peer.Request, "GET / ", "GET /\x00 ", 1),
 				strings.Replace(peer.Request, "GET / ", "GET /\x01\x02 ", 1),
 				strings.Replace(peer.Request, "GET / ", "GET /\x7f ", 1),
@@ -121,22 +121,22 @@ func TestAbuseHandshake(t *testing.T) {
 			}
 			a.refused(http.StatusBadRequest, bad...)
 		}},
-		{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: abuseSplitAnswers},
+		{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: splitAnswers},
 		{name: "a request with a body is answered with 400", attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{})
 			second := strings.Replace(peer.Request, "GET / ", "GET /smuggled ", 1)
 			a.refused(http.StatusBadRequest,
-				abuseRequest("Content-Length: 5")+"hello",
-				abuseRequest(fmt.Sprint("Content-Length: ", len(second)))+second,
-				abuseRequest("Content-Length: 0", "Content-Length: 5")+"hello",
-				abuseRequest("Content-Length: -1"),
-				abuseRequest("Content-Length: 99999999999999999999"),
-				abuseRequest("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
-				abuseRequest("Transfer-Encoding: identity"),
-				abuseRequest("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
+				requestAdding("Content-Length: 5")+"hello",
+				requestAdding(fmt.Sprint("Content-Length: ", len(second)))+second,
+				requestAdding("Content-Length: 0", "Content-Length: 5")+"hello",
+				requestAdding("Content-Length: -1"),
+				requestAdding("Content-Length: 99999999999999999999"),
+				requestAdding("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
+				requestAdding("Transfer-Encoding: identity"),
+				requestAdding("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
 			)
 		}},
-		{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: abusePipelined},
+		{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: pipelined},
 		{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
 			a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
 				if req.URL.RawQuery == "panic" {
@@ -149,7 +149,7 @@ func TestAbuseHandshake(t *testing.T) {
 			}
 			require.Equal(a.t, 50, a.log.count("websocket: handler panicked"))
 		}},
-		{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: abuseBlockedAuth},
+		{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: blockedAuth},
 		{name: "a HandleAuth that returns no context opens the connection with an empty one", attack: func(a *abuse) {
 			opts := &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) { return nil, nil }}
 			contexts := make(chan context.Context, 8)
@@ -164,15 +164,15 @@ func TestAbuseHandshake(t *testing.T) {
 	})
 }
 
-// abuseJoin is the longest that others may take to connect, beyond what a plain connection took at the same moment.
-const abuseJoin = 100 * time.Millisecond
+// join is the longest that others may take to connect, beyond what a plain connection took at the same moment.
+const join = 100 * time.Millisecond
 
-// abuseSlowHandshakes has half of its clients send a byte per second, the others nothing. Others connect until all of them
+// slowHandshakes has half of its clients send a byte per second, the others nothing. Others connect until all of them
 // are closed.
-func abuseSlowHandshakes(a *abuse) {
+func slowHandshakes(a *abuse) {
 	const peers = 500
-	timeout := abuseScale(peer.HandshakeTimeout)
-	a.start(abuseDefaults(new(websocket.ServerOptions)))
+	timeout := scale(peer.HandshakeTimeout)
+	a.start(defaults(new(websocket.ServerOptions)))
 	start := time.Now()
 	var slow []*peer.Conn
 	var begun []time.Time
@@ -185,7 +185,7 @@ func abuseSlowHandshakes(a *abuse) {
 	for i, c := range slow {
 		done := make(chan struct{})
 		if i%2 == 0 {
-			go abuseTrickle(c, peer.Request, done)
+			go trickle(c, peer.Request, done)
 		}
 		go func() {
 			defer close(done)
@@ -197,7 +197,7 @@ func abuseSlowHandshakes(a *abuse) {
 				ended <- err
 				return
 			}
-			res, _, err := abuseReadAnswer(c)
+			res, _, err := readAnswer(c)
 			took := time.Since(begun[i])
 			if err == nil && (res.StatusCode != http.StatusRequestTimeout || took < timeout*9/10) {
 				err = fmt.Errorf("status %d after %v", res.StatusCode, took)
@@ -205,16 +205,16 @@ func abuseSlowHandshakes(a *abuse) {
 			ended <- err
 		}()
 	}
-	a.abuseOthersJoin(func() bool { return len(ended) == peers || time.Since(start) > opened+timeout+abuseWait })
+	a.othersJoin(func() bool { return len(ended) == peers || time.Since(start) > opened+timeout+wait })
 	for range peers {
 		require.NoError(a.t, peer.Get(a.t, ended))
 	}
-	assert.Less(a.t, time.Since(start), opened+timeout+peer.DrainTime+abuseTime(time.Second), "until all slow ones were closed")
+	assert.Less(a.t, time.Since(start), opened+timeout+peer.DrainTime+timeLimit(time.Second), "until all slow ones were closed")
 }
 
-// abuseTrickle writes a byte per second until it is done or the reader has had enough.
-func abuseTrickle(w io.Writer, text string, done <-chan struct{}) {
-	ticker := time.NewTicker(abuseScale(time.Second))
+// trickle writes a byte per second until it is done or the reader has had enough.
+func trickle(w io.Writer, text string, done <-chan struct{}) {
+	ticker := time.NewTicker(scale(time.Second))
 	defer ticker.Stop()
 	for i := range len(text) {
 		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
@@ -228,17 +228,17 @@ func abuseTrickle(w io.Writer, text string, done <-chan struct{}) {
 	}
 }
 
-// abuseOthersJoin has others connect, one at a time, and checks how long each of them takes.
-func (a *abuse) abuseOthersJoin(enough func() bool) {
+// othersJoin has others connect, one at a time, and checks how long each of them takes.
+func (a *abuse) othersJoin(enough func() bool) {
 	a.t.Helper()
 	plain := peer.PlainServer(a.t)
-	ticker := time.NewTicker(abusePace)
+	ticker := time.NewTicker(echoPace)
 	defer ticker.Stop()
 	joined := 0
 	var longest, most time.Duration
 	for ; !enough(); <-ticker.C {
 		stop, beside := make(chan struct{}), make(chan time.Duration, 1)
-		go func() { beside <- abusePlainJoins(plain, stop) }()
+		go func() { beside <- plainJoins(plain, stop) }()
 		begin := time.Now()
 		c, err := a.Join()
 		took := time.Since(begin)
@@ -246,14 +246,14 @@ func (a *abuse) abuseOthersJoin(enough func() bool) {
 		control := peer.Get(a.t, beside)
 		require.NoError(a.t, err)
 		c.Reset()
-		assert.Less(a.t, took, abuseJoin+control, "to connect; a plain connection took %v", control)
+		assert.Less(a.t, took, join+control, "to connect; a plain connection took %v", control)
 		joined, longest, most = joined+1, max(longest, took), max(most, control)
 	}
 	a.t.Logf("%d others connected, the longest in %v (plain ones: %v)", joined, longest.Round(10*time.Microsecond), most.Round(10*time.Microsecond))
 }
 
-// abusePlainJoins connects to a plain server and has a byte come back, until it is stopped. It returns how long the longest took.
-func abusePlainJoins(address string, stop <-chan struct{}) (longest time.Duration) {
+// plainJoins connects to a plain server and has a byte come back, until it is stopped. It returns how long the longest took.
+func plainJoins(address string, stop <-chan struct{}) (longest time.Duration) {
 	for b := make([]byte, 1); ; {
 		start := time.Now()
 		c, err := net.Dial("tcp", address)
@@ -273,7 +273,7 @@ func abusePlainJoins(address string, stop <-chan struct{}) (longest time.Duratio
 	}
 }
 
-func abuseEndlessHeaders(a *abuse) {
+func endlessHeaders(a *abuse) {
 	a.start(&websocket.ServerOptions{})
 	a.bounded(24 << 20)
 	rows := []struct {
@@ -298,10 +298,10 @@ func abuseEndlessHeaders(a *abuse) {
 		wrote := make(chan int, 1)
 		go func() {
 			io.WriteString(c, row.begin)
-			n, _ := abuseFlood(c, []byte(row.again), 1<<30/len(row.again))
+			n, _ := flood(c, []byte(row.again), 1<<30/len(row.again))
 			wrote <- n * len(row.again)
 		}()
-		res, _, err := abuseReadAnswer(c)
+		res, _, err := readAnswer(c)
 		if err != nil {
 			return fmt.Errorf("%q: %w", row.again, err)
 		}
@@ -312,17 +312,17 @@ func abuseEndlessHeaders(a *abuse) {
 	})
 }
 
-// abuseLongLists sends each of its requests often enough that quadratic time would be minutes.
-func abuseLongLists(a *abuse) {
+// longLists sends each of its requests often enough that quadratic time would be minutes.
+func longLists(a *abuse) {
 	const size, times = 32 << 10, 25
 	a.start(&websocket.ServerOptions{MaxHeaderSize: 64 << 10})
 	start, requests := time.Now(), 0
 	for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"} {
 		for _, fill := range []string{" ", ",", " ,", "\t", `"`, `"\`, `\"`, ";", "a;", "a,", `a;b="`, "="} {
 			line := name + ": x" + strings.Repeat(fill, size/len(fill)) + "x"
-			request := abuseRequest(line)
+			request := requestAdding(line)
 			if strings.Contains(peer.Request, "\r\n"+name+":") {
-				request = abuseReplace(name, line)
+				request = requestReplacing(name, line)
 			}
 			for range times / 5 {
 				requests += 5
@@ -349,11 +349,11 @@ func abuseLongLists(a *abuse) {
 	}
 	took := time.Since(start)
 	a.t.Logf("%d requests in %v", requests, took)
-	assert.Less(a.t, took, abuseWait)
+	assert.Less(a.t, took, wait)
 }
 
-// abuseSplitAnswers has the program's texts carry the lines of another answer.
-func abuseSplitAnswers(a *abuse) {
+// splitAnswers has the program's texts carry the lines of another answer.
+func splitAnswers(a *abuse) {
 	const evil = "no\r\nSet-Cookie: evil=1\r\n\r\n<script>\n\r\x00\x7f"
 	a.start(&websocket.ServerOptions{
 		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
@@ -377,7 +377,7 @@ func abuseSplitAnswers(a *abuse) {
 	})
 	for _, query := range []string{"error", "path", "value", "name"} {
 		c := a.Dial(a.t)
-		c.Send([]byte(strings.Replace(abuseRequest("X: %0d%0aSet-Cookie: evil=1"), "GET / ", "GET /?"+query+" ", 1)))
+		c.Send([]byte(strings.Replace(requestAdding("X: %0d%0aSet-Cookie: evil=1"), "GET / ", "GET /?"+query+" ", 1)))
 		status, header, body := c.Answer()
 		assert.True(a.t, strings.HasPrefix(status, "HTTP/1.1 400 "), "%s: %q", query, status)
 		assert.Equal(a.t, status, "HTTP/1.1 400 "+body, query)
@@ -398,8 +398,8 @@ func abuseSplitAnswers(a *abuse) {
 	assert.Equal(a.t, peer.Accepted, string(answer))
 }
 
-// abusePipelined looks for a socket that stays in HTTP mode.
-func abusePipelined(a *abuse) {
+// pipelined looks for a socket that stays in HTTP mode.
+func pipelined(a *abuse) {
 	release := make(chan struct{})
 	paths, inside := make(chan string, 64), make(chan struct{}, 1)
 	a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
@@ -434,16 +434,16 @@ func abusePipelined(a *abuse) {
 	}
 }
 
-// abuseBlockedAuth has HandleAuth block for longer than the time-out of the handshake, which does not count it.
-func abuseBlockedAuth(a *abuse) {
+// blockedAuth has HandleAuth block for longer than the time-out of the handshake, which does not count it.
+func blockedAuth(a *abuse) {
 	const peers = 100
 	release, inside := make(chan struct{}), make(chan struct{}, peers)
-	opts := abuseDefaults(new(websocket.ServerOptions))
+	opts := defaults(new(websocket.ServerOptions))
 	hold := opts.HandshakeTimeout * 3 / 2
 	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
 		if req.URL.RawQuery == "block" {
 			inside <- struct{}{}
-			abuseBlock(hold, release)
+			blocker(hold, release)
 		}
 		return context.Background(), nil
 	}

@@ -26,59 +26,59 @@ import (
 )
 
 func TestAbuseIdentity(t *testing.T) {
-	abuseRun(t, []abuseRow{
-		{name: "10,000 connections come and go, and no byte for one of them reaches another", attack: abuseChurn},
-		{name: "large packets that several goroutines send to one connection are never mixed", attack: abuseMixing},
+	runRows(t, []attackRow{
+		{name: "10,000 connections come and go, and no byte for one of them reaches another", attack: churn},
+		{name: "large packets that several goroutines send to one connection are never mixed", attack: mixing},
 	})
 }
 
 const (
-	// abuseKeep is for how long goroutines go on sending to the number of a connection that has gone. It is half of the second
+	// keep is for how long goroutines go on sending to the number of a connection that has gone. It is half of the second
 	// for which a number is held back at least, since a goroutine may be asleep between its look at the clock and its Send.
-	abuseKeep = time.Second / 2
+	keep = time.Second / 2
 
-	// abuseDescriptors is how many descriptors the process has at most in the test. Numbers are held back beyond that second
+	// descriptors is how many descriptors the process has at most in the test. Numbers are held back beyond that second
 	// while they are less than a quarter of them, so that with few of them numbers are used again.
-	abuseDescriptors = 20_000
+	descriptors = 20_000
 )
 
-// abuseKept is what goroutines of a program keep of a connection: its number, its id, its secret.
-type abuseKept struct {
+// keptConn is what goroutines of a program keep of a connection: its number, its id, its secret.
+type keptConn struct {
 	conn    int
 	id      uint64
 	packet  []byte       // of the secret
 	removed atomic.Int64 // when HandleClientRemove was called
 }
 
-// abuseChurner is a program that keeps ints and ids for too long.
-type abuseChurner struct {
+// churner is a program that keeps ints and ids for too long.
+type churner struct {
 	a *abuse
 
 	mu     sync.Mutex
-	kept   []*abuseKept       // all that there were; guarded by mu
-	open   map[int]*abuseKept // by number, the latest; guarded by mu
-	reused int                // numbers that were another's before; guarded by mu
+	kept   []*keptConn       // all that there were; guarded by mu
+	open   map[int]*keptConn // by number, the latest; guarded by mu
+	reused int               // numbers that were another's before; guarded by mu
 
 	sends, late, dead, audits atomic.Int64
 }
 
-// abuseSecret is what only the n-th connection may ever see.
-func abuseSecret(n int) string { return fmt.Sprintf("<secret %06d %s>", n, peer.Pattern(40+n%100, n)) }
+// secretOf is what only the n-th connection may ever see.
+func secretOf(n int) string { return fmt.Sprintf("<secret %06d %s>", n, peer.Pattern(40+n%100, n)) }
 
-type abuseSecretKey struct{}
+type secretKey struct{}
 
-func abuseChurn(a *abuse) {
+func churn(a *abuse) {
 	const workers = 20
-	each := min(10_000, abuseLimitDescriptors(a.t)/2) / workers // with fewer descriptors, numbers would be given back early
-	ch := &abuseChurner{a: a, open: make(map[int]*abuseKept)}
+	each := min(10_000, limitDescriptors(a.t)/2) / workers // with fewer descriptors, numbers would be given back early
+	ch := &churner{a: a, open: make(map[int]*keptConn)}
 	a.start(&websocket.ServerOptions{
 		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
-			return context.WithValue(context.Background(), abuseSecretKey{}, req.URL.RawQuery), nil
+			return context.WithValue(context.Background(), secretKey{}, req.URL.RawQuery), nil
 		},
 		HandleClientAdd:    ch.add,
 		HandleClientRemove: ch.remove,
 		HandleText: func(conn int, p []byte) {
-			if !abuseCalmEcho(conn, p) {
+			if !calmEcho(conn, p) {
 				ch.text(conn, p)
 			}
 		},
@@ -109,13 +109,13 @@ func abuseChurn(a *abuse) {
 			var err error
 			for i := 0; err == nil && (i < each || ch.isNew() && i < 10*each); i++ { // numbers are held for a second
 				visits.Add(1)
-				err = a.abuseVisit(w + workers*i)
+				err = a.visit(w + workers*i)
 			}
 			clients <- err
 		}()
 	}
 	for range workers {
-		require.NoError(a.t, rawGetWithin(a.t, clients, 3*abuseWait))
+		require.NoError(a.t, getWithin(a.t, clients, 3*wait))
 	}
 	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == 1 }))
 	close(stop)
@@ -136,8 +136,8 @@ func abuseChurn(a *abuse) {
 		len(ch.kept), ch.reused, ch.sends.Load(), ch.late.Load(), ch.dead.Load(), ch.audits.Load())
 }
 
-// rawGetWithin returns what arrives on a channel.
-func rawGetWithin[T any](t *testing.T, ch <-chan T, limit time.Duration) (v T) {
+// getWithin returns what arrives on a channel.
+func getWithin[T any](t *testing.T, ch <-chan T, limit time.Duration) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
@@ -147,37 +147,37 @@ func rawGetWithin[T any](t *testing.T, ch <-chan T, limit time.Duration) (v T) {
 	return v
 }
 
-// abuseLimitDescriptors lowers the limit of descriptors until the end of the test, and returns it.
-func abuseLimitDescriptors(t *testing.T) int {
+// limitDescriptors lowers the limit of descriptors until the end of the test, and returns it.
+func limitDescriptors(t *testing.T) int {
 	t.Helper()
 	var limit unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	lower := limit
-	lower.Cur = min(limit.Cur, abuseDescriptors)
+	lower.Cur = min(limit.Cur, descriptors)
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &lower))
 	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) })
 	return int(lower.Cur)
 }
 
-// abuseBegin is where now counts from.
-var abuseBegin = time.Now()
+// clockStart is where now counts from.
+var clockStart = time.Now()
 
 // now is a moment in nanoseconds, of a clock that nobody sets.
-func now() int64 { return int64(time.Since(abuseBegin)) }
+func now() int64 { return int64(time.Since(clockStart)) }
 
 // isNew reports whether no number was used again yet.
-func (ch *abuseChurner) isNew() bool {
+func (ch *churner) isNew() bool {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return ch.reused == 0
 }
 
-func (ch *abuseChurner) add(ctx context.Context, conn int) {
-	secret := ctx.Value(abuseSecretKey{}).(string)
+func (ch *churner) add(ctx context.Context, conn int) {
+	secret := ctx.Value(secretKey{}).(string)
 	if secret == "" {
 		return // the well-behaved client's
 	}
-	k := &abuseKept{conn: conn, id: websocket.ID(conn), packet: websocket.NewFrameText(false, []byte(secret))}
+	k := &keptConn{conn: conn, id: websocket.ID(conn), packet: websocket.NewFrameText(false, []byte(secret))}
 	ch.mu.Lock()
 	if ch.open[conn] != nil {
 		ch.reused++
@@ -188,8 +188,8 @@ func (ch *abuseChurner) add(ctx context.Context, conn int) {
 	websocket.Send(conn, k.packet)
 }
 
-func (ch *abuseChurner) remove(ctx context.Context, conn int) {
-	secret := ctx.Value(abuseSecretKey{}).(string)
+func (ch *churner) remove(ctx context.Context, conn int) {
+	secret := ctx.Value(secretKey{}).(string)
 	ch.mu.Lock()
 	k := ch.open[conn]
 	ch.mu.Unlock()
@@ -201,9 +201,9 @@ func (ch *abuseChurner) remove(ctx context.Context, conn int) {
 }
 
 // Text answers with the secret, by its number and its id, at once and from another goroutine.
-func (ch *abuseChurner) text(conn int, p []byte) {
+func (ch *churner) text(conn int, p []byte) {
 	ctx, _ := ch.a.Clients.Context(conn)
-	secret := websocket.NewFrameText(false, []byte(ctx.Value(abuseSecretKey{}).(string)))
+	secret := websocket.NewFrameText(false, []byte(ctx.Value(secretKey{}).(string)))
 	id := websocket.ID(conn)
 	websocket.Send(conn, secret)
 	go websocket.SendID(id, secret)
@@ -214,17 +214,17 @@ func (ch *abuseChurner) text(conn int, p []byte) {
 }
 
 // recent returns what is kept of the latest connections.
-func (ch *abuseChurner) recent(n int) []*abuseKept {
+func (ch *churner) recent(n int) []*keptConn {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	return append([]*abuseKept(nil), ch.kept[max(0, len(ch.kept)-n):]...)
+	return append([]*keptConn(nil), ch.kept[max(0, len(ch.kept)-n):]...)
 }
 
 // sendToNumbers sends each secret to the number that its connection has or had.
-func (ch *abuseChurner) sendToNumbers() error {
+func (ch *churner) sendToNumbers() error {
 	for _, k := range ch.recent(1500) {
 		removed := k.removed.Load()
-		if removed != 0 && now() > removed+int64(abuseKeep) {
+		if removed != 0 && now() > removed+int64(keep) {
 			continue
 		}
 		if err := websocket.TrySend(k.conn, k.packet); err != nil && !errors.Is(err, websocket.ErrConnClosed) && !errors.Is(err, websocket.ErrSendQueueFull) {
@@ -239,7 +239,7 @@ func (ch *abuseChurner) sendToNumbers() error {
 }
 
 // sendToIDs sends secrets to ids, whatever their age. Those that have been gone for long must be refused.
-func (ch *abuseChurner) sendToIDs() error {
+func (ch *churner) sendToIDs() error {
 	all := ch.recent(1 << 30)
 	for range min(len(all), 1000) {
 		k := all[rand.IntN(len(all))]
@@ -256,9 +256,9 @@ func (ch *abuseChurner) sendToIDs() error {
 }
 
 // audit sends something to each number of which it can be seen that it is held back, within the time for which that is certain.
-func (ch *abuseChurner) audit() error {
-	for conn, k := range abuseHeld(ch.recent(1500)) {
-		if now() > k.removed.Load()+int64(abuseKeep) {
+func (ch *churner) audit() error {
+	for conn, k := range heldBack(ch.recent(1500)) {
+		if now() > k.removed.Load()+int64(keep) {
 			continue
 		}
 		ch.audits.Add(1)
@@ -281,17 +281,17 @@ func (ch *abuseChurner) audit() error {
 	return nil
 }
 
-// abuseHeld returns those whose numbers are held back, by number. Numbers that are held back have one socket in common, which
+// heldBack returns those whose numbers are held back, by number. Numbers that are held back have one socket in common, which
 // /proc/self/fd shows; where it does not exist there are none.
-func abuseHeld(kept []*abuseKept) map[int]*abuseKept {
-	bySocket := make(map[string]map[int]*abuseKept)
+func heldBack(kept []*keptConn) map[int]*keptConn {
+	bySocket := make(map[string]map[int]*keptConn)
 	for _, k := range kept {
 		socket, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(k.conn))
 		if err != nil || k.removed.Load() == 0 {
 			continue
 		}
 		if bySocket[socket] == nil {
-			bySocket[socket] = make(map[int]*abuseKept)
+			bySocket[socket] = make(map[int]*keptConn)
 		}
 		bySocket[socket][k.conn] = k // the latest with that number
 	}
@@ -303,15 +303,15 @@ func abuseHeld(kept []*abuseKept) map[int]*abuseKept {
 	return nil
 }
 
-// abuseVisit is the life of one client: it reads its secret some times, and leaves in one of many ways. Each byte that it
+// visit is the life of one client: it reads its secret some times, and leaves in one of many ways. Each byte that it
 // receives is checked.
-func (a *abuse) abuseVisit(n int) error {
+func (a *abuse) visit(n int) error {
 	c, err := a.Open()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	secret := abuseSecret(n)
+	secret := secretOf(n)
 	query := strings.NewReplacer("<", "", ">", "", " ", "-").Replace(secret)
 	if _, err = io.WriteString(c, strings.Replace(peer.Request, "GET / ", "GET /?"+query+" ", 1)); err != nil {
 		return err
@@ -370,8 +370,8 @@ func (a *abuse) abuseVisit(n int) error {
 	}
 }
 
-// abuseMixing sends packets of one letter each, larger than a socket takes at once.
-func abuseMixing(a *abuse) {
+// mixing sends packets of one letter each, larger than a socket takes at once.
+func mixing(a *abuse) {
 	const senders, packets = 4, 40
 	opts := &websocket.ServerOptions{SendQueueSize: 8 << 20}
 	added := peer.Added(opts)
@@ -400,7 +400,7 @@ func abuseMixing(a *abuse) {
 			sent <- nil
 		}()
 	}
-	c.SetDeadline(time.Now().Add(2 * abuseWait))
+	c.SetDeadline(time.Now().Add(2 * wait))
 	var counts [senders]int
 	for range senders * packets {
 		op, payload, err := c.Frame()

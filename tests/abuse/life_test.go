@@ -22,30 +22,30 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-var abusePanicked = []string{"websocket: handler panicked"}
+var panicked = []string{"websocket: handler panicked"}
 
 func TestAbuseLife(t *testing.T) {
-	abuseRun(t, []abuseRow{
-		{name: "a client that reads nothing during a broadcast of 100 MB is dropped, others lose nothing", attack: abuseBroadcast},
-		{name: "a client that reads slowly is kept for longer than the write time-out", attack: abuseSlowReader},
-		{name: "a million small messages to a slow handler are handled in order, and TCP pushes back", attack: abuseMessages},
-		{name: "handlers that panic end their own connection, with 1011", logs: abusePanicked, attack: abusePanics},
-		{name: "handlers that block for a minute hold up nobody, and are waited for by nobody", attack: abuseBlocked},
-		{name: "handlers that remove their own connection", attack: abuseRemoveOwn},
-		{name: "handlers that remove each other's connections", attack: abuseRemoveOthers},
-		{name: "2,000 connections that are reset at once, in the middle of what they send and receive", attack: abuseResets},
+	runRows(t, []attackRow{
+		{name: "a client that reads nothing during a broadcast of 100 MB is dropped, others lose nothing", attack: broadcast},
+		{name: "a client that reads slowly is kept for longer than the write time-out", attack: slowClient},
+		{name: "a million small messages to a slow handler are handled in order, and TCP pushes back", attack: messages},
+		{name: "handlers that panic end their own connection, with 1011", logs: panicked, attack: panicking},
+		{name: "handlers that block for a minute hold up nobody, and are waited for by nobody", attack: blockedHandlers},
+		{name: "handlers that remove their own connection", attack: removeOwn},
+		{name: "handlers that remove each other's connections", attack: removeOthers},
+		{name: "2,000 connections that are reset at once, in the middle of what they send and receive", attack: resets},
 	})
 }
 
-// abuseBroadcast sends 100 MiB to everybody, as fast as the readers are. The readers check that they get all of it in order.
-func abuseBroadcast(a *abuse) {
+// broadcast sends 100 MiB to everybody, as fast as the readers are. The readers check that they get all of it in order.
+func broadcast(a *abuse) {
 	const (
 		readers, size = 8, 64 << 10
 		packets       = 100 << 20 / size
 		ahead         = 8 // packets that the sender may be ahead of the slowest reader: half of a send queue
 		queue         = 2 * ahead * size
 	)
-	opts := &websocket.ServerOptions{SendQueueSize: queue, WriteTimeout: abuseScale(peer.WriteTimeout)}
+	opts := &websocket.ServerOptions{SendQueueSize: queue, WriteTimeout: scale(peer.WriteTimeout)}
 	added, removed := peer.Added(opts), peer.Removed(opts)
 	a.start(opts)
 	peer.Get(a.t, added)
@@ -60,11 +60,11 @@ func abuseBroadcast(a *abuse) {
 	for range readers {
 		c := a.Connect(a.t)
 		peer.Get(a.t, added)
-		go func() { ended <- abuseReadBroadcast(c, packets, size, func(int) { got <- 1 }) }()
+		go func() { ended <- readBroadcast(c, packets, size, func(int) { got <- 1 }) }()
 	}
 	stop := make(chan struct{})
 	slowEnded := make(chan error, 1)
-	go func() { slowEnded <- abuseReadSlowly(slow, stop) }()
+	go func() { slowEnded <- readSlowly(slow, stop) }()
 
 	lost := make(map[int]int)
 	ping, pings := websocket.NewFramePing(false, nil), 0 // what the client that does not read is sent besides
@@ -102,7 +102,7 @@ func abuseBroadcast(a *abuse) {
 		require.NoError(a.t, peer.Get(a.t, ended))
 	}
 	require.Equal(a.t, deafConn, peer.Get(a.t, removed))
-	assert.Less(a.t, longest, abuseTime(abuseEcho), "the longest SendAll")
+	assert.Less(a.t, longest, timeLimit(echoLimit), "the longest SendAll")
 	assert.ErrorIs(a.t, websocket.Send(deafConn, websocket.NewFramePing(false, nil)), websocket.ErrConnClosed)
 	close(stop)
 	require.NoError(a.t, peer.Get(a.t, slowEnded), "what the slow client gets is whole, and in order")
@@ -110,11 +110,11 @@ func abuseBroadcast(a *abuse) {
 	a.t.Logf("the longest SendAll took %v; the slow client lost %d of %d packets", longest, lost[slowConn], packets)
 }
 
-// abuseSlowReader has a client read 40 KB/s of what fills its queue and the buffers of TCP, for three times the write time-out.
+// slowClient has a client read 40 KB/s of what fills its queue and the buffers of TCP, for three times the write time-out.
 // Pollers report room in a socket only when a large part of its buffer is free; less than that is progress, too.
-func abuseSlowReader(a *abuse) {
+func slowClient(a *abuse) {
 	const piece = 20 << 10
-	timeout := abuseScale(peer.WriteTimeout)
+	timeout := scale(peer.WriteTimeout)
 	opts := &websocket.ServerOptions{WriteTimeout: timeout}
 	added := peer.Added(opts)
 	a.start(opts)
@@ -122,10 +122,10 @@ func abuseSlowReader(a *abuse) {
 	c := a.Connect(a.t)
 	conn := peer.Get(a.t, added)
 	peer.Fill(a.t, conn, websocket.NewFrameBin(false, peer.Pattern(64<<10, 1)))
-	ticker := time.NewTicker(abuseScale(500 * time.Millisecond))
+	ticker := time.NewTicker(scale(500 * time.Millisecond))
 	defer ticker.Stop()
 	buf := make([]byte, piece)
-	c.SetDeadline(time.Now().Add(3*timeout + abuseWait))
+	c.SetDeadline(time.Now().Add(3*timeout + wait))
 	for start := time.Now(); time.Since(start) < 3*timeout; <-ticker.C {
 		_, err := io.ReadFull(c.Reader, buf)
 		require.NoError(a.t, err)
@@ -135,10 +135,10 @@ func abuseSlowReader(a *abuse) {
 	c.Reset()
 }
 
-// abuseReadBroadcast reads numbered packets, all of them in order.
-func abuseReadBroadcast(c *peer.Conn, packets, size int, got func(int)) error {
+// readBroadcast reads numbered packets, all of them in order.
+func readBroadcast(c *peer.Conn, packets, size int, got func(int)) error {
 	for i := range packets {
-		c.SetDeadline(time.Now().Add(abuseWait))
+		c.SetDeadline(time.Now().Add(wait))
 		op, payload, err := c.Frame()
 		if err != nil {
 			return fmt.Errorf("packet %d: %w", i, err)
@@ -151,8 +151,8 @@ func abuseReadBroadcast(c *peer.Conn, packets, size int, got func(int)) error {
 	return nil
 }
 
-// abuseReadSlowly reads a little now and then. What it gets are whole packets in order, with some left out.
-func abuseReadSlowly(c *peer.Conn, stop <-chan struct{}) error {
+// readSlowly reads a little now and then. What it gets are whole packets in order, with some left out.
+func readSlowly(c *peer.Conn, stop <-chan struct{}) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	last := -1
@@ -162,7 +162,7 @@ func abuseReadSlowly(c *peer.Conn, stop <-chan struct{}) error {
 			return nil
 		case <-ticker.C:
 		}
-		c.SetDeadline(time.Now().Add(abuseWait))
+		c.SetDeadline(time.Now().Add(wait))
 		_, payload, err := c.Frame()
 		if err != nil {
 			return nil // dropped, where the machine was too busy for it to take anything
@@ -175,8 +175,8 @@ func abuseReadSlowly(c *peer.Conn, stop <-chan struct{}) error {
 	}
 }
 
-// abuseMessages counts a million messages up. The handler takes nothing at first, then a while for each thousand.
-func abuseMessages(a *abuse) {
+// messages counts a million messages up. The handler takes nothing at first, then a while for each thousand.
+func messages(a *abuse) {
 	const n = 1_000_000
 	start := make(chan struct{})
 	done := make(chan error, 1)
@@ -240,7 +240,7 @@ func abuseMessages(a *abuse) {
 	a.t.Logf("%d KiB were taken before TCP pushed back", before>>10)
 }
 
-func abusePanics(a *abuse) {
+func panicking(a *abuse) {
 	const each = 20
 	opts := &websocket.ServerOptions{}
 	opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
@@ -260,7 +260,7 @@ func abusePanics(a *abuse) {
 		}
 	}
 	opts.HandleText = func(conn int, p []byte) {
-		if !abuseCalmEcho(conn, p) {
+		if !calmEcho(conn, p) {
 			panic(errors.New("HandleText of the test"))
 		}
 	}
@@ -278,7 +278,7 @@ func abusePanics(a *abuse) {
 		{"control", websocket.NewFrame(0xB, true, nil), websocket.StatusInternalError},
 		{"remove", websocket.NewFrameClose(true, websocket.StatusNormal, nil), websocket.StatusNormal},
 	} {
-		before := a.log.count(abusePanicked[0])
+		before := a.log.count(panicked[0])
 		for range each {
 			c := a.Dial(a.t)
 			c.Send([]byte(strings.Replace(peer.Request, "GET / ", "GET /?"+row.query+" ", 1)))
@@ -288,19 +288,19 @@ func abusePanics(a *abuse) {
 			c.Write(row.frame)
 			c.ExpectClose(row.code)
 		}
-		require.True(a.t, peer.Eventually(func() bool { return a.log.count(abusePanicked[0]) == before+each }), row.query)
+		require.True(a.t, peer.Eventually(func() bool { return a.log.count(panicked[0]) == before+each }), row.query)
 	}
 	require.True(a.t, peer.Eventually(func() bool { return removes.Load() == 5*each }), "HandleClientRemove")
 	require.Equal(a.t, 1, a.Clients.Len())
 }
 
-func abuseRemoveOwn(a *abuse) {
+func removeOwn(a *abuse) {
 	const peers = 200
 	opts := &websocket.ServerOptions{}
 	removed := peer.Removed(opts)
 	var late atomic.Int64
 	opts.HandleText = func(conn int, p []byte) {
-		if abuseCalmEcho(conn, p) {
+		if calmEcho(conn, p) {
 			return
 		}
 		if string(p) == "late" {
@@ -334,8 +334,8 @@ func abuseRemoveOwn(a *abuse) {
 	require.Equal(a.t, 1, a.Clients.Len())
 }
 
-// abuseRemoveOthers has each handler remove every connection but the well-behaved client's, with sends in between.
-func abuseRemoveOthers(a *abuse) {
+// removeOthers has each handler remove every connection but the well-behaved client's, with sends in between.
+func removeOthers(a *abuse) {
 	const peers, rounds = 100, 5
 	opts := &websocket.ServerOptions{}
 	added := peer.Added(opts)
@@ -350,7 +350,7 @@ func abuseRemoveOthers(a *abuse) {
 		}
 	}
 	opts.HandleText = func(conn int, p []byte) {
-		if abuseCalmEcho(conn, p) {
+		if calmEcho(conn, p) {
 			return
 		}
 		for _, other := range a.Clients.All() {
@@ -381,7 +381,7 @@ func abuseRemoveOthers(a *abuse) {
 	require.Equal(a.t, 1, a.Clients.Len())
 }
 
-func abuseResets(a *abuse) {
+func resets(a *abuse) {
 	const peers = 2000
 	var count atomic.Int64
 	opts := &websocket.ServerOptions{HandleClientRemove: func(context.Context, int) { count.Add(1) }}

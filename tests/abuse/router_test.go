@@ -17,8 +17,8 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// abuseRoutes registers what a program of the suite has: an echo, a parameter, and a handler that panics.
-func (a *abuse) abuseRoutes(calls *atomic.Int64) {
+// routes registers what a program of the suite has: an echo, a parameter, and a handler that panics.
+func (a *abuse) routes(calls *atomic.Int64) {
 	a.t.Helper()
 	for method, target := range map[string]string{"POST": "/echo", "GET": "/users/:id/items/:item", "PUT": "/"} {
 		require.NoError(a.t, a.RegisterTextHandler(method, target, func(_ context.Context, req *websocket.Request) websocket.Response {
@@ -49,7 +49,7 @@ func (a *abuse) startRouter(opts *websocket.ServerOptions) (calls *atomic.Int64)
 	a.Server = a.newServer(opts)
 	a.Launch(a.t)
 	calls = new(atomic.Int64)
-	a.abuseRoutes(calls)
+	a.routes(calls)
 	return calls
 }
 
@@ -58,7 +58,7 @@ func TestAbuseRouter(t *testing.T) {
 	deep := func(open, inner, end string, n int) string {
 		return strings.Repeat(open, n) + inner + strings.Repeat(end, n)
 	}
-	abuseRun(t, []abuseRow{
+	runRows(t, []attackRow{
 		{name: "JSON that is none, too deep, too large or of the wrong types is answered with 400", attack: func(a *abuse) {
 			calls := a.startRouter(&websocket.ServerOptions{})
 			c := a.Connect(a.t)

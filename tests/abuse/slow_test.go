@@ -57,7 +57,7 @@ func slowRelay(t *testing.T, to string, rate int) string {
 
 // TestAbuseClientSlowPath has real connections at the default time-outs, and so takes half a minute and more.
 func TestAbuseClientSlowPath(t *testing.T) {
-	if !*abuseReal {
+	if !*realTimes {
 		t.Skip("it is for the real times; TestLink_slowPath and TestLink_deadPeer have a clock of their own")
 	}
 	t.Run("14 MB at 400 kB/s do not end the connection", func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestAbuseClientSlowPath(t *testing.T) {
 			if test.send > 0 {
 				cl.SendBin(make([]byte, test.send))
 			}
-			took := abuseGet(t, quit, test.most+time.Minute).Sub(start)
+			took := get(t, quit, test.most+time.Minute).Sub(start)
 			t.Logf("after %s", took)
 			assert.ErrorIs(t, cl.Err(), test.want)
 			assert.ErrorContains(t, cl.Err(), test.text)

@@ -18,15 +18,15 @@ import (
 )
 
 func TestAbuseStop(t *testing.T) {
-	abuseRun(t, []abuseRow{
-		{name: "every kind of handler may call Stop", attack: abuseStopFromHandlers},
-		{name: "Stop during handshakes ends them", attack: abuseStopHandshakes},
-		{name: "Stop during a broadcast ends it", attack: abuseStopBroadcast},
-		{name: "Stop before Start, twice, from many sides at once, and Start after Stop", attack: abuseStopAgain},
+	runRows(t, []attackRow{
+		{name: "every kind of handler may call Stop", attack: stopFromHandlers},
+		{name: "Stop during handshakes ends them", attack: stopHandshakes},
+		{name: "Stop during a broadcast ends it", attack: stopBroadcast},
+		{name: "Stop before Start, twice, from many sides at once, and Start after Stop", attack: stopAgain},
 	})
 }
 
-func abuseStopFromHandlers(a *abuse) {
+func stopFromHandlers(a *abuse) {
 	a.startBeside()
 	for _, kind := range []string{"auth", "status", "add", "text", "bin", "control", "request", "remove"} {
 		opts := new(websocket.ServerOptions)
@@ -79,7 +79,7 @@ func abuseStopFromHandlers(a *abuse) {
 	}
 }
 
-func abuseStopHandshakes(a *abuse) {
+func stopHandshakes(a *abuse) {
 	const each = 100
 	a.startBeside()
 	inside, release := make(chan struct{}, each), make(chan struct{})
@@ -103,7 +103,7 @@ func abuseStopHandshakes(a *abuse) {
 	}
 	start := time.Now()
 	a.StopAndWait(a.t)
-	assert.Less(a.t, time.Since(start), peer.DrainTime+abuseTime(2*time.Second))
+	assert.Less(a.t, time.Since(start), peer.DrainTime+timeLimit(2*time.Second))
 	peer.All(a.t, len(conns), func(i int) error {
 		b, err := io.ReadAll(conns[i].Reader)
 		if len(b) > 0 {
@@ -119,10 +119,10 @@ func abuseStopHandshakes(a *abuse) {
 	require.Error(a.t, err)
 }
 
-func abuseStopBroadcast(a *abuse) {
+func stopBroadcast(a *abuse) {
 	const peers = 50
 	a.startBeside()
-	timeout := abuseScale(peer.WriteTimeout)
+	timeout := scale(peer.WriteTimeout)
 	a.startApart(&websocket.ServerOptions{WriteTimeout: timeout})
 	conns := a.connectAll(peers)
 	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == peers }))
@@ -177,7 +177,7 @@ func abuseStopBroadcast(a *abuse) {
 	}
 	start := time.Now()
 	a.StopAndWait(a.t)
-	assert.Less(a.t, time.Since(start), timeout+peer.DrainTime+abuseTime(3*time.Second))
+	assert.Less(a.t, time.Since(start), timeout+peer.DrainTime+timeLimit(3*time.Second))
 	for range peers {
 		assert.NoError(a.t, peer.Get(a.t, ended))
 	}
@@ -187,7 +187,7 @@ func abuseStopBroadcast(a *abuse) {
 	}
 }
 
-func abuseStopAgain(a *abuse) {
+func stopAgain(a *abuse) {
 	a.startBeside()
 	a.Server = a.newServer(&websocket.ServerOptions{HandleText: peer.Echo})
 	a.Stop()

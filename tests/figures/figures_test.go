@@ -29,8 +29,8 @@ import (
 
 func TestMain(m *testing.M) { peer.Main(m) }
 
-// figureServer starts a server for a scenario.
-func figureServer(b *testing.B, opts *websocket.ServerOptions) (serv *websocket.Server, address string) {
+// server starts a server for a scenario.
+func server(b *testing.B, opts *websocket.ServerOptions) (serv *websocket.Server, address string) {
 	b.Helper()
 	serv = websocket.NewServer(opts)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,18 +48,18 @@ func figureServer(b *testing.B, opts *websocket.ServerOptions) (serv *websocket.
 	return serv, ln.Addr().String()
 }
 
-// figureConn is a client that does no more than it must, so that it does not disturb the measurement.
-type figureConn struct {
+// figureClient is a client that does no more than it must, so that it does not disturb the measurement.
+type figureClient struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-func figureDial(address string) (c *figureConn, err error) {
+func dial(address string) (c *figureClient, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	c = &figureConn{conn, bufio.NewReaderSize(conn, 512)}
+	c = &figureClient{conn, bufio.NewReaderSize(conn, 512)}
 	if _, err = io.WriteString(c, peer.Request); err != nil {
 		return nil, err
 	}
@@ -74,9 +74,9 @@ func figureDial(address string) (c *figureConn, err error) {
 	}
 }
 
-func mustDial(b *testing.B, address string) *figureConn {
+func mustDial(b *testing.B, address string) *figureClient {
 	b.Helper()
-	c, err := figureDial(address)
+	c, err := dial(address)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func mustDial(b *testing.B, address string) *figureConn {
 }
 
 // readMessage reads one unmasked frame and returns its payload.
-func (c *figureConn) readMessage() (payload []byte, err error) {
+func (c *figureClient) readMessage() (payload []byte, err error) {
 	for {
 		b, err := c.in.Peek(2)
 		if err != nil {
@@ -116,7 +116,7 @@ func (c *figureConn) readMessage() (payload []byte, err error) {
 }
 
 // echo sends a text and waits for it to come back.
-func (c *figureConn) echo(text string) error {
+func (c *figureClient) echo(text string) error {
 	if _, err := c.Write(websocket.NewFrameText(true, []byte(text))); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *figureConn) echo(text string) error {
 }
 
 // echoes measures n echoes, one after the other.
-func (c *figureConn) echoes(n int) (took []time.Duration, err error) {
+func (c *figureClient) echoes(n int) (took []time.Duration, err error) {
 	for i := range n {
 		start := time.Now()
 		if err = c.echo(strconv.Itoa(i)); err != nil {
@@ -172,7 +172,7 @@ func BenchmarkBlockedHandlers(b *testing.B) {
 		release := make(chan struct{})
 		var blocked sync.WaitGroup
 		blocked.Add(64)
-		_, address := figureServer(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
+		_, address := server(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
 			if string(payload) == "block" {
 				blocked.Done()
 				<-release
@@ -203,11 +203,11 @@ func BenchmarkBlockedHandlers(b *testing.B) {
 
 // 1,000 connections send one message each, whose handlers sleep 20 ms; how long until all are answered?
 func BenchmarkSleepingHandlers(b *testing.B) {
-	_, address := figureServer(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
+	_, address := server(b, &websocket.ServerOptions{HandleText: func(conn int, payload []byte) {
 		time.Sleep(20 * time.Millisecond)
 		sendBack(conn, payload)
 	}})
-	conns := make([]*figureConn, 1000)
+	conns := make([]*figureClient, 1000)
 	for i := range conns {
 		conns[i] = mustDial(b, address)
 	}
@@ -233,7 +233,7 @@ func BenchmarkDeafClient(b *testing.B) {
 	const packetSize = 64 << 10
 	for range b.N {
 		added := make(chan int, 2)
-		_, address := figureServer(b, &websocket.ServerOptions{
+		_, address := server(b, &websocket.ServerOptions{
 			HandleText:      sendBack,
 			HandleClientAdd: func(_ context.Context, conn int) { added <- conn },
 		})
@@ -290,7 +290,7 @@ func BenchmarkDeafClient(b *testing.B) {
 
 // A routed request sleeps 5 s; how long does the next one of the same connection take?
 func BenchmarkSlowRequest(b *testing.B) {
-	serv, address := figureServer(b, new(websocket.ServerOptions))
+	serv, address := server(b, new(websocket.ServerOptions))
 	serv.RegisterTextHandler("GET", "/slow", func(context.Context, *websocket.Request) websocket.Response {
 		time.Sleep(5 * time.Second)
 		return websocket.Response{Code: 200}
@@ -337,7 +337,7 @@ func BenchmarkChurn(b *testing.B) {
 		for worker := range 16 {
 			clients.Go(func() {
 				for i := range connections / 16 {
-					c, err := figureDial(ln.Addr().String())
+					c, err := dial(ln.Addr().String())
 					if err != nil {
 						b.Error(err)
 						return
@@ -400,10 +400,10 @@ func BenchmarkIdleConnection(b *testing.B) {
 			return resident, goroutines
 		}
 		address := read("address")
-		var conns []*figureConn
+		var conns []*figureClient
 		open := func(n int) {
 			for len(conns) < n {
-				c, err := figureDial(address)
+				c, err := dial(address)
 				if err == nil {
 					err = c.echo("hello")
 				}
@@ -435,7 +435,7 @@ func BenchmarkIdleServer(b *testing.B) {
 		b.Skip("is run by BenchmarkIdleConnection")
 	}
 	var users atomic.Uint64
-	_, address := figureServer(b, &websocket.ServerOptions{
+	_, address := server(b, &websocket.ServerOptions{
 		HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 			return context.WithValue(context.Background(), websocket.CtxKeyUID, users.Add(1)), nil
 		},

@@ -19,19 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawFewDescriptors is the environment variable that makes TestAcceptWithoutDescriptors the server of its child process.
-const rawFewDescriptors = "WEBSOCKET_TEST_FEW_DESCRIPTORS"
+// fewDescriptors is the environment variable that makes TestAcceptWithoutDescriptors the server of its child process.
+const fewDescriptors = "WEBSOCKET_TEST_FEW_DESCRIPTORS"
 
 func TestAcceptWithoutDescriptors(t *testing.T) {
 	const limit = 48
-	if os.Getenv(rawFewDescriptors) != "" {
-		rawServeFew(t, limit)
+	if os.Getenv(fewDescriptors) != "" {
+		serveFew(t, limit)
 		return
 	}
 	peer.CheckGoroutines(t)
 	peer.CheckDescriptors(t)
 	child := exec.Command(os.Args[0], "-test.run=^TestAcceptWithoutDescriptors$", "-test.count=1")
-	child.Env = append(os.Environ(), rawFewDescriptors+"=1")
+	child.Env = append(os.Environ(), fewDescriptors+"=1")
 	in, err := child.StdinPipe()
 	require.NoError(t, err)
 	out, err := child.StdoutPipe()
@@ -102,10 +102,10 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	require.Equal(t, "true", string(payload), "descriptors had run out")
 }
 
-// rawServeFew serves with few descriptors until its standard input ends.
-func rawServeFew(t *testing.T, limit uint64) {
+// serveFew serves with few descriptors until its standard input ends.
+func serveFew(t *testing.T, limit uint64) {
 	var full atomic.Bool
-	opts := &websocket.ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(rawWarned{slog.DiscardHandler, &full})}
+	opts := &websocket.ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(warningLog{slog.DiscardHandler, &full})}
 	opts.HandleText = func(conn int, p []byte) {
 		if string(p) == "full?" {
 			p = fmt.Append(nil, full.Load())
@@ -124,15 +124,15 @@ func rawServeFew(t *testing.T, limit uint64) {
 	require.NoError(t, peer.Get(t, errs))
 }
 
-// rawWarned is a log that remembers a warning.
-type rawWarned struct {
+// warningLog is a log that remembers a warning.
+type warningLog struct {
 	slog.Handler
 	warned *atomic.Bool
 }
 
-func (h rawWarned) Enabled(context.Context, slog.Level) bool { return true }
+func (h warningLog) Enabled(context.Context, slog.Level) bool { return true }
 
-func (h rawWarned) Handle(_ context.Context, r slog.Record) error {
+func (h warningLog) Handle(_ context.Context, r slog.Record) error {
 	if r.Level == slog.LevelWarn {
 		h.warned.Store(true)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// rawUserAuth takes the user id from the query of the request.
-func rawUserAuth(req *websocket.Handshake) (context.Context, error) {
+// userAuth takes the user id from the query of the request.
+func userAuth(req *websocket.Handshake) (context.Context, error) {
 	uid, err := strconv.ParseUint(req.URL.RawQuery, 10, 64)
 	if err != nil {
 		return nil, nil
@@ -26,8 +26,8 @@ func rawUserAuth(req *websocket.Handshake) (context.Context, error) {
 	return context.WithValue(context.Background(), websocket.CtxKeyUID, uid), nil
 }
 
-// rawAs connects as a user. It may be called from any goroutine.
-func rawAs(s *peer.Server, uid uint64) (*peer.Conn, error) {
+// as connects as a user. It may be called from any goroutine.
+func as(s *peer.Server, uid uint64) (*peer.Conn, error) {
 	c, err := s.Open()
 	if err != nil {
 		return nil, err
@@ -96,14 +96,14 @@ func TestClientsOfUsers(t *testing.T) {
 }
 
 func TestClientsManyConnections(t *testing.T) {
-	opts := &websocket.ServerOptions{HandleAuth: rawUserAuth, HandleText: peer.Echo}
+	opts := &websocket.ServerOptions{HandleAuth: userAuth, HandleText: peer.Echo}
 	added, removed := peer.Added(opts), peer.Removed(opts)
 	s := peer.Start(t, opts)
 	const users, each = 5, 4
 	peers := make(map[int]*peer.Conn)
 	for uid := uint64(1); uid <= users; uid++ {
 		for range each {
-			c, err := rawAs(s, uid)
+			c, err := as(s, uid)
 			require.NoError(t, err)
 			t.Cleanup(func() { c.Close() })
 			peers[peer.Get(t, added)] = c
@@ -197,7 +197,7 @@ func TestClientsSendAllBesideSlowPeer(t *testing.T) {
 }
 
 func TestClientsChurn(t *testing.T) {
-	opts := &websocket.ServerOptions{HandleAuth: rawUserAuth, HandleText: peer.Echo}
+	opts := &websocket.ServerOptions{HandleAuth: userAuth, HandleText: peer.Echo}
 	added, removed := peer.Added(opts), peer.Removed(opts)
 	s := peer.Start(t, opts)
 	quit, watched := make(chan struct{}), make(chan struct{})
@@ -226,7 +226,7 @@ func TestClientsChurn(t *testing.T) {
 	peer.All(t, peers, func(i int) error {
 		for n := range each {
 			uid := uint64(i+n) % 4
-			c, err := rawAs(s, uid)
+			c, err := as(s, uid)
 			if err != nil {
 				return err
 			}

@@ -120,7 +120,7 @@ func TestIsolation(t *testing.T) {
 		for i := range requests {
 			all = append(all, websocket.NewFrameText(true, fmt.Appendf(nil, `{"id":%d,"method":"GET","target":"/"}`, i))...)
 		}
-		busy.Send(all[:50_000]) // In one read
+		busy.Send(all[:50_000]) // in one read
 		peer.Done(t, begun)
 		for _, c := range others {
 			c.Send(websocket.NewFramePing(true, []byte("x")))

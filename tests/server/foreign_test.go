@@ -21,10 +21,10 @@ import (
 // recvSize is what Recv reads at most.
 const recvSize = 16 << 10
 
-// rawPair returns the two ends of a stream that no server owns, until the end of the test.
-type rawPair func(t *testing.T) (a, b int)
+// streamPair returns the two ends of a stream that no server owns, until the end of the test.
+type streamPair func(t *testing.T) (a, b int)
 
-func rawSocketpair(nonblock bool) rawPair {
+func socketpair(nonblock bool) streamPair {
 	return func(t *testing.T) (a, b int) {
 		t.Helper()
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -40,8 +40,8 @@ func rawSocketpair(nonblock bool) rawPair {
 	}
 }
 
-// rawTCPPair returns descriptors of the program's own for both ends of a TCP connection.
-func rawTCPPair(t *testing.T) (a, b int) {
+// tCPPair returns descriptors of the program's own for both ends of a TCP connection.
+func tCPPair(t *testing.T) (a, b int) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -61,17 +61,17 @@ func rawTCPPair(t *testing.T) (a, b int) {
 	return numbers[0], numbers[1]
 }
 
-var rawPairs = []struct {
+var pairs = []struct {
 	name string
-	pair rawPair
+	pair streamPair
 }{
-	{"a blocking socketpair", rawSocketpair(false)},
-	{"a socketpair that does not block", rawSocketpair(true)},
-	{"a TCP connection of the program", rawTCPPair},
+	{"a blocking socketpair", socketpair(false)},
+	{"a socketpair that does not block", socketpair(true)},
+	{"a TCP connection of the program", tCPPair},
 }
 
-// rawReadFrames reads whole frames with Recv until it has n of them.
-func rawReadFrames(fd, n int) ([]*websocket.Frame, error) {
+// readFrames reads whole frames with Recv until it has n of them.
+func readFrames(fd, n int) ([]*websocket.Frame, error) {
 	var all []byte
 	for {
 		packet, err := websocket.Recv(fd)
@@ -96,7 +96,7 @@ func rawReadFrames(fd, n int) ([]*websocket.Frame, error) {
 }
 
 func TestSendAndRecvOnForeignSocket(t *testing.T) {
-	for _, tc := range rawPairs {
+	for _, tc := range pairs {
 		t.Run("what is sent over "+tc.name+" is received", func(t *testing.T) {
 			peer.CheckGoroutines(t)
 			peer.CheckDescriptors(t)
@@ -104,7 +104,7 @@ func TestSendAndRecvOnForeignSocket(t *testing.T) {
 			for _, size := range []int{0, 1, 125, 126, 127, recvSize - 4, recvSize, recvSize + 1, 65535, 65536} {
 				want := peer.Pattern(size, 0)
 				require.NoError(t, websocket.Send(a, websocket.NewFrameText(true, want)))
-				frames, err := rawReadFrames(b, 1)
+				frames, err := readFrames(b, 1)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(want, frames[0].Payload()), "%d bytes", size)
 			}
@@ -242,7 +242,7 @@ func TestSendAndRecvOnForeignSocket(t *testing.T) {
 		for _, b := range [][]byte{nil, {}, make([]byte, 3), make([]byte, 1<<20), make([]byte, 0, recvSize), make([]byte, recvSize)[5:]} {
 			websocket.PutBuffer(b)
 		}
-		a, b := rawSocketpair(false)(t)
+		a, b := socketpair(false)(t)
 		require.NoError(t, websocket.Send(a, []byte("after")))
 		packet, err := websocket.Recv(b)
 		require.NoError(t, err)

@@ -101,7 +101,7 @@ func TestSendMessage(t *testing.T) {
 		}
 	})
 	t.Run("other sockets get them too", func(t *testing.T) {
-		a, b := rawSocketpair(false)(t)
+		a, b := socketpair(false)(t)
 		require.NoError(t, websocket.SendText(a, []byte("hello")))
 		packet, err := websocket.Recv(b)
 		require.NoError(t, err)

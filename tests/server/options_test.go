@@ -26,7 +26,7 @@ func TestServerOptionsCheck(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		opts websocket.ServerOptions
-		says string // In the error; empty: it starts
+		says string // in the error; empty: it starts
 	}{
 		{"a ConnectPath without a slash in front", websocket.ServerOptions{ConnectPath: "ws"}, `ConnectPath "ws"`},
 		{"a ConnectPath with a query", websocket.ServerOptions{ConnectPath: "/ws?v=1"}, `ConnectPath "/ws?v=1"`},

@@ -14,7 +14,7 @@ import (
 func TestRecvBeforeReset(t *testing.T) {
 	for _, size := range []int{1, recvSize - 1, recvSize, 2 * recvSize, 3 * recvSize} {
 		t.Run(fmt.Sprintf("%d bytes that arrived before a reset are received", size), func(t *testing.T) {
-			a, b := rawTCPPair(t)
+			a, b := tCPPair(t)
 			require.NoError(t, websocket.Send(a, peer.Pattern(size, 0)))
 			peek := make([]byte, size)
 			require.True(t, peer.Eventually(func() bool {

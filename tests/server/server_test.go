@@ -111,7 +111,7 @@ func TestStart(t *testing.T) {
 		s := peer.Start(t, &websocket.ServerOptions{Address: "127.0.0.1:0", HandleText: peer.Echo})
 		c := s.Connect(t)
 		require.ErrorIs(t, s.Start(), websocket.ErrServerRunning)
-		s.Options.Address = s.Address // In use by itself
+		s.Options.Address = s.Address // in use by itself
 		require.ErrorIs(t, s.Start(), websocket.ErrServerRunning)
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -137,8 +137,8 @@ func TestStart(t *testing.T) {
 	})
 }
 
-// rawPlain hides the descriptor of a listener.
-type rawPlain struct{ net.Listener }
+// plainConn hides the descriptor of a listener.
+type plainConn struct{ net.Listener }
 
 func TestServe(t *testing.T) {
 	t.Run("a Unix socket is served", func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestServe(t *testing.T) {
 		s := startIdle(t, nil)
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		err = s.Serve(rawPlain{ln})
+		err = s.Serve(plainConn{ln})
 		require.ErrorIs(t, err, websocket.ErrUnsupported)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		_, err = ln.Accept()

@@ -33,7 +33,7 @@ func TestSlowReader(t *testing.T) {
 			require.NoError(t, err)
 			c.Send(websocket.NewFramePong(true, ping))
 		}
-		for part := range slices.Chunk(got[2:], 64<<10) { // In half a second
+		for part := range slices.Chunk(got[2:], 64<<10) { // in half a second
 			<-time.After(30 * time.Millisecond)
 			_, err := io.ReadFull(c.Reader, part)
 			require.NoError(t, err)
