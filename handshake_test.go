@@ -688,8 +688,8 @@ type rfcRequest struct {
 	in      string    // what the client sends
 	status  int       // of the answer; 0: none
 	err     error     // why it is refused
-	text    string    // of the status line, where it is not that of err
-	key     string    // of the request, where it is not that of the RFC
+	text    string    // of the status line, if it is not that of err
+	key     string    // of the request, if it is not that of the RFC
 	out     []rfcSent // what follows the answer, for frames behind the request
 	ends    bool      // the client ends its side
 	wire    bool      // what a running server alone decides
@@ -921,7 +921,7 @@ func rfcFilled(fields int) string {
 	return handshakeRequest(handshakeLine, more...)
 }
 
-// handshakeSized is a request of that size which lacks a header; its header part is short where the target takes the room.
+// handshakeSized is a request of that size which lacks a header; its header part is short if the target takes the room.
 func handshakeSized(size int, target bool) string {
 	short := handshakeRequest(handshakeLine, "Sec-WebSocket-Key")
 	if target {

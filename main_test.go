@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain fails the run where goroutines of this package outlive all tests.
+// TestMain fails the run if goroutines of this package outlive all tests.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	var left []string
@@ -49,7 +49,7 @@ const (
 	leakPoll     = 2 * time.Millisecond
 )
 
-// checkGoroutines fails the test where, after it and its other cleanups, goroutines with this package on their stack are left
+// checkGoroutines fails the test if, after it and its other cleanups, goroutines with this package on their stack are left
 // that were not there before. It is called first, by a test that does not run in parallel with others.
 func checkGoroutines(t *testing.T) {
 	t.Helper()
@@ -71,8 +71,8 @@ func checkGoroutines(t *testing.T) {
 	})
 }
 
-// checkDescriptors fails the test where, after it and its other cleanups, more descriptors are open than before. It is called
-// first, by a test that does not run in parallel with others. It checks nothing where /proc/self/fd does not exist.
+// checkDescriptors fails the test if, after it and its other cleanups, more descriptors are open than before. It is called
+// first, by a test that does not run in parallel with others. It checks nothing if there is no /proc/self/fd.
 func checkDescriptors(t *testing.T) {
 	t.Helper()
 	if r, w, err := os.Pipe(); err == nil { // the runtime opens its poller with the first

@@ -314,7 +314,7 @@ func (row *rfcAnswer) answer(s *rfcSubject, conn net.Conn, pieces [][]byte, conn
 	return err
 }
 
-// refused compares the error of Connect, and sees TCP end, by a reset where bytes were left.
+// refused compares the error of Connect, and sees TCP end, by a reset if bytes were left.
 func (row *rfcAnswer) refused(p *rfcPeer, err error) error {
 	switch {
 	case err == nil:
@@ -407,7 +407,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 			kind = eventControl
 		}
 		s.handled = append(s.handled, rfcEvent{kind, f.Opcode(), string(f.Payload()), 0, f.head.rsv()})
-		cl.send(f.Opcode(), f.Payload()) // fails where the server has closed
+		cl.send(f.Opcode(), f.Payload()) // fails if the server has closed
 		return nil
 	}
 	s.Client = &Client{Endpoint: "ws://example.com/", HandleText: handle, HandleBin: handle, Logger: slog.New(slog.DiscardHandler),
@@ -418,7 +418,7 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 	return s
 }
 
-// connectOver is Connect with a connection that is there. As in Connect, it is closed where that fails.
+// connectOver is Connect with a connection that is there. As in Connect, it is closed if that fails.
 func (s *rfcSubject) connectOver(l *clientConn, conn net.Conn) error {
 	l.attach(conn)
 	u, _, err := s.serverURL()
@@ -589,7 +589,7 @@ func (pl *rfcPlan) checkClient(s *rfcSubject, way rfcWay) error {
 	return nil
 }
 
-// What rows about frames have in common where they run between two ends of a connection: how the input is cut, what goes out
+// What rows about frames have in common when they run between two ends of a connection: how the input is cut, what goes out
 // for it, and a peer that holds every frame to the rules of whoever sends.
 
 // rfcPatience is how long a peer waits for something that has to happen. Where it was in vain once the test has failed, and
@@ -618,7 +618,7 @@ func rfcSentClose(code CloseCode, reason string) rfcSent {
 	return rfcSent{OpcodeClose, string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason}
 }
 
-// rfcAnswers is what goes out for events, where the protocol leaves no choice: a Pong for each Ping (section 5.5.2), a Close
+// rfcAnswers is what goes out for events, if the protocol leaves no choice: a Pong for each Ping (section 5.5.2), a Close
 // with the code and reason of the peer's (5.5.1), and a Close with the code of a breach (7.1.7), after what the handlers send
 // back.
 func rfcAnswers(side rfcSide, events []rfcEvent, breach *protocolError) (out []rfcSent) {
@@ -645,7 +645,7 @@ func rfcAnswers(side rfcSide, events []rfcEvent, breach *protocolError) (out []r
 	return out
 }
 
-// events is what the input amounts to where it comes in that way.
+// events is what the input amounts to if it comes in that way.
 func (pl *rfcPlan) events(way rfcWay) (events []rfcEvent) {
 	if way.before {
 		events = append(events, rfcBefore)
@@ -877,7 +877,7 @@ func (pl *rfcPlan) say(p *rfcPeer, way rfcWay) error {
 	return p.wait(func() bool { return slices.Contains(p.got, rfcProbe) })
 }
 
-// complete reports whether all has gone out that has to, where the connection stays open.
+// complete reports whether all has gone out that has to, if the connection stays open.
 func (pl *rfcPlan) complete(got []rfcSent, way rfcWay) bool {
 	data, pongs, _ := rfcSplit(got)
 	wantData, wantPongs, _ := rfcSplit(pl.expected(way))

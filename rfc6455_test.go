@@ -96,7 +96,7 @@ func rfcTwo(first, length byte) rfcPiece {
 	return func(masked bool) []byte { return rfcHead(first, 1, uint64(length))(masked)[:2] }
 }
 
-// rfcSwap is a frame that is masked where it must not be, or not masked where it must.
+// rfcSwap is a frame that is masked if it must not be, or not masked if it must.
 func rfcSwap(piece rfcPiece) rfcPiece { return func(masked bool) []byte { return piece(!masked) } }
 
 func rfcBytes(b ...byte) rfcPiece { return func(bool) []byte { return b } }
@@ -144,10 +144,10 @@ var (
 type rfcTCP uint8
 
 const (
-	// rfcByRule: open, and without a word at the peer's end, where the row has neither a Close frame nor a breach. Else the
-	// server closes at once and the client after the server did (section 7.1.1).
+	// rfcByRule: open, and without a word at the peer's end, if the row has neither a Close frame nor a breach. Else the
+	// server closes immediately and the client after the server did (section 7.1.1).
 	rfcByRule rfcTCP = iota
-	rfcCloses        // the endpoint under test closes at once
+	rfcCloses        // the endpoint under test closes immediately
 )
 
 // rfcCase is a row: an input, and what the endpoint at that side does with it. What it has of the program is in handlers that
@@ -404,7 +404,7 @@ func rfcRun(t *testing.T, pl *rfcPlan, count *rfcCount) {
 //	5.3  new and unpredictable keys of a client: the last test of rfcRunClient looks at those of all its frames
 //	5.4  an intermediary must not change fragments: there is none here
 //	5.4  a sender must not interleave its messages: the package sends no fragments, packets of the program are its own word
-//	5.5.2, 5.5.3  that a Pong goes out at once is shown by the runs that wait for it in the middle of a row
+//	5.5.2, 5.5.3  that a Pong goes out immediately is shown by the runs that wait for it in the middle of a row
 //	5.8  there are no extensions here; reserved bits and opcodes are refused, or shown to those who ask for them
 //	8.1  that text goes out as UTF-8: a program's messages are its own word
 

@@ -21,7 +21,7 @@ func routesNamed(name string) RouteHandler {
 	return func(context.Context, *Request) Response { return Response{Message: name} }
 }
 
-// routesFound is the name of the handler for a request, "" where there is none, and its parameters.
+// routesFound is the name of the handler for a request, "" if there is none, and its parameters.
 func routesFound(r *routes, method, path string) (name string, params targetParam) {
 	handler, params := r.find(method, path)
 	if handler == nil {

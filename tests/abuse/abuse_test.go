@@ -174,7 +174,7 @@ func (a *abuse) watch(network, address string) {
 }
 
 // calmEcho echoes a text: what the handler of a row does with messages that are not for it, those of the well-behaved
-// client among them. It returns false where the message is one for the row.
+// client among them. It returns false if the message is one for the row.
 func calmEcho(conn int, payload []byte) bool {
 	if !strings.HasPrefix(string(payload), helloPrefix) {
 		return false
@@ -324,7 +324,7 @@ func (l *recorder) check(t *testing.T, allowed []string) {
 	}
 }
 
-// checkHeap fails the test where the heap is larger after it than before.
+// checkHeap fails the test if the heap is larger after it than before.
 func (a *abuse) checkHeap() {
 	before := live()
 	a.t.Cleanup(func() {
@@ -349,7 +349,7 @@ func heapNow() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// bounded fails the test where the heap, with all its garbage, grows by more than limit bytes until the returned function is
+// bounded fails the test if the heap, with all its garbage, grows by more than limit bytes until the returned function is
 // called, or the test ends.
 func (a *abuse) bounded(limit uint64) (done func()) {
 	a.t.Helper()
@@ -394,7 +394,7 @@ func flood(w io.Writer, b []byte, n int) (written int, err error) {
 	return written, err
 }
 
-// await calls f on a goroutine of its own and returns when it has returned. It fails the test where f returns an error
+// await calls f on a goroutine of its own and returns when it has returned. It fails the test if f returns an error
 // or takes too long.
 func (a *abuse) await(f func() error) {
 	a.t.Helper()

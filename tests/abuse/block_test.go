@@ -66,8 +66,8 @@ func blockedHandlers(a *abuse) {
 	require.True(a.t, peer.Eventually(func() bool { return a.Clients.Len() == 1 }))
 }
 
-// blockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so where the query of the
-// handshake says so, HandleText where the message is not the well-behaved client's. Those of messages send them back after
+// blockAll sets handlers that block. HandleAuth, HandleClientAdd and HandleClientRemove do so if the query of the
+// handshake says so, HandleText if the message is not the well-behaved client's. Those of messages send them back after
 // that.
 func blockAll(opts *websocket.ServerOptions, block func()) {
 	blockFor := func(ctx context.Context, handler string) {

@@ -20,13 +20,13 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-// frameHead is the header of a masked frame that claims a length, in the longest form where that is what it takes.
+// frameHead is the header of a masked frame that claims a length, in the form of nine bytes.
 func frameHead(first byte, length uint64) []byte {
 	b := []byte{first, peer.BitMasked | peer.Length64}
 	return append(binary.BigEndian.AppendUint64(b, length), 1, 2, 3, 4)
 }
 
-// fragment is a masked frame of one message: the first where first is the opcode, else first is OpcodeCont.
+// fragment is a masked frame of one message: the first if first is its opcode, a later one if first is OpcodeCont.
 func fragment(first websocket.Opcode, payload string) []byte {
 	b := websocket.NewFrame(first, true, []byte(payload))
 	b[0] &^= peer.BitFin
@@ -194,7 +194,7 @@ func fragments(a *abuse, payload string, limit int) {
 	peer.Get(a.t, wrote)
 }
 
-// pingFlood floods with Pings of 125 bytes. The bytes are a quarter where the test is to be short, and with the race detector.
+// pingFlood floods with Pings of 125 bytes. The bytes are a quarter with -short, and with the race detector.
 func pingFlood(a *abuse) {
 	size := 256 << 20
 	if testing.Short() || peer.Raced() {

@@ -43,7 +43,7 @@ func requestReplacing(name, line string) string {
 // exchange sends a request and reads an HTTP answer and the end of the connection. The connection may end with a reset: the
 // server does not read all of what is too much. It may be called from any goroutine.
 func exchange(c *peer.Conn, request string) (*http.Response, string, error) {
-	go io.WriteString(c, request) // fails where the server has had enough
+	go io.WriteString(c, request) // fails if the server has had enough
 	return readAnswer(c)
 }
 

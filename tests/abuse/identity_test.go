@@ -159,7 +159,7 @@ func limitDescriptors(t *testing.T) int {
 	return int(lower.Cur)
 }
 
-// clockStart is where now counts from.
+// clockStart is the moment that now counts from.
 var clockStart = time.Now()
 
 // now is a moment in nanoseconds, of a clock that nobody sets.
@@ -200,7 +200,7 @@ func (ch *churner) remove(ctx context.Context, conn int) {
 	websocket.Send(conn, k.packet)
 }
 
-// Text answers with the secret, by its number and its id, at once and from another goroutine.
+// text answers with the secret, by its number and its id, immediately and from another goroutine.
 func (ch *churner) text(conn int, p []byte) {
 	ctx, _ := ch.a.Clients.Context(conn)
 	secret := websocket.NewFrameText(false, []byte(ctx.Value(secretKey{}).(string)))
@@ -282,7 +282,7 @@ func (ch *churner) audit() error {
 }
 
 // heldBack returns those whose numbers are held back, by number. Numbers that are held back have one socket in common, which
-// /proc/self/fd shows; where it does not exist there are none.
+// /proc/self/fd shows; if that does not exist there are none.
 func heldBack(kept []*keptConn) map[int]*keptConn {
 	bySocket := make(map[string]map[int]*keptConn)
 	for _, k := range kept {
@@ -370,7 +370,7 @@ func (a *abuse) visit(n int) error {
 	}
 }
 
-// mixing sends packets of one letter each, larger than a socket takes at once.
+// mixing sends packets of one letter each, larger than a socket takes in one go.
 func mixing(a *abuse) {
 	const senders, packets = 4, 40
 	opts := &websocket.ServerOptions{SendQueueSize: 8 << 20}

@@ -165,7 +165,7 @@ func readSlowly(c *peer.Conn, stop <-chan struct{}) error {
 		c.SetDeadline(time.Now().Add(wait))
 		_, payload, err := c.Frame()
 		if err != nil {
-			return nil // dropped, where the machine was too busy for it to take anything
+			return nil // dropped, if the machine was too busy for it to take anything
 		}
 		if i := int(binary.BigEndian.Uint64(payload)); i <= last {
 			return fmt.Errorf("packet %d behind %d", i, last)
@@ -368,7 +368,7 @@ func removeOthers(a *abuse) {
 		}
 		peer.All(a.t, peers, func(i int) error {
 			c := conns[i]
-			c.Write(websocket.NewFrameText(true, []byte("x"))) // fails where another was first
+			c.Write(websocket.NewFrameText(true, []byte("x"))) // fails if another was first
 			code, err := c.CloseCode()
 			if err == nil && code != websocket.StatusNormal {
 				err = fmt.Errorf("closed with %d", code)

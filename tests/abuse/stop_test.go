@@ -67,7 +67,7 @@ func stopFromHandlers(a *abuse) {
 			if kind != "status" && kind != "auth" {
 				_, err := io.ReadFull(c.Reader, make([]byte, len(peer.Accepted)))
 				require.NoError(t, err)
-				c.Write(frames) // fails where the server has stopped
+				c.Write(frames) // fails if the server has stopped
 			}
 			left := c.Leave()
 			peer.Done(t, stopped)

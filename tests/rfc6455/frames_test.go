@@ -100,7 +100,7 @@ var acts = map[string]*act{
 	},
 }
 
-// fails is an error where sending has not failed as it has to behind a Close frame.
+// fails is an error if sending has not failed as it has to behind a Close frame.
 func fails(err error) error {
 	if !errors.Is(err, websocket.ErrConnClosed) {
 		return fmt.Errorf("sending behind a Close frame: %v", err)
@@ -193,7 +193,7 @@ func (row *frameRow) runClient(t *testing.T, s *peer.Server, added <-chan int, w
 	return time.Since(start), row.compare(c.got, way)
 }
 
-// expected is the frames that go out for the input where it comes in that way.
+// expected is the frames that go out for the input if it comes in that way.
 func (row *frameRow) expected(way way) (out []sent) {
 	switch first := acts[row.First]; {
 	case first != nil:
@@ -301,7 +301,7 @@ func (row *frameRow) say(c *client, way way) error {
 	return c.wait(func() bool { return slices.Contains(c.got, probe) })
 }
 
-// complete reports whether all has gone out that has to, where the connection stays open.
+// complete reports whether all has gone out that has to, if the connection stays open.
 func (row *frameRow) complete(got []sent, way way) bool {
 	data, pongs, _ := split(got)
 	wantData, wantPongs, _ := split(row.expected(way))

@@ -79,7 +79,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		require.NoError(t, peer.Get(t, served))
 	}
 
-	// Numbers are given back early where there is need: many more clients come and go than a second's hold lets through.
+	// Numbers are given back early if there is need: many more clients come and go than a second's hold lets through.
 	come := make(chan error, 1)
 	go func() {
 		var err error

@@ -470,7 +470,7 @@ func TestBlockingListener(t *testing.T) {
 		c.ExpectText("x")
 		c.Close()
 	}
-	runtime.GC() // hangs where a loop waits in a raw call
+	runtime.GC() // hangs if a loop waits in a raw call
 	serv.Stop()
 	require.NoError(t, peer.Get(t, served))
 }
