@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	width      = 720
-	barsLeft   = 120
+	width      = 760
+	barsLeft   = 160
 	barsWidth  = 440
 	headHeight = 58
 	rowHeight  = 26

@@ -39,7 +39,11 @@ var Servers = []Server{
 	{Name: Threaded, Dir: "gobwas", Module: "github.com/gobwas/ws", Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "gws", Dir: "gws", Module: "github.com/lxzan/gws", Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "gorilla", Dir: "gorilla", Module: "github.com/gorilla/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "gorilla-readmessage", Dir: "gorilla", Module: "github.com/gorilla/websocket", Args: []string{"-readmessage"},
+		Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "coder", Dir: "coder", Module: "github.com/coder/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "coder-read", Dir: "coder", Module: "github.com/coder/websocket", Args: []string{"-read"},
+		Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "nbio", Dir: "nbio", Module: "github.com/lesismal/nbio", Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "original", Dir: "original", Module: "github.com/shuLhan/share", Can: Routes},
 }

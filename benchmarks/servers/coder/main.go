@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"io"
 	"net/http"
 
@@ -10,10 +11,22 @@ import (
 	"github.com/wsloop/websocket/benchmarks/internal/peer"
 )
 
-var conns peer.Set[*websocket.Conn]
+var (
+	read = flag.Bool("read", false, "as most programs are written: default options, Read and Write in the HTTP handler")
+
+	conns peer.Set[*websocket.Conn]
+)
 
 func main() {
-	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(accept)) })
+	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(handle)) })
+}
+
+func handle(w http.ResponseWriter, r *http.Request) {
+	if *read {
+		echoInHandler(w, r)
+		return
+	}
+	accept(w, r)
 }
 
 // accept starts another goroutine for the connection: the handler's own has the larger stack of net/http.
@@ -53,4 +66,33 @@ func answer(ctx context.Context, c *websocket.Conn, kind websocket.MessageType, 
 		peer.Sleep(payload.Bytes())
 	}
 	return c.Write(ctx, kind, payload.Bytes())
+}
+
+// echoInHandler is the loop that the library's documentation leads to. It advises against using the request's context.
+func echoInHandler(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer c.CloseNow()
+	c.SetReadLimit(peer.MaxMessageSize)
+	conns.Add(c)
+	defer conns.Remove(c)
+	ctx := context.Background()
+	for {
+		kind, payload, err := c.Read(ctx)
+		if err != nil {
+			return
+		}
+		if kind == websocket.MessageText && peer.IsBroadcast(payload) {
+			conns.Each(func(c *websocket.Conn) { c.Write(ctx, kind, payload) })
+			continue
+		}
+		if kind == websocket.MessageText {
+			peer.Sleep(payload)
+		}
+		if c.Write(ctx, kind, payload) != nil {
+			return
+		}
+	}
 }

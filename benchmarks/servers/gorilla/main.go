@@ -2,6 +2,7 @@
 package main
 
 import (
+	"flag"
 	"io"
 	"net/http"
 	"sync"
@@ -11,12 +12,23 @@ import (
 )
 
 var (
+	readMessage = flag.Bool("readmessage", false, "as most programs are written: default options, ReadMessage and WriteMessage in the HTTP handler")
+
 	upgrader = websocket.Upgrader{ReadBufferSize: 1024, WriteBufferSize: 4096, WriteBufferPool: new(sync.Pool)}
+	defaults = websocket.Upgrader{}
 	conns    peer.Set[*websocket.Conn]
 )
 
 func main() {
-	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(upgrade)) })
+	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(handle)) })
+}
+
+func handle(w http.ResponseWriter, r *http.Request) {
+	if *readMessage {
+		echoInHandler(w, r)
+		return
+	}
+	upgrade(w, r)
 }
 
 // upgrade starts another goroutine for the connection: the handler's own has the larger stack of net/http.
@@ -54,6 +66,34 @@ func answer(c *websocket.Conn, kind int, r io.Reader) error {
 		peer.Sleep(payload.Bytes())
 	}
 	return c.WriteMessage(kind, payload.Bytes())
+}
+
+// echoInHandler is the loop of the library's own documentation.
+func echoInHandler(w http.ResponseWriter, r *http.Request) {
+	c, err := defaults.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	c.SetReadLimit(peer.MaxMessageSize)
+	conns.Add(c)
+	defer conns.Remove(c)
+	for {
+		kind, payload, err := c.ReadMessage()
+		if err != nil {
+			return
+		}
+		if kind == websocket.TextMessage && peer.IsBroadcast(payload) {
+			conns.Each(func(c *websocket.Conn) { c.WriteMessage(kind, payload) })
+			continue
+		}
+		if kind == websocket.TextMessage {
+			peer.Sleep(payload)
+		}
+		if c.WriteMessage(kind, payload) != nil {
+			return
+		}
+	}
 }
 
 func broadcast(payload []byte) error {
