@@ -1,5 +1,5 @@
 // Package dropin tests the package from outside: a program of its own, in a folder of its own, that was written for
-// github.com/shuLhan/share/lib/websocket v0.41.3 and is switched as the README says.
+// github.com/shuLhan/share/lib/websocket v0.41.3 and is switched as MIGRATING.md says, and the one that the README starts with.
 package dropin
 
 import (
@@ -18,30 +18,26 @@ const (
 	ownPath      = "github.com/wsloop/websocket"
 )
 
-// The README's headings over the ways to switch.
-const (
-	changedImport   = "### 1. Change the import"
-	untouchedSource = "### 2. Leave the source untouched"
+// recipe is where a document of this repository shows shell commands.
+type recipe struct{ document, heading string }
+
+// The ways to switch, and what a new program does.
+var (
+	changedImport   = recipe{"MIGRATING.md", "## 1. Change the import"}
+	untouchedSource = recipe{"MIGRATING.md", "## 2. Leave the source untouched"}
+	newImport       = recipe{"README.md", "## Use"}
 )
 
-// program is a copy of testdata/program in a temporary folder.
+// program is in a temporary folder: a copy of testdata/program, or the README's.
 type program struct {
 	dir string
 }
 
-// newProgram copies the program, with the go.mod and go.sum that it had with the replaced package where old is set, and with a
-// new go.mod else.
+// newProgram copies the program, with the go.mod and go.sum that it had with the replaced package if old is set, else with a new
+// go.mod.
 func newProgram(t *testing.T, old bool) program {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("the program runs a server, and the commands are those of a Unix shell")
-	}
-	for _, command := range []string{"go", "sh"} {
-		if _, err := exec.LookPath(command); err != nil {
-			t.Skipf("there is no %s", command)
-		}
-	}
-	p := program{dir: t.TempDir()}
+	p := emptyProgram(t)
 	names := []string{"main.go", "main_test.go"}
 	if old {
 		names = append(names, "go.mod", "go.sum")
@@ -57,6 +53,20 @@ func newProgram(t *testing.T, old bool) program {
 		t.Skipf("the modules that the program had before are not to be had: %s", out)
 	}
 	return p
+}
+
+// emptyProgram makes a folder for a program, and skips the test if a command that it takes is missing.
+func emptyProgram(t *testing.T) program {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the program runs a server, and the commands are those of a Unix shell")
+	}
+	for _, command := range []string{"go", "sh", "find", "sed"} {
+		if _, err := exec.LookPath(command); err != nil {
+			t.Skipf("there is no %s", command)
+		}
+	}
+	return program{dir: t.TempDir()}
 }
 
 func (p program) path(name string) string { return filepath.Join(p.dir, name) }
@@ -98,31 +108,35 @@ func (p program) run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// runRecipe runs the shell commands that the README shows under a heading, with the folder of this repository in the place of
-// "/path/to/checkout".
-func (p program) runRecipe(t *testing.T, heading string) {
+// runRecipe runs the commands of a recipe, with the folder of this repository in the place of "/path/to/checkout".
+func (p program) runRecipe(t *testing.T, r recipe) {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
 	quoted := "'" + strings.ReplaceAll(root, "'", `'\''`) + "'"
 	_, err = os.ReadDir(root) // or `go test` would not see that the result depends on the files there, and show an old one
 	require.NoError(t, err)
-	p.run(t, "sh", "-eu", "-c", strings.ReplaceAll(readmeCommands(t, heading), "/path/to/checkout", quoted))
+	p.run(t, "sh", "-eu", "-c", strings.ReplaceAll(r.commands(t), "/path/to/checkout", quoted))
 }
 
-// readmeCommands returns the one block of shell commands between a heading of the README and the next heading.
-func readmeCommands(t *testing.T, heading string) string {
+// commands returns the one block of shell commands between the recipe's heading and the next one.
+func (r recipe) commands(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(readme), "\n"+heading+"\n")
-	require.True(t, found, "the README has no heading %q", heading)
+	_, section, found := strings.Cut(readDocument(t, r.document), "\n"+r.heading+"\n")
+	require.True(t, found, "%s has no heading %q", r.document, r.heading)
 	section, _, _ = strings.Cut(section, "\n#")
 	_, block, found := strings.Cut(section, "\n```sh\n")
-	require.True(t, found, "the README has no commands under %q", heading)
+	require.True(t, found, "there are no commands under %q", r.heading)
 	block, rest, found := strings.Cut(block, "\n```\n")
-	require.True(t, found, "the commands under %q have no end", heading)
-	require.NotContains(t, rest, "```sh", "under %q", heading)
-	require.Contains(t, block, "/path/to/checkout", "under %q", heading)
+	require.True(t, found, "the commands under %q have no end", r.heading)
+	require.NotContains(t, rest, "```sh", "under %q", r.heading)
+	require.Contains(t, block, "/path/to/checkout", "under %q", r.heading)
 	return block
+}
+
+func readDocument(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", name))
+	require.NoError(t, err)
+	return string(content)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // verbs are the go commands that a switched program is put through, in this order: "list -m all" is not for programs with a
-// vendor folder. But for "get", which may change go.mod and go.sum, they fail where these would have to be changed.
+// vendor folder. But for "get", which may change go.mod and go.sum, they fail if these would have to be changed.
 var verbs = []string{
 	"mod tidy -diff",
 	"build ./...",
@@ -23,9 +23,13 @@ var verbs = []string{
 	"mod tidy -diff",
 }
 
-// TestSwitch does to a program what the README says, and then what is done with any program.
+// TestSwitch does to a program what MIGRATING.md says, and then what is done with any program.
 func TestSwitch(t *testing.T) {
-	for _, way := range []struct{ name, heading, imports string }{
+	for _, way := range []struct {
+		name    string
+		recipe  recipe
+		imports string
+	}{
 		{"a program whose import is changed", changedImport, ownPath},
 		{"a program whose source is left untouched", untouchedSource, replacedPath},
 	} {
@@ -39,7 +43,7 @@ func TestSwitch(t *testing.T) {
 			t.Run(way.name+" "+start.name, func(t *testing.T) {
 				t.Parallel()
 				p := newProgram(t, start.old)
-				p.runRecipe(t, way.heading)
+				p.runRecipe(t, way.recipe)
 				goMod := p.read(t, "go.mod")
 				assert.NotContains(t, goMod, "github.com/shuLhan/share v0.41.3", "the old requirement")
 				for _, name := range []string{"main.go", "main_test.go"} {
@@ -55,7 +59,7 @@ func TestSwitch(t *testing.T) {
 		}
 	}
 	t.Run("a new program does what the first way does once the import is changed", func(t *testing.T) {
-		_, afterwards, _ := strings.Cut(readmeCommands(t, changedImport), "-delete\n")
-		assert.Equal(t, readmeCommands(t, "## Use"), afterwards)
+		_, afterwards, _ := strings.Cut(changedImport.commands(t), "-delete\n")
+		assert.Equal(t, newImport.commands(t), afterwards)
 	})
 }

@@ -1,7 +1,7 @@
 //go:build unix
 
 // The program is written for github.com/shuLhan/share/lib/websocket v0.41.3 and knows nothing of another package; nor does its
-// go.mod, until one of the README's ways to switch has put another in the place of that. It uses every exported declaration of
+// go.mod, until one of the ways to switch in MIGRATING.md has put another in the place of that. It uses every exported declaration of
 // the documented API, checks what comes of it, and prints "ok".
 package main
 
