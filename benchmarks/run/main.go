@@ -40,7 +40,7 @@ func main() {
 	flag.DurationVar(&o.warmup, "warmup", 250*time.Millisecond, "time before that")
 	flag.BoolVar(&o.all, "all", false, "all scenarios instead of the short ones")
 	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them")
-	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them")
+	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them; \"before\" is there after make before")
 	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
 	flag.BoolVar(&o.namespace, "namespace", true, "use a network namespace with Reno where permitted")
@@ -119,7 +119,7 @@ func (o *options) choose() (scenarios []plan.Scenario, servers []plan.Server, er
 	}
 	wanted := split(o.server)
 	for _, s := range plan.Servers {
-		if len(wanted) > 0 && !slices.Contains(wanted, s.Name) {
+		if !slices.Contains(wanted, s.Name) && (len(wanted) > 0 || s.Name == plan.Before) {
 			continue
 		}
 		if s.Name == plan.Bun && !o.hasBun() {

@@ -25,6 +25,7 @@ func writeMarkdown(w io.Writer, r *results.Run) error {
 		writeMetric(&b, r, metric, servers)
 	}
 	writeComparisons(&b, r, servers)
+	writeTrees(&b, r)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -92,6 +93,20 @@ func writeComparisons(b *strings.Builder, r *results.Run, servers []string) {
 	}
 	if rows.Len() > 0 {
 		writeHead(b, append([]string{"server CPU of the one ÷ of the other"}, servers...))
+		b.WriteString(rows.String())
+	}
+}
+
+// writeTrees compares this tree with the one before, if that was measured too.
+func writeTrees(b *strings.Builder, r *results.Run) {
+	var rows strings.Builder
+	for _, s := range plan.Scenarios {
+		if spread := r.Ratios(s.Name, plan.Subject, s.Name, plan.Before); spread.N > 0 {
+			fmt.Fprintf(&rows, "| %s | %s | %s |\n", s.Title, s.Metric.Unit(), spread)
+		}
+	}
+	if rows.Len() > 0 {
+		writeHead(b, []string{"this tree ÷ the one before", "of what", "median of all rounds"})
 		b.WriteString(rows.String())
 	}
 }

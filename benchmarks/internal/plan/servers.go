@@ -16,6 +16,7 @@ const (
 const (
 	Floor    = "floor"  // what the costs of the others are divided by
 	Subject  = "wsloop" // this repository's package
+	Before   = "before" // the same from another tree, to compare the two; only if it is asked for
 	Threaded = "gobwas" // has a goroutine for each connection; rates are divided by its own
 	Bun      = "bun"    // is no Go program
 )
@@ -33,6 +34,7 @@ type Server struct {
 var Servers = []Server{
 	{Name: Floor, Dir: "floor", Can: Broadcasts | Pipelines},
 	{Name: Subject, Dir: "wsloop", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
+	{Name: Before, Dir: "before", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
 	{Name: "wsloop-dropin", Dir: "wsloop", Args: []string{"-dropin"}, Can: Broadcasts | Sleeps | Users | Pings | Pipelines},
 	{Name: Bun, Dir: "bun", Can: Broadcasts | Sleeps | Pipelines},
 	{Name: "gobwas-epoll", Dir: "gobwas", Module: "github.com/gobwas/ws", Args: []string{"-epoll"}, Can: Broadcasts | Pipelines},
