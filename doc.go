@@ -3,7 +3,7 @@
 // The server is an event loop over raw descriptors: epoll on Linux, kqueue on macOS and the BSDs. An idle connection owns
 // neither a goroutine nor a buffer, so many thousands of them fit on a small machine. A connection is known to the program by
 // its descriptor, an int; Send sends to it, and the server's ClientManager finds the connections of a user. On other systems
-// Server.Start returns ErrUnsupported; the client works wherever Go has a network.
+// Server.Start returns ErrUnsupported; the client works on every system on which Go has a network.
 //
 // # Server
 //
@@ -17,13 +17,13 @@
 // of different connections run at the same time. For one connection, HandleAuth returns before HandleClientAdd is called,
 // that returns before the first message is handled (or takes longer than ServerOptions.AddTimeout, and then is a writer that may
 // go on beside all others), HandleText, HandleBin and HandleRsvControl are called one after the other, in the order of the
-// messages, and HandleClientRemove is the last to be called. ServerOptions.MessagesAtOnce lets more messages of one connection be
-// handled at once; routed requests are in any case, up to ServerOptions.RequestsAtOnce.
+// messages, and HandleClientRemove is the last to be called. ServerOptions.MessagesAtOnce lets several messages of one
+// connection be handled at the same time; routed requests always are, up to ServerOptions.RequestsAtOnce.
 //
 // A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
 // While one does, its connection's messages wait: 64 KiB of them or one, and what a last read of 64 KiB brought. Then the
-// socket is not read, and TCP makes the client wait. Where a handler waits for something else than its message, it waits for Done
-// too: it tells that the connection has begun to end.
+// socket is not read, and TCP makes the client wait. If a handler waits for anything but its message, it should wait for
+// Done as well, which tells that the connection has begun to end.
 //
 // A handler that panics ends its connection with StatusInternalError; the panic is logged.
 //

@@ -88,7 +88,7 @@ func sized(k kind, size int) []byte {
 	return b
 }
 
-// deliver sends a message and expects it at the other side. A Ping of the server may come before it, where much was sent.
+// deliver sends a message and expects it at the other side. A Ping of the server may come before it if much was sent.
 func deliver(t *testing.T, from, to conn, k kind, payload []byte) {
 	t.Helper()
 	require.NoError(t, from.send(k, bytes.Clone(payload)))
@@ -175,7 +175,7 @@ func within[T any](t *testing.T, from <-chan T) (value T) {
 	return value
 }
 
-// expectFailure expects that our side has closed with the code: theirs is shown it, and ours where it can be.
+// expectFailure expects that our side has closed with the code: theirs is shown it, and ours if it can be.
 func expectFailure(t *testing.T, ours, theirs conn, code int) {
 	t.Helper()
 	got := next(t, theirs)

@@ -92,7 +92,7 @@ func (r *frontend) cut() {
 	}
 }
 
-// keep remembers a connection until forget. It reports false where the frontend has ended.
+// keep remembers a connection until forget. It reports false if the frontend has ended.
 func (r *frontend) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

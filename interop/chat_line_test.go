@@ -108,7 +108,7 @@ func (u *chatUser) hears(t *testing.T, texts ...string) {
 	}
 }
 
-// enter types a message and sends it: it is taken over at once.
+// enter types a message and sends it: it is shown immediately.
 func (tab *chatTab) enter(t *testing.T, message string) {
 	t.Helper()
 	tab.run(t, chromedp.SendKeys(chromedp.CSS("#text"), message), pressEnter)

@@ -144,7 +144,7 @@ func testDroppedPackets(t *testing.T) {
 }
 
 // startNamespace makes a network namespace with a way to this one, and returns its name and our address on that way. Both end
-// with the test, which is skipped where that is not permitted.
+// with the test, which is skipped if that is not permitted.
 func startNamespace(t *testing.T) (namespace, address string) {
 	for _, program := range []string{"ip", "nft"} {
 		if _, err := exec.LookPath(program); err != nil {

@@ -61,7 +61,7 @@ func FuzzOpeningHandshake(f *testing.F) {
 	})
 }
 
-// oneHead cuts the input behind the first empty line, and adds one where there is none: the server answers it then without
+// oneHead cuts the input behind the first empty line, and adds one if there is none: the server answers it then without
 // having to wait for more.
 func oneHead(b []byte) []byte {
 	const end = "\r\n\r\n"
@@ -188,7 +188,7 @@ func listenUnix(f *testing.F, ends bool) (ln net.Listener, exchange func(t *test
 	}
 }
 
-// serveOpenings runs our server. accepts returns what HandleAuth was given, nil where the handshake was refused.
+// serveOpenings runs our server. accepts returns what HandleAuth was given, nil if the handshake was refused.
 func serveOpenings(f *testing.F) (accepts func(t *testing.T, request []byte) (status string, got *opening)) {
 	ln, exchange := listenUnix(f, false)
 	seen := make(chan *opening, 1)

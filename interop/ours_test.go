@@ -35,7 +35,7 @@ func serveOurs(t *testing.T) (url string, accepted <-chan conn) {
 	return startOurs(t, &websocket.ServerOptions{MaxMessageSize: limit})
 }
 
-// startOurs starts a server with the options, on a free port where they have no address. It sets their handlers, but not a
+// startOurs starts a server with the options, on a free port if they have no address. It sets their handlers, but not a
 // HandleText that is there.
 func startOurs(t *testing.T, opts *websocket.ServerOptions) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)

@@ -18,7 +18,7 @@ const (
 	limit     = 1 << 20
 	peerLimit = 4 << 20
 
-	// chosenProtocol is the subprotocol that every server here chooses where it is offered.
+	// chosenProtocol is the subprotocol that every server here chooses if it is offered.
 	chosenProtocol = "v2.chat"
 
 	// noStatus is the code of a Close frame without one (RFC 6455, section 7.1.5), and dropped that of a connection that ended
@@ -135,7 +135,7 @@ func next(t *testing.T, c conn) event {
 	}
 }
 
-// expect fails where the next event is another one.
+// expect fails if the next event is another one.
 func expect(t *testing.T, c conn, want event) {
 	t.Helper()
 	if got := next(t, c); !got.equal(want) {
@@ -169,7 +169,7 @@ func accept(t *testing.T, accepted <-chan conn) conn {
 	}
 }
 
-// missing skips the test because something is not installed. Where INTEROP_REQUIRE_ALL is 1 it fails.
+// missing skips the test because something is not installed. If INTEROP_REQUIRE_ALL is 1, it fails.
 func missing(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("INTEROP_REQUIRE_ALL") == "1" {

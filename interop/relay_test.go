@@ -16,7 +16,7 @@ const (
 	// not taken.
 	relayBuffer = 64 << 10
 
-	// relayChunk is how much a relay takes from a link without a limit at once, and relayStep how long a chunk takes on one with.
+	// relayChunk is how much a relay takes in one go from a link without a limit, and relayStep how long a chunk takes on one with.
 	relayChunk = 32 << 10
 	relayStep  = 50 * time.Millisecond
 )
@@ -127,7 +127,7 @@ func (r *relay) carry(to, from *net.TCPConn, rate int) {
 	}
 }
 
-// pour passes on what carry has taken in, and the end of it. Where it cannot, carry is ended.
+// pour passes on what carry has taken in, and the end of it. If it cannot, carry is ended.
 func (r *relay) pour(to, from *net.TCPConn, rate int, chunks <-chan chunk) {
 	var free time.Time // when the link has room for the next chunk
 	for c := range chunks {

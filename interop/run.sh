@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks (Node, its package ws, a browser, Python with two libraries, proxies), and runs
-# all of them. Nothing is skipped, but for what needs a network namespace where the machine permits none.
+# all of them. Nothing is skipped, except what needs a network namespace if the machine permits none.
 # The arguments go to go test: ./run.sh -run Chat
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -37,7 +37,7 @@ func (tr transfer) held() []transfer {
 	return tr.on(route{name: "through a relay that takes in all of it"})
 }
 
-// honest are the clients that answer Pings at once.
+// honest are the clients that answer Pings immediately.
 var honest = []transfer{
 	{name: "our client", dial: func(url string) (conn, error) { return dialOurs(&websocket.Client{Endpoint: url}, nil) }},
 	{name: "gorilla's client", dial: func(url string) (conn, error) { return clientGorilla(nil)(url, nil) }},

@@ -43,7 +43,7 @@ type report struct {
 	LastBroadcast uint32            `json:",omitempty"`
 	LastUser      map[uint32]uint32 `json:",omitempty"`
 	Skipped       []push            `json:",omitempty"`
-	Stacks        string            `json:",omitempty"` // where goroutines are left
+	Stacks        string            `json:",omitempty"` // if goroutines are left
 }
 
 // push names one message of the server for one session.

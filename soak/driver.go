@@ -67,7 +67,7 @@ var mix = []traffic{
 	{5, (*driver).isHostile},
 }
 
-// drive runs the traffic and the checks. ok is false where one failed.
+// drive runs the traffic and the checks. ok is false if one failed.
 func drive(ctx context.Context, cfg config, out io.Writer) (ok bool, err error) {
 	d := &driver{cfg: cfg, tally: new(tally), quiet: make(chan struct{}), out: lockedWriter{w: out}}
 	d.fill = newFiller(rand.New(rand.NewPCG(cfg.seed, 0)))
@@ -215,7 +215,7 @@ func (d *driver) problem(format string, values ...any) {
 	}
 }
 
-// pause waits for a random time around the mean. It returns false where the context has ended.
+// pause waits for a random time around the mean. It returns false if the context has ended.
 func pause(ctx context.Context, rng *rand.Rand, mean time.Duration) bool {
 	timer := time.NewTimer(min(time.Duration(rng.ExpFloat64()*float64(mean)), 4*mean))
 	defer timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// inventory tells how many descriptors are open: 0 where that cannot be told.
+// inventory returns how many descriptors are open, or 0 if that is not known.
 type inventory struct{ total int }
 
 func takeInventory() inventory {

@@ -1,12 +1,12 @@
 // Command soak runs a server in a process of its own under mixed traffic over a bad network for a while: clients that behave,
 // users with several devices, requests, churn, slow readers, dead and hostile peers, handlers that block and panic. It checks
 // that no message is lost, out of order, misdelivered or corrupted, that no connection ends that should not, and that the
-// server is at the end where it was at the start: goroutines, descriptors, memory.
+// server has as many goroutines and descriptors and as much memory at the end as at the start.
 //
 //	go run ./soak -for 10m
 //
-// The network is `tc netem` on the loopback of a network namespace where that is permitted (Linux), and else a proxy that
-// delays, splits, stalls and resets. Interrupting it ends the traffic early; the checks are made all the same.
+// The network is `tc netem` on the loopback of a network namespace if that is permitted (Linux), else a proxy that
+// delays, splits, stalls and resets. Interrupting it ends the traffic early; the checks still run.
 package main
 
 import (
@@ -99,7 +99,7 @@ func parseFlags(args []string) (cfg config, err error) {
 	flags.DurationVar(&cfg.duration, "for", 2*time.Minute, "how long the traffic lasts; the checks take up to a minute more")
 	flags.IntVar(&cfg.conns, "conns", 500, "number of connections at a time")
 	flags.Uint64Var(&cfg.seed, "seed", 0, "seed of all that is random; 0 stands for one that is chosen and printed")
-	flags.StringVar(&cfg.network, "net", netAuto, "network: netem, proxy, none, or auto: netem where permitted, else proxy")
+	flags.StringVar(&cfg.network, "net", netAuto, "network: netem, proxy, none, or auto: netem if permitted, else proxy")
 	flags.IntVar(&cfg.growth, "growth", 32, "how many MiB the server's resident memory may have grown at the end")
 	flags.DurationVar(&cfg.every, "every", 5*time.Second, "time between the lines that are printed")
 	if err = flags.Parse(args); err != nil {

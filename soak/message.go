@@ -45,7 +45,7 @@ func appendMessage(dst []byte, m message) []byte {
 	return append(dst, m.body...)
 }
 
-// parseMessage reads a message. ok is false where it has no head, or where its body is not what the head says.
+// parseMessage reads a message. ok is false if it has no head, or if its body is not what the head says.
 func parseMessage(b []byte) (m message, ok bool) {
 	var head [headSize / 2]byte
 	if len(b) < headSize {
@@ -85,7 +85,7 @@ func newFiller(rng *rand.Rand) *filler {
 	return f
 }
 
-// cut returns n bytes, of characters where they are for a text message. They are not to be changed.
+// cut returns n bytes, whole characters if they are for a text message. The caller must not change them.
 func (f *filler) cut(rng *rand.Rand, opcode websocket.Opcode, n int) []byte {
 	at := rng.IntN(maxBody/2) * 2
 	if opcode == websocket.OpcodeBin {

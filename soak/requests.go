@@ -82,7 +82,7 @@ func (d *driver) openRequester(rng *rand.Rand) *requester {
 	return r
 }
 
-// ask sends a request, once there is room for it. It returns false where the connection has ended or nothing comes
+// ask sends a request, once there is room for it. It returns false if the connection has ended or nothing comes
 // back.
 func (r *requester) ask(rng *rand.Rand, n uint64) bool {
 	body := string(r.d.fill.cut(rng, websocket.OpcodeText, rng.IntN(maxRequestBody)))

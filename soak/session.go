@@ -61,7 +61,7 @@ type lastPush struct {
 	seen bool
 }
 
-// open connects a session to the server for messages: nil where that fails, which is noted.
+// open connects a session to the server for messages. It returns nil if that fails, which is noted.
 func (d *driver) open(rng *rand.Rand, dev device) *session {
 	s := &session{
 		device: dev, d: d, id: d.ids.Add(1), changed: make(chan struct{}, 1), lastPushes: make(map[byte]lastPush),
@@ -92,7 +92,7 @@ func (d *driver) connectFailed(id uint32, err error) {
 	}
 }
 
-// say sends a message of that many bytes for the server to send back, once there is room for it. It returns false where the
+// say sends a message of that many bytes for the server to send back, once there is room for it. It returns false if the
 // connection has ended or nothing comes back.
 func (s *session) say(rng *rand.Rand, size int) bool {
 	opcode := randomOpcode(rng)
@@ -132,7 +132,7 @@ func (s *session) hasRoom(size int) bool {
 	return len(s.waiting) == 0 || len(s.waiting) < maxWaiting && s.bytes+size <= maxWaitingBytes
 }
 
-// await waits until something has come. It returns false at the time limit, and where the connection has ended.
+// await waits until something has come. It returns false at the time limit, and if the connection has ended.
 func (s *session) await(limit <-chan time.Time) bool {
 	select {
 	case <-s.changed:

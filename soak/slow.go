@@ -24,7 +24,7 @@ const (
 	dropTime = 2 * (pingInterval + silenceTimeout)
 )
 
-// openPeer connects without the checks of a session: nil where that fails, which may happen. The connection is closed when the
+// openPeer connects without the checks of a session. It returns nil if that fails, which may happen. The connection is closed when the
 // context ends.
 func (d *driver) openPeer(ctx context.Context) (c *rawConn, leave func()) {
 	c, err := dialRaw(d.echoAddress, "id=0")

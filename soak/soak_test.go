@@ -41,7 +41,7 @@ func TestSoak(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	t.Run("a seed is chosen where none is given", func(t *testing.T) {
+	t.Run("a seed is chosen if none is given", func(t *testing.T) {
 		cfg, err := parseFlags(nil)
 		require.NoError(t, err)
 		assert.NotZero(t, cfg.seed)

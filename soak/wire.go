@@ -14,7 +14,7 @@ import (
 // wireTimeout is how long a client waits for a network that takes nothing, and to connect.
 const wireTimeout = 60 * time.Second
 
-// errUnanswered is what closing a wire returns where the server did not answer in the client's own time, which cannot be set.
+// errUnanswered is what closing a wire returns if the server did not answer in the client's own time, which cannot be set.
 var errUnanswered = errors.New("no answer to the Close frame")
 
 // wire is a connection to the server.

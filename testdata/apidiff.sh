@@ -2,7 +2,7 @@
 # Compares the exported API of this package with that of github.com/shuLhan/share/lib/websocket v0.41.3. It fails on every
 # incompatible change but one: the sync.Mutex that Client and ClientManager embedded is gone.
 #
-# APIDIFF is the command to compare with: apidiff where it is installed, else `go run golang.org/x/exp/cmd/apidiff@latest`.
+# APIDIFF is the command to compare with: apidiff if it is installed, else `go run golang.org/x/exp/cmd/apidiff@latest`.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)

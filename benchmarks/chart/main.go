@@ -64,7 +64,7 @@ func draw(in, out string) error {
 	return nil
 }
 
-// barsOf returns what is drawn: ratios within rounds where there is a base, else the values.
+// barsOf returns what is drawn: ratios within rounds if there is a base, else the values.
 func barsOf(run *results.Run, s *plan.Scenario) (bars []bar, unit string) {
 	base := s.Metric.Base()
 	for _, server := range run.Servers() {

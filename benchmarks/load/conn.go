@@ -46,7 +46,7 @@ type conn struct {
 	inFrame bool
 }
 
-// send sends the next n messages at once.
+// send sends the next n messages in one go.
 func (l *load) send(c *conn, n int) error {
 	if l.timing {
 		c.sentAt = now()

@@ -32,7 +32,7 @@ type ring struct {
 // ringBytes is how much the frames of a ring take at most; they stay in a cache.
 const ringBytes = 1 << 20
 
-// newRing makes messages of the kind. Up to burst frames can be sent at once.
+// newRing makes messages of the kind. Up to burst frames can be sent in one go.
 func newRing(kind plan.Kind, size, burst int, random *rand.Rand) *ring {
 	n := max(3, min(ringBytes/size, 509))
 	r := &ring{opcode: opText}

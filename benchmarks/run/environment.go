@@ -21,8 +21,8 @@ const (
 	congestionFile  = "/proc/sys/net/ipv4/tcp_congestion_control"
 )
 
-// enterNamespace runs this program again in a network namespace of its own and ends with it. It returns false where it is in
-// there already, or where that is not permitted.
+// enterNamespace runs this program again in a network namespace of its own and ends with it. It returns false if it is in
+// there already, or if that is not permitted.
 func enterNamespace() bool {
 	if os.Getenv(insideNamespace) != "" {
 		if err := setUpNamespace(); err != nil {

@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them; \"before\" is there after make before")
 	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
-	flag.BoolVar(&o.namespace, "namespace", true, "use a network namespace with Reno where permitted")
+	flag.BoolVar(&o.namespace, "namespace", true, "use a network namespace with Reno if that is permitted")
 	render := flag.String("render", "", "measure nothing; write the Markdown of this JSON file to standard output")
 	flag.Parse()
 	err := error(nil)

@@ -71,7 +71,7 @@ func writeHead(b *strings.Builder, head []string) {
 	fmt.Fprintf(b, "\n| %s |\n|---|%s\n", strings.Join(head, " | "), strings.Repeat("--:|", len(head)-1))
 }
 
-// cell shows ratios within rounds where there is a base, else the values.
+// cell shows ratios within rounds if there is a base, else the values.
 func cell(r *results.Run, s *plan.Scenario, server string) string {
 	if base := s.Metric.Base(); base != "" {
 		return r.Ratios(s.Name, server, s.Name, base).String()

@@ -19,7 +19,7 @@ import (
 	"github.com/wsloop/websocket"
 )
 
-// patience is how long a test waits for something that should happen at once.
+// patience is how long a test waits for something that should happen immediately.
 const patience = 20 * time.Second
 
 // serverProgram is the chat server, built once for all tests.

@@ -29,7 +29,7 @@ const defaultTimeout = 10 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process immediately
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -74,7 +74,7 @@ func chatUntilDone(ctx context.Context, cfg config, out *screen, stdin io.Reader
 }
 
 // forgetTyped discards what was typed at a terminal and not read: the terminal itself keeps it, for the next who reads. It does
-// nothing where that cannot be done.
+// nothing if that cannot be done.
 func forgetTyped(stdin io.Reader) {
 	if isTerminal(stdin) {
 		flushInput(stdin.(*os.File))

@@ -17,7 +17,7 @@ const (
 
 // screen is where the chat is shown. On a terminal it keeps a prompt in the last line: a new line takes the prompt's place, and
 // the prompt follows it. What was being typed is still there, though it cannot be seen: the terminal itself keeps it until
-// Enter, and shows it again on Ctrl+R where it can.
+// Enter, and shows it again on Ctrl+R if it can.
 type screen struct {
 	out      io.Writer
 	terminal bool
@@ -38,7 +38,7 @@ func isTerminal(stream any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// print shows a line. Nobody is told where that fails: there is no other place.
+// print shows a line. Nobody is told if that fails: there is no other place.
 func (s *screen) print(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -74,7 +74,7 @@ func bearer(header http.Header) string {
 // originAllowed reports whether a handshake comes from our own page, or from a program.
 //
 // Browsers let every page in the world open a WebSocket to every server, without asking as they do for other requests (CORS);
-// all that the server gets is the Origin (RFC 6455, section 10.2). Where users log in with a cookie, which the browser adds by
+// all that the server gets is the Origin (RFC 6455, section 10.2). If users log in with a cookie, which the browser adds by
 // itself, a server that does not check it lets foreign pages act for its users. A key must be known to the page, so here the
 // check is a second line of defence. Programs send no Origin, and could send any.
 //

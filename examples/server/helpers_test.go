@@ -16,7 +16,7 @@ import (
 	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
-// patience is how long a test waits for something that should happen at once.
+// patience is how long a test waits for something that should happen immediately.
 const patience = 20 * time.Second
 
 // mainVariable in the environment makes the test binary behave as the program, for tests of signals and exit codes.

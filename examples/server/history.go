@@ -18,7 +18,7 @@ type history struct {
 	bytes    int            // of their texts
 
 	// The ids of the newest messages that are not kept: of those to all, under the empty name, and of those to or from a user.
-	// Where a message was the user's business, those who come back from before it are told of the hole.
+	// If a message was the user's business, those who come back from before it are told of the hole.
 	forgotten map[string]int64
 }
 

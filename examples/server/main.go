@@ -32,7 +32,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process immediately
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, func(addresses) {}))
 }
 
@@ -44,7 +44,7 @@ type config struct {
 	debug            bool
 }
 
-// addresses are those that the server listens on. web is nil where there is no page.
+// addresses are those that the server listens on. web is nil if there is no page.
 type addresses struct{ ws, web net.Addr }
 
 // run is the program: it serves until ctx is done, and returns the exit code. ready is called when clients can connect.

@@ -86,7 +86,7 @@ func TestRunSaysHowToConnect(t *testing.T) {
 			args := append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, test.args...)
 			code := run(ctx, args, &stdout, io.Discard, func(addrs addresses) {
 				got = addrs
-				cancel() // at once: the server may not have begun
+				cancel() // immediately: the server may not have begun
 			})
 			assert.Zero(t, code)
 			assert.Equal(t, test.withoutWeb, got.web == nil)

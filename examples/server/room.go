@@ -115,7 +115,7 @@ func (s *server) whisperLocked(from *user, conn int, to *user, text, ref string)
 	return m
 }
 
-// messageLocked makes a message and keeps it. to is nil where it is to all.
+// messageLocked makes a message and keeps it. to is nil if it is for everybody.
 func (s *server) messageLocked(from, to *user, text, ref string) chat.Message {
 	s.lastID++
 	m := chat.Message{ID: s.lastID, Time: time.Now().UTC(), From: from.name, Text: text, Ref: ref}

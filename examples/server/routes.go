@@ -124,7 +124,7 @@ func checkMessage(req *websocket.Request) (text, ref string, wrong *websocket.Re
 	return "", "", &res
 }
 
-// parseSince reads ?since=ID. ok is false where there is none.
+// parseSince reads ?since=ID. ok is false if there is none.
 func parseSince(query url.Values) (id int64, ok bool, err error) {
 	text := query.Get("since")
 	if text == "" {

@@ -60,7 +60,7 @@ func newDirectory(logins []chat.Login) (*directory, error) {
 	return d, nil
 }
 
-// login returns the user with a key, nil where there is none.
+// login returns the user with a key, or nil if there is none.
 func (d *directory) login(key string) *user { return d.byKey[sha256.Sum256([]byte(key))] }
 
 // loadUsers reads the file of the flag -users. Without one it returns the users of the demonstration.

@@ -28,7 +28,7 @@ var validHost = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+
 type pageConfig struct {
 	URL       string       `json:"url"` // of the WebSocket server
 	MaxText   int          `json:"maxText"`
-	DemoUsers []chat.Login `json:"demoUsers"` // to choose from; none where the users are real
+	DemoUsers []chat.Login `json:"demoUsers"` // to choose from; none if the users are real
 }
 
 // newWeb makes the server of the page.

@@ -65,7 +65,7 @@ func Serve(serve func(addr string) error) {
 	}
 }
 
-// Listen listens, and ends the process where it cannot.
+// Listen listens, and ends the process if it cannot.
 func Listen(addr string) net.Listener {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 type Server struct {
 	Name   string
 	Dir    string // below servers/
-	Module string // whose version stands in the results; empty where there is none
+	Module string // whose version stands in the results; empty if there is none
 	Args   []string
 	Can    Ability
 }

@@ -206,7 +206,7 @@ func (l *loop) frames(fd int, c *conn, b []byte) error {
 	return l.send(fd, l.out)
 }
 
-// frameSize returns the size of a frame and of its header, or 0 where the header is not there yet.
+// frameSize returns the size of a frame and of its header, or 0 if the header is not complete.
 func frameSize(b []byte) (header, size int) {
 	if len(b) < 2 {
 		return 0, 0

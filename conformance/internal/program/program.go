@@ -27,7 +27,7 @@ func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer)
 	os.Exit(code)
 }
 
-// Parse reads flags, -debug among them, and returns a logger for stderr. Where the program must not go on, the logger is nil and
+// Parse reads flags, -debug among them, and returns a logger for stderr. If the program must not go on, the logger is nil and
 // code is its exit code.
 func Parse(flags *flag.FlagSet, args []string, stderr io.Writer) (logger *slog.Logger, code int) {
 	flags.SetOutput(stderr)

@@ -5,7 +5,7 @@
 //
 //	GET  /users                 200, names of those who are here: []string
 //	GET  /history?last=N        200, the last N messages to all: []Message
-//	GET  /history?since=ID      200, those to all and to or from the user after that one: []Message; 206 where some are not kept
+//	GET  /history?since=ID      200, those to all and to or from the user after that one: []Message; 206 if some are not kept
 //	POST /messages              201, the Message; the body of the request is its text
 //	POST /users/:name/messages  201, the Message, to that user only
 //
@@ -15,7 +15,7 @@
 //
 // A client that comes back adds ?since=ID to the URL of its opening handshake: then the Welcome has what it missed.
 //
-// The answer's Body is JSON; where the code is 400 or above, its Message says what is wrong. Everything else that the server
+// The answer's Body is JSON; if the code is 400 or above, its Message says what is wrong. Everything else that the server
 // sends is a notice: a websocket.Response with the ID 0 whose Message is one of the names below and whose Body is JSON.
 package chat
 

@@ -16,7 +16,7 @@ const byId = (id) => document.getElementById(id);
 // Refusal is the error of a request that was answered: all others may or may not have been carried out.
 class Refusal extends Error {}
 
-// askLogin asks whether a connection with a key would be accepted. It returns why not, empty where it would be, and whether that
+// askLogin asks whether a connection with a key would be accepted. It returns why not, which is empty if it would be, and whether that
 // is for good. A script that opens a WebSocket is never told why a handshake failed.
 async function askLogin(key) {
   if (/[^!-~]/.test(key)) return { why: "unknown key", forGood: true }; // no header can carry it
@@ -56,7 +56,7 @@ class Connection {
     this.watching = setInterval(() => this.watch(), watchEvery);
   }
 
-  // retryNow connects at once where an attempt was to come later.
+  // retryNow connects immediately if an attempt was to come later.
   retryNow() {
     if (!this.closed && !this.socket) this.connect();
   }
@@ -81,7 +81,7 @@ class Connection {
     this.socket = null;
   }
 
-  // lost ends a connection. It is complete where the server has said good-bye: all that it ever sent has come.
+  // lost ends a connection. It is complete if the server has said good-bye: everything it ever sent has come.
   lost(complete) {
     const refused = this.heard === 0;
     this.drop();

@@ -45,7 +45,7 @@ func main() {
 	fmt.Println("ok")
 }
 
-// must ends the program where something failed.
+// must ends the program if something failed.
 func must(err error) {
 	if err != nil {
 		log.Output(2, err.Error())
@@ -53,7 +53,7 @@ func must(err error) {
 	}
 }
 
-// same ends the program where two values differ.
+// same ends the program if two values differ.
 func same[T comparable](got, want T) {
 	if got != want {
 		log.Output(2, fmt.Sprintf("got %v, want %v", got, want))
