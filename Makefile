@@ -1,4 +1,4 @@
-# What one does with this project. "make" alone lists it.
+# The longer commands for working on this package; CONTRIBUTING.md says what each needs. "make" alone lists them.
 
 GO        ?= go
 FUZZTIME  ?= 30s
@@ -8,23 +8,23 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-MICRO     = Serve Header NewFrame Unpack Mask Endpoint UTF8 Handshake Router RoutesFind Response Clients
-
 .PHONY: help run test abuse vet lint fuzz cover figures microbench apidiff interop soak bench bench-all chart
 
 help:
-	@echo "make run      the chat demo: a server and its page for browsers"
-	@echo "make test     all tests, with the race detector, and vet for every platform"
-	@echo "make abuse    the attacks of SECURITY.md at their real times, about 5 minutes"
-	@echo "make lint     gofmt, staticcheck"
-	@echo "make fuzz     each fuzz target for FUZZTIME ($(FUZZTIME))"
-	@echo "make cover    coverage of the package"
-	@echo "make figures  the figures of the README"
-	@echo "make microbench: each part of the package by itself, times and allocations"
-	@echo "make apidiff  the exported API against that of the replaced package"
-	@echo "make interop  tests with other libraries, Node and Chromium; installs what is missing"
-	@echo "make soak     mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
-	@echo "make bench    echo servers side by side, under 10 minutes; bench-all: all of it; chart: SVG"
+	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
+	@echo "make run         the chat demo: a server and its page for browsers"
+	@echo "make test        all tests, with the race detector (needs a C compiler), and vet for every platform: about 5 minutes"
+	@echo "make vet         vet for every platform"
+	@echo "make abuse       the attacks of SECURITY.md at their real times: about 5 minutes"
+	@echo "make lint        gofmt, staticcheck"
+	@echo "make fuzz        each fuzz target for FUZZTIME ($(FUZZTIME))"
+	@echo "make cover       coverage of the package by all suites"
+	@echo "make figures     the figures of the README"
+	@echo "make microbench  each part of the package by itself, times and allocations"
+	@echo "make apidiff     the exported API against that of the replaced package"
+	@echo "make interop     tests with other libraries, Node, Python, Chromium and proxies; installs what is missing"
+	@echo "make soak        mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
+	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; chart: SVG"
 
 run:
 	$(GO) run ./examples/server
@@ -33,7 +33,7 @@ test: vet
 	$(GO) test -race -shuffle=on ./...
 
 abuse:
-	$(GO) test -count=1 -run Abuse -v . -abuse.real
+	$(GO) test -count=1 -v ./tests/abuse -abuse.real
 
 vet:
 	@for platform in $(PLATFORMS); do \
@@ -53,14 +53,14 @@ fuzz:
 	done
 
 cover:
-	$(GO) test -coverprofile=coverage.out .
+	$(GO) test -coverpkg=. -coverprofile=coverage.out . ./tests/rfc6455 ./tests/server ./tests/client
 	$(GO) tool cover -func=coverage.out | tail -1
 
 figures:
-	@for figure in $(FIGURES); do $(GO) test -run '^$$' -bench "^Benchmark$$figure\$$" -benchtime 1x . | grep ^Benchmark; done
+	@for figure in $(FIGURES); do $(GO) test -run '^$$' -bench "^Benchmark$$figure\$$" -benchtime 1x ./tests/figures | grep ^Benchmark; done
 
 microbench:
-	$(GO) test -run '^$$' -bench "^Benchmark($$(echo $(MICRO) | tr ' ' '|'))" -benchtime $(BENCHTIME) .
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) .
 
 apidiff:
 	sh testdata/apidiff.sh
