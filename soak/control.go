@@ -12,14 +12,14 @@ import (
 
 // Commands of the driver to the server: one a line. Each is answered with a report, in JSON on one line.
 const (
-	cmdStats  = "stats"  // how it stands
+	cmdStats  = "stats"  // report the state of the server
 	cmdPush   = "push"   // begin to send to users and to all
 	cmdQuiet  = "quiet"  // stop that
 	cmdSettle = "settle" // wait until all clients have gone, and free what is free
 	cmdStop   = "stop"   // stop the servers
 )
 
-// answerTimeout is the time that the server has for a command.
+// answerTimeout is how long the server may take to answer a command.
 const answerTimeout = 2 * time.Minute
 
 // report is what the server says about itself. The first one comes without being asked for.

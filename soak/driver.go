@@ -29,7 +29,7 @@ type driver struct {
 	cuts     cutList
 	problems atomic.Int64
 	heart    heartbeat
-	slowest  time.Duration // delay of this process or the server's; owned by who prints lines
+	slowest  time.Duration // delay of this process or the server's; owned by the goroutine that prints lines
 	out      lockedWriter
 
 	quiet chan struct{} // closed when the server sends nothing more of its own accord
@@ -105,7 +105,7 @@ func drive(ctx context.Context, cfg config, out io.Writer) (ok bool, err error) 
 	return d.judge(first)
 }
 
-// connectNetwork sets up what is between clients and server.
+// connectNetwork sets up the network between clients and server.
 func (d *driver) connectNetwork(ctx context.Context, first report) (err error) {
 	d.echoAddress, d.routerAddress = first.EchoAddress, first.RouterAddress
 	switch d.cfg.network {
@@ -208,7 +208,7 @@ func (d *driver) finals(user uint32) map[byte]uint32 {
 	return map[byte]uint32{kindBroadcast: d.last.LastBroadcast, kindUser: d.last.LastUser[user]}
 }
 
-// problem prints something that is wrong.
+// problem prints what is wrong.
 func (d *driver) problem(format string, values ...any) {
 	if d.problems.Add(1) <= maxProblems {
 		fmt.Fprintf(&d.out, "%5.0fs !! %s\n", time.Since(d.started).Seconds(), fmt.Sprintf(format, values...))

@@ -8,7 +8,7 @@ import (
 // heartbeatTick is how often a heartbeat beats.
 const heartbeatTick = 50 * time.Millisecond
 
-// A process that is held up for heldUp cannot tell for heldUpTime afterwards whether it was the server that was late.
+// For heldUpTime after a process was held up for heldUp, it cannot tell whether it was the server that was late.
 const (
 	heldUp     = time.Second
 	heldUpTime = 20 * time.Second

@@ -95,7 +95,7 @@ func writeGarbage(c net.Conn, rng *rand.Rand) error {
 	return write(c, garbage)
 }
 
-// flood writes without reading until floodBytes have been taken, or for floodTime. That the server takes no more is no error.
+// flood writes without reading until floodBytes have been taken, or for floodTime. It is no error if the server takes no more.
 func flood(c net.Conn, head, chunk []byte) error {
 	c.SetWriteDeadline(time.Now().Add(floodTime))
 	err := write(c, head)
@@ -108,7 +108,7 @@ func flood(c net.Conn, head, chunk []byte) error {
 	return err
 }
 
-// isHostile is a peer that attacks, and sees whether it is thrown out.
+// isHostile is a peer that attacks, and checks whether it is thrown out.
 func (d *driver) isHostile(ctx context.Context, rng *rand.Rand) {
 	for pause(ctx, rng, time.Second) {
 		a := attacks[rng.IntN(len(attacks))]

@@ -16,10 +16,10 @@ func takeInventory() inventory {
 	return inventory{total: len(entries)}
 }
 
-// held returns how many numbers of closed connections are held back: all that are too many, since it cannot be told.
+// held returns how many numbers of closed connections are held back: all the surplus ones, since there is no way to tell.
 func (v inventory) held(start inventory) int { return max(0, v.total-start.total) }
 
-// limitSendBuffer does nothing: the system's size will do.
+// limitSendBuffer does nothing: the size that the system chooses is good enough.
 func limitSendBuffer(_, _ string, _ syscall.RawConn) error { return nil }
 
 // residentMemory returns what the runtime has taken from the system and not given back, in bytes.

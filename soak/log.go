@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// What the server's log says: the attributes of its records.
+// The attributes of the records in the server's log.
 const (
 	attrPanic = "panic"
 	attrCause = "cause" // why a connection ended
@@ -20,7 +20,7 @@ const (
 var droppedBecause = map[string]bool{"silent after a ping": true, "takes no data": true, "close frame not answered": true}
 
 // logReader is a log handler that counts the panics that were asked for, says which clients that behave were dropped, and
-// passes on what is not for debugging. It calls nothing of the server: that may hold a lock when it logs.
+// passes on what is not for debugging. It calls no function of the server, which may hold a lock when it logs.
 type logReader struct {
 	slog.Handler
 	panics *atomic.Int64

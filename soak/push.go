@@ -66,7 +66,7 @@ func (p *pusher) run() {
 	}
 }
 
-// send sends a message to whom it is for, and notes who was skipped because their queue was full.
+// send sends a message to those it is for, and notes which of them were skipped because their queue was full.
 func (p *pusher) send(m message) {
 	packet := websocket.NewFrameText(false, appendMessage(nil, m))
 	var failed map[int]error

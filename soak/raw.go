@@ -25,7 +25,7 @@ const (
 // maxReceived is the size in bytes of the largest message that the server sends.
 const maxReceived = maxBody + headSize
 
-// rawConn is a WebSocket connection on which one can send what one likes.
+// rawConn is a WebSocket connection on which a peer can send any bytes.
 type rawConn struct {
 	net.Conn
 	in *bufio.Reader
@@ -80,7 +80,7 @@ func (c *rawConn) narrow() {
 	}
 }
 
-// reset closes the connection in such a way that TCP tells the server of a reset.
+// reset closes the connection so that TCP sends the server a reset.
 func (c *rawConn) reset() { resetTCP(c.Conn) }
 
 func resetTCP(conn net.Conn) {
@@ -90,8 +90,8 @@ func resetTCP(conn net.Conn) {
 	conn.Close()
 }
 
-// readMessages hands messages over and answers Pings until the connection ends, and returns why: a *websocket.CloseError, or
-// what the network said.
+// readMessages hands messages over and answers Pings until the connection ends. It returns why that was: a
+// *websocket.CloseError, or the error of the network.
 func (c *rawConn) readMessages(got receiver) error {
 	var message []byte
 	var opcode websocket.Opcode

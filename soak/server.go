@@ -69,7 +69,7 @@ func takeBaseline() baseline { return baseline{takeInventory(), runtime.NumGorou
 
 // serverMain is the process of the server: it answers commands until they end.
 func serverMain(in io.Reader, out io.Writer) int {
-	signal.Ignore(os.Interrupt) // the driver says when it is over
+	signal.Ignore(os.Interrupt) // the driver decides when it is over
 	s := &subject{}
 	encoder := json.NewEncoder(out)
 	if err := s.startAll(); err != nil {
@@ -174,7 +174,7 @@ func (s *subject) stopAll() {
 	s.running.Wait()
 }
 
-// report tells how the server stands.
+// report describes the state of the server.
 func (s *subject) report() report { return s.fill(report{}) }
 
 func (s *subject) fill(r report) report {
@@ -214,7 +214,7 @@ func (s *subject) isAs(want baseline) bool {
 		now.goroutines <= want.goroutines && descriptors <= want.descriptors.total
 }
 
-// authenticate is HandleAuth: it takes everyone for what they say they are.
+// authenticate is HandleAuth: it believes what clients say about themselves.
 func authenticate(req *websocket.Handshake) (context.Context, error) {
 	query := req.URL.Query()
 	number := func(name string) uint32 {

@@ -35,7 +35,7 @@ type session struct {
 	id      uint32
 	wire    wire
 	changed chan struct{} // something has come; capacity 1
-	seq     uint32        // of the last message sent; owned by who sends
+	seq     uint32        // of the last message sent; owned by the sender
 
 	mu         sync.Mutex
 	waiting    []expected        // what the server will send back, in order; guarded by mu

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// tally is what is counted, by any goroutine.
+// tally holds what is counted, by any goroutine.
 type tally struct {
 	open      atomic.Int64 // sessions and other connections
 	connects  atomic.Int64

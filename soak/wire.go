@@ -81,7 +81,7 @@ func (w *clientWire) err() error             { return w.client.Err() }
 // rawWire is a client of this program's own, that sends fragments with Pings between them.
 type rawWire struct {
 	raw  *rawConn
-	rng  *rand.Rand // owned by who sends
+	rng  *rand.Rand // owned by the sender
 	done chan struct{}
 	why  error // set before done is closed
 }

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	return 0
 }
 
-// suite is a fuzzingserver, and the client as it calls itself there.
+// suite is a fuzzingserver, and the name under which the client reports to it.
 type suite struct {
 	base, agent string
 	logger      *slog.Logger
@@ -75,8 +75,8 @@ func (s *suite) caseCount(ctx context.Context) (count int, err error) {
 	return count, nil
 }
 
-// visit connects, has the messages handled, and waits until the server has closed the connection. How that ends is for the
-// server to judge; the error says that there was no connection, or that ctx is done.
+// visit connects, has the messages handled, and waits until the server has closed the connection. The server judges how that
+// ended; the error says that there was no connection, or that ctx is done.
 func (s *suite) visit(ctx context.Context, target string, handle websocket.ClientHandler) error {
 	ended := make(chan struct{})
 	client := &websocket.Client{

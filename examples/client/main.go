@@ -73,7 +73,7 @@ func chatUntilDone(ctx context.Context, cfg config, out *screen, stdin io.Reader
 	return talk(ctx, s, out, stdin)
 }
 
-// forgetTyped discards what was typed at a terminal and not read: the terminal itself keeps it, for the next who reads. It does
+// forgetTyped discards what was typed at a terminal and not read: the terminal itself keeps it, for whoever reads next. It does
 // nothing if that cannot be done.
 func forgetTyped(stdin io.Reader) {
 	if isTerminal(stdin) {

@@ -35,7 +35,7 @@ type session struct {
 	pending map[uint64]chan websocket.Response // by request id; guarded by mu
 }
 
-// connect opens the connection and logs in. With -say, notices are nobody's business.
+// connect opens the connection and logs in. With -say, notices are ignored.
 func connect(cfg config, out *screen) (*session, error) {
 	s := &session{
 		timeout: cfg.timeout,

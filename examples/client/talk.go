@@ -20,7 +20,7 @@ const help = `/who            who is here
 /quit           leave, as does the end of input (Ctrl+D)
 Everything else is sent to all.`
 
-// maxLine is the length of a line of input in bytes. A line that is longer ends the program; a shorter one that makes no message
+// maxLine is the length of a line of input in bytes. A longer line ends the program; a shorter one that is no valid message
 // is refused, and the next one is read.
 const maxLine = 1 << 20
 

@@ -22,7 +22,7 @@ type history struct {
 	forgotten map[string]int64
 }
 
-// add keeps a message, and forgets as many of the oldest as the limits demand.
+// add keeps a message, and forgets as many of the oldest ones as the limits require.
 func (h *history) add(m chat.Message) {
 	h.messages = append(h.messages, m)
 	h.bytes += len(m.Text)

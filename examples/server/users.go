@@ -26,7 +26,7 @@ type user struct {
 	id   uint64 // above zero: what is stored under websocket.CtxKeyUID
 }
 
-// directory holds the users. It is not changed after it was made.
+// directory holds the users. It does not change once it is made.
 type directory struct {
 	byKey  map[[sha256.Size]byte]*user // by hash: how long a look-up takes tells nothing about a key
 	byName map[string]*user

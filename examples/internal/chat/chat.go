@@ -31,7 +31,7 @@ const (
 	// it are part of what it tells, so a client may ignore them.
 	NoticeWelcome = "welcome"
 
-	// NoticeJoin and NoticeLeave tell of a user's first and last device, with a User.
+	// NoticeJoin and NoticeLeave announce a user's first and last device, with a User.
 	NoticeJoin  = "user.join"
 	NoticeLeave = "user.leave"
 
@@ -56,7 +56,7 @@ type Message struct {
 	To   string    `json:"to,omitempty"` // empty: to all
 	Text string    `json:"text"`
 	Ref  string    `json:"ref,omitempty"` // the sender's own name for it
-	ID   int64     `json:"id"`            // rises, also when the server is started anew
+	ID   int64     `json:"id"`            // rises, even when the server is restarted
 }
 
 // User is a user who comes or goes.
