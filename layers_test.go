@@ -296,3 +296,244 @@ func layerRoot(expr ast.Expr) *ast.Ident {
 	}
 	return nil
 }
+
+// How large the rooms may be: lines of a function and of a file, and files beside each other.
+const (
+	houseFunction = 40
+	houseFile     = 400
+	houseRoot     = 80
+)
+
+func TestHouseIsSmall(t *testing.T) {
+	ls := parseLayers(t)
+	line := func(pos token.Pos) int { return ls.fset.Position(pos).Line }
+	for name, f := range ls.files {
+		assert.LessOrEqual(t, line(f.FileEnd), houseFile+1, name)
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok {
+				assert.LessOrEqual(t, line(fn.End())-line(fn.Pos())+1, houseFunction, "%s: %s", name, fn.Name.Name)
+			}
+		}
+	}
+	entries, err := os.ReadDir(".")
+	require.NoError(t, err)
+	files := 0
+	for _, entry := range entries {
+		if !entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
+			files++
+		}
+	}
+	assert.LessOrEqual(t, files, houseRoot, "files in the root")
+}
+
+// TestOnlyPlaces says of what is done in one place who does it.
+func TestOnlyPlaces(t *testing.T) {
+	ls := parseLayers(t)
+	for _, row := range []struct {
+		what, callee string
+		callers      []string
+	}{
+		{"a write that failed ends a connection in endIfLostLocked", "endLostLocked", []string{"endIfLostLocked", "endStalledLocked"}},
+		{"and a peer that takes nothing when a Send or a clock finds it", "endStalledLocked", []string{"tooSlowLocked", "clockLocked"}},
+		{"only writeLocked and flushLocked write to a connection", "push", []string{"writeLocked"}},
+		{"and pushes flush what is in front of them", "flush", []string{"flushLocked", "push"}},
+		{"a phase changes in one step", "move", []string{"stepLocked"}},
+		{"the ClientManager is left at the beginning of the end", "remove", []string{"stepLocked", "coverLocked", "close", "remove"}},
+		{"a number is held back when nobody knows the connection", "hold", []string{"releaseLocked"}},
+		{"a connection is made in adopt", "newConn", []string{"adopt"}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			for name, f := range ls.files {
+				if strings.HasPrefix(name, "client") || strings.HasPrefix(name, "link") {
+					continue
+				}
+				houseCalls(f, func(caller, callee string) {
+					if callee == row.callee {
+						assert.Contains(t, row.callers, caller, name)
+					}
+				})
+			}
+		})
+	}
+}
+
+// houseCalls tells the calls of a file by the names of functions.
+func houseCalls(f *ast.File, tell func(caller, callee string)) {
+	for _, decl := range f.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		ast.Inspect(fn, func(node ast.Node) bool {
+			if call, ok := node.(*ast.CallExpr); ok {
+				switch callee := call.Fun.(type) {
+				case *ast.Ident:
+					tell(fn.Name.Name, callee.Name)
+				case *ast.SelectorExpr:
+					tell(fn.Name.Name, callee.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// lockOrder is the rank of each lock, by the type that has it: one that is held has a lower rank than one that is taken. It stands in
+// words in conn.go and, for the client, in client_conn.go.
+var lockOrder = map[string]int{
+	"Server": 0, "conn": 1,
+	"mailbox": 2, "clientShard": 2, "ends": 2, "quarantine": 2, "reports": 2, "monitor": 2, "descriptorTable": 3,
+	"unmanagedLock": 0, "unmanagedSockets": 1,
+	"Client": 0, "clientConn": 1, "clientOutbox": 2, "clientSocket": 2,
+}
+
+// lockEvents is what a function does with locks, in the order of its lines: it takes one, gives one back, or calls.
+type lockEvent struct {
+	takes, gives string
+	calls        types.Object
+	pos          token.Pos
+}
+
+type lockWalk struct {
+	ls     *layers
+	info   types.Info
+	owners map[token.Pos]string // types with a lock, by the place of their field mu
+	events map[types.Object][]lockEvent
+}
+
+func TestLockOrder(t *testing.T) {
+	w := newLockWalk(t)
+	taken := make(map[types.Object]map[string]bool) // by a function and whatever it calls
+	for changed := true; changed; {
+		changed = false
+		for fn, events := range w.events {
+			if taken[fn] == nil {
+				taken[fn] = make(map[string]bool)
+			}
+			for _, ev := range events {
+				more := taken[ev.calls]
+				if ev.takes != "" {
+					more = map[string]bool{ev.takes: true}
+				}
+				for lock := range more {
+					changed = changed || !taken[fn][lock]
+					taken[fn][lock] = true
+				}
+			}
+		}
+	}
+	checked := 0
+	for fn, events := range w.events {
+		held := make(map[string]bool)
+		for _, ev := range events {
+			next := taken[ev.calls]
+			if ev.takes != "" {
+				next = map[string]bool{ev.takes: true}
+			}
+			for lock := range next {
+				for other := range held {
+					checked++
+					assert.Less(t, lockOrder[other], lockOrder[lock], "%s: %s takes the lock of %s with that of %s",
+						w.ls.fset.Position(ev.pos), fn.Name(), lock, other)
+				}
+			}
+			if ev.takes != "" {
+				held[ev.takes] = true
+				assert.Contains(t, lockOrder, ev.takes, "the lock has no rank")
+			}
+			delete(held, ev.gives)
+		}
+	}
+	assert.Greater(t, checked, 20, "it finds nothing any more")
+}
+
+// newLockWalk finds what all functions do with locks. What runs on another goroutine, or later, is left out.
+func newLockWalk(t *testing.T) *lockWalk {
+	w := &lockWalk{ls: parseLayers(t), owners: make(map[token.Pos]string), events: make(map[types.Object][]lockEvent)}
+	target := build.Default
+	target.GOOS = "linux"
+	var files []*ast.File
+	for name, f := range w.ls.files {
+		ok, err := target.MatchFile(".", name)
+		require.NoError(t, err)
+		if ok {
+			files = append(files, f)
+		}
+	}
+	w.info = types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Error: func(error) {}}
+	config.Check("websocket", w.ls.fset, files, &w.info)
+	for _, f := range files {
+		ast.Inspect(f, func(node ast.Node) bool {
+			spec, ok := node.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, field := range s.Fields.List {
+					for _, name := range field.Names {
+						if name.Name == "mu" {
+							w.owners[name.Pos()] = spec.Name.Name
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	for _, f := range files {
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil {
+				w.walk(w.info.Defs[fn.Name], fn.Body)
+			}
+		}
+	}
+	return w
+}
+
+// walk adds the events of a function.
+func (w *lockWalk) walk(fn types.Object, body ast.Node) {
+	ast.Inspect(body, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.GoStmt, *ast.FuncLit:
+			return false
+		case *ast.DeferStmt:
+			return false // an Unlock, mostly: the lock is held to the end
+		case *ast.CallExpr:
+			sel, ok := node.Fun.(*ast.SelectorExpr)
+			if !ok {
+				if ident, ok := node.Fun.(*ast.Ident); ok {
+					w.add(fn, lockEvent{calls: w.info.Uses[ident], pos: node.Pos()})
+				}
+				return true
+			}
+			if mu, ok := sel.X.(*ast.SelectorExpr); ok && mu.Sel.Name == "mu" {
+				if owner := w.owner(mu.Sel); owner != "" {
+					switch sel.Sel.Name {
+					case "Lock":
+						w.add(fn, lockEvent{takes: owner, pos: node.Pos()})
+					case "Unlock":
+						w.add(fn, lockEvent{gives: owner, pos: node.Pos()})
+					}
+				}
+				return true
+			}
+			w.add(fn, lockEvent{calls: w.info.Uses[sel.Sel], pos: node.Pos()})
+		}
+		return true
+	})
+}
+
+func (w *lockWalk) add(fn types.Object, ev lockEvent) {
+	if ev.calls == nil || ev.calls.Pkg() != nil {
+		w.events[fn] = append(w.events[fn], ev)
+	}
+}
+
+// owner returns the type whose lock it is, "" for a lock that is a variable.
+func (w *lockWalk) owner(mu *ast.Ident) string {
+	if field := w.info.Uses[mu]; field != nil {
+		return w.owners[field.Pos()]
+	}
+	return ""
+}

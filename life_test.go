@@ -3,7 +3,9 @@ package websocket
 import (
 	"fmt"
 	"go/ast"
+	"strconv"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -112,4 +114,12 @@ func TestOnlyLifeMovesOn(t *testing.T) {
 			return true
 		})
 	}
+}
+
+// TestSizeOfConn holds down what an idle connection costs: the allocator has a class of 192 bytes.
+func TestSizeOfConn(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("pointers are shorter")
+	}
+	assert.LessOrEqual(t, unsafe.Sizeof(conn{}), uintptr(192))
 }

@@ -4,11 +4,20 @@ package websocket
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
+	"math"
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestRound drives a loop by hand, with connections in the middle of a message of 1 MiB.
@@ -239,4 +248,597 @@ func TestConnectionThatComesAfterTheEnd(t *testing.T) {
 	c.look = true
 	l.serve(turn, c)
 	assert.Equal(t, phaseDraining, c.phase)
+}
+
+// TestPingClock sets the clock of a loop by hand.
+func TestPingClock(t *testing.T) {
+	const interval, step, start = int64(16 * time.Second), int64(16*time.Second) / pingSteps, 1000 * int64(time.Hour)
+	const at = start + step/2 // between two steps
+	for _, row := range []struct {
+		name          string
+		silence       time.Duration
+		heard, pinged int64
+		paused        bool
+		pings         bool
+		due           int64
+	}{
+		{"a client that was heard is pinged at the first step an interval later", time.Minute, at, 0, false, false, start + interval + step},
+		{"a Ping's answer is waited for until the next Ping is due", 16 * time.Second, at - interval - step, 0, false, true, start + interval + step},
+		{"or for the silence, where that is shorter", time.Second, at - interval - step, 0, false, true, at + int64(time.Second)},
+		{"a client that still may answer is looked at when the next Ping is due if it has", time.Hour, at - 2*interval, at - interval/2, false, false,
+			start + interval + step},
+		{"or when the silence is over, where that is sooner", 16 * time.Second, at - 2*interval, at - interval/2, false, false, at + interval/2},
+		{"the clock stands still while nothing is read", 16 * time.Second, at - 2*interval, at - interval, true, false, start + interval + step},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			l.limits.silence, l.now = int64(row.silence), at
+			c, peer := serveConn(t, l)
+			c.clocks.heard, c.clocks.pinged = row.heard, row.pinged
+			if row.paused {
+				c.lanes.backlog = &backlog{bytes: maxBacklog}
+			}
+			require.Equal(t, row.due, l.clockLocked(c))
+			n, err := readSocket(peer, make([]byte, 10))
+			if row.pings {
+				require.NoError(t, err)
+				require.Equal(t, len(emptyPing), n)
+				require.Equal(t, at, c.clocks.pinged)
+			} else {
+				require.ErrorIs(t, err, errWouldBlock)
+			}
+		})
+	}
+}
+
+func TestEarnedTime(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		bytes, rate int
+		want        time.Duration
+	}{
+		{"nothing earns nothing", 0, defaultMinRate, 0},
+		{"a byte earns its time", 1, 1000, time.Millisecond},
+		{"1 MiB earns a minute at the default rate", 1 << 20, defaultMinRate, 64 * time.Second},
+		{"what may be on the way earns all of its time", maxInTransit, defaultMinRate, 1024 * time.Second},
+		{"more earns no more", maxInTransit + 1, defaultMinRate, 1024 * time.Second},
+		{"the slowest rate does not overflow", maxInTransit, 1, maxInTransit * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.EqualValues(t, row.want, earnedTime(row.bytes, row.rate))
+		})
+	}
+	assert.Equal(t, maxInTransit, inTransit(maxInTransit-1, 1))
+	assert.Equal(t, maxInTransit, inTransit(maxInTransit, math.MaxInt))
+}
+
+// TestSilence sets the clock of a loop by hand, with a client that was pinged at a moment.
+func TestSilence(t *testing.T) {
+	const start = 1000 * int64(time.Hour)
+	const mib = 1 << 20
+	word := NewFrameBin(true, nil)
+	pong := func(number byte) []byte { return NewFramePong(true, []byte{number}) }
+	for _, row := range []struct {
+		name   string
+		front  int    // bytes sent in front of the Ping
+		behind int    // bytes sent behind it
+		hears  []byte // from the client, which is then pinged again
+		last   []byte // from the client, behind that
+		earned time.Duration
+	}{
+		{name: "a client that was sent nothing has the silence time-out"},
+		{name: "what was sent in front of the Ping earns it time", front: 3 * mib, earned: 192 * time.Second},
+		{name: "up to a limit", front: 1 << 30, earned: 1024 * time.Second},
+		{name: "what was sent behind it does not", behind: 3 * mib},
+		{name: "a Pong proves that it has got all in front of the Ping", front: 3 * mib, hears: pong(1)},
+		{name: "and nothing of what came behind", front: 3 * mib, behind: mib, hears: pong(1), earned: 64 * time.Second},
+		{name: "a word from the client proves nothing of what may be in a proxy", front: 3 * mib, hears: word, earned: 192 * time.Second},
+		{name: "nor does a Pong that nobody asked for", front: 3 * mib, hears: NewFramePong(true, nil), earned: 192 * time.Second},
+		{name: "nor one for an earlier Ping, of what was sent since", front: mib, behind: 2 * mib, hears: word, last: pong(1), earned: 192 * time.Second},
+		{name: "one for the last Ping does, of all", front: mib, behind: 2 * mib, hears: word, last: pong(2)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, turn := serveLoop(t, nil)
+			c, peer := serveConn(t, l)
+			l.now, c.clocks.heard = start, start-2*int64(l.opts.PingInterval)
+			c.sent = int32(inTransit(0, row.front))
+			l.clockLocked(c)
+			require.Equal(t, start, c.clocks.pinged)
+			c.sent = int32(inTransit(0, row.behind))
+			hear := func(in []byte) {
+				_, err := writeSocket(peer, in, false)
+				require.NoError(t, err)
+				c.readable = true
+				l.serve(turn, c)
+			}
+			if row.hears != nil {
+				hear(row.hears)
+				require.Zero(t, c.clocks.pinged)
+				l.now += 2 * int64(l.opts.PingInterval)
+				l.clockLocked(c)
+				require.Equal(t, l.now, c.clocks.pinged)
+			}
+			if row.last != nil {
+				pinged := c.clocks.pinged
+				hear(row.last)
+				c.clocks.pinged = pinged // for the end, of a client that says nothing more
+			}
+			end := l.now + int64(l.opts.SilenceTimeout+row.earned)
+			l.now = end - 1
+			l.clockLocked(c)
+			require.Equal(t, phaseOpen, c.phase)
+			l.now = end
+			l.clockLocked(c)
+			require.Equal(t, phaseEnding, c.phase)
+			require.Equal(t, StatusForbidden, int(c.rare.end.code))
+		})
+	}
+}
+
+func TestPingsOfBusyClients(t *testing.T) {
+	const enough = int32(defaultMinRate * defaultPingInterval / time.Second)
+	for _, row := range []struct {
+		name           string
+		sent, unproven int32
+		pings          bool
+	}{
+		{"a client that is heard is not pinged", 0, 0, false},
+		{"nor where it was sent what a slow one takes in an interval", enough, 0, false},
+		{"but where it was sent more, which its Pong answers for", enough + 1, 0, true},
+		{"once its last Pong has come: another number would make that worthless", enough + 1, 1, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, peer := serveConn(t, l)
+			l.now = 1000 * int64(time.Hour)
+			c.clocks.heard, c.sent, c.clocks.unproven = l.now, row.sent, row.unproven
+			l.clockLocked(c)
+			n, _ := readSocket(peer, make([]byte, 10))
+			assert.Equal(t, row.pings, n == len(emptyPing)+1)
+			assert.Equal(t, row.pings, c.clocks.pinged == l.now && c.sent == 0 && c.clocks.unproven == row.sent)
+		})
+	}
+}
+
+// TestSilenceOfSlowSystem has the system hold what is in front of a Ping, for longer than MinRate allows for.
+func TestSilenceOfSlowSystem(t *testing.T) {
+	if unackedBytes(-1) != 0 || !knowsUnacked(t) {
+		t.Skip("the system does not tell")
+	}
+	const size = 32 << 10
+	l, _ := serveLoop(t, nil)
+	c, peer := serveConn(t, l)
+	l.now = 1000 * int64(time.Hour)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range 3 {
+		require.NoError(t, c.writeLocked(&outgoing{body: make([]byte, size)}))
+	}
+	require.EqualValues(t, 3*size, c.sent)
+	c.clocks.heard = l.now - 2*int64(l.opts.PingInterval)
+	l.clockLocked(c)
+	require.EqualValues(t, 3*size, c.clocks.unproven)
+	take := func(n int) {
+		t.Helper()
+		for n > 0 {
+			m, err := readSocket(peer, make([]byte, n))
+			require.NoError(t, err)
+			n -= m
+		}
+	}
+	for _, n := range []int{size, size, size + len(emptyPing) + 1} { // each time it takes a part just before it is thought silent
+		l.now = c.clocks.silentAt(&l.limits)
+		take(n)
+		l.clockLocked(c)
+		require.Equal(t, phaseOpen, c.phase)
+		require.Equal(t, l.now, c.clocks.pinged, "its time begins again")
+		require.Equal(t, c.clocks.held, c.clocks.unproven, "with what is still in front")
+	}
+	require.Zero(t, c.clocks.held, "the Ping has left")
+	l.now = c.clocks.silentAt(&l.limits)
+	l.clockLocked(c)
+	require.Equal(t, phaseEnding, c.phase)
+}
+
+// knowsUnacked reports whether unackedBytes can tell.
+func knowsUnacked(t *testing.T) bool {
+	l, _ := serveLoop(t, nil)
+	c, _ := serveConn(t, l)
+	_, err := writeSocket(c.fd(), make([]byte, 100), false)
+	require.NoError(t, err)
+	return unackedBytes(c.fd()) > 0
+}
+
+func TestCloseFrameNotAnswered(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		unproven, sent int32
+		earned         time.Duration
+	}{
+		{"a client has the write time-out to answer a Close frame", 0, 0, 0},
+		{"and the time that what is in front of the Close frame earns", 2 << 20, 1 << 20, 192 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, _ := serveLoop(t, nil)
+			c, _ := serveConn(t, l)
+			l.now = 1000 * int64(time.Hour)
+			c.outState, c.clocks.heard, c.clocks.unproven, c.sent = outClosed, l.now+int64(time.Hour), row.unproven, row.sent
+			c.rareLocked().moments.closeSent = l.now
+			end := l.clockLocked(c)
+			require.Equal(t, l.now+int64(l.opts.WriteTimeout+row.earned), end)
+			require.Equal(t, phaseOpen, c.phase)
+			l.now = end
+			l.clockLocked(c)
+			require.Equal(t, phaseEnding, c.phase)
+		})
+	}
+	t.Run("the time begins when it has left the queue", func(t *testing.T) {
+		l, _ := serveLoop(t, nil)
+		c, peer := serveConn(t, l)
+		packet := append(NewFrameBin(false, make([]byte, 1<<20)), NewFrameClose(false, 0, nil)...)
+		require.NoError(t, c.send(packet, true))
+		require.True(t, c.out.stalled)
+		for range 3 {
+			_, err := readSocket(peer, make([]byte, 128<<10)) // it takes a part
+			require.NoError(t, err)
+			l.now = now() + int64(l.opts.WriteTimeout)
+			c.out.since = l.now
+			l.clockLocked(c)
+			require.Equal(t, phaseOpen, c.phase)
+			require.Equal(t, l.now, c.rare.moments.closeSent)
+		}
+	})
+}
+
+func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
+	l, _ := serveLoop(t, nil)
+	c, _ := serveConn(t, l)
+	require.NoError(t, c.send(NewFrameBin(false, make([]byte, 1<<20)), true))
+	require.True(t, c.out.stalled)
+	l.now = 1000 * int64(time.Hour)
+	c.clocks.pinged = l.now - int64(time.Hour)
+	c.out.since = l.now
+	due := l.clockLocked(c)
+	require.Equal(t, phaseOpen, c.phase)
+	require.Zero(t, c.clocks.pinged)
+	require.Greater(t, due, l.now)
+}
+
+// engineStart returns an engine without a listener that echoes text.
+func engineStart(t *testing.T) *engine {
+	opts := ServerOptions{HandleText: func(conn int, p []byte) { Send(conn, NewFrameText(false, p)) }}
+	opts.fill()
+	e := newEngine(opts, false, 0, new(ClientManager))
+	require.NoError(t, e.start(nil))
+	return e
+}
+
+// enginePair returns both ends of a socket: one to be adopted, one that blocks.
+func enginePair(t *testing.T) (ours, peer int) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.SetNonblock(pair[0], true))
+	return pair[0], pair[1]
+}
+
+func engineSend(t *testing.T, fd int, packet []byte) {
+	n, err := writeSocket(fd, packet, false)
+	require.NoError(t, err)
+	require.Equal(t, len(packet), n)
+}
+
+// engineExpect reads as many bytes as are wanted.
+func engineExpect(t *testing.T, fd int, want []byte) {
+	var got []byte
+	buf := make([]byte, 1024)
+	for len(got) < len(want) {
+		n, err := unix.Read(fd, buf)
+		require.NoError(t, err)
+		require.NotZero(t, n, "the end of the stream")
+		got = append(got, buf[:n]...)
+	}
+	require.Equal(t, string(want), string(got))
+}
+
+func TestEngineWithoutAListener(t *testing.T) {
+	checkGoroutines(t)
+	checkDescriptors(t)
+	e := engineStart(t)
+	ours, peer := enginePair(t)
+	defer unix.Close(peer)
+	require.True(t, e.adopt(ours))
+	engineSend(t, peer, []byte(rawRequest))
+	engineExpect(t, peer, []byte(rawAccepted))
+	engineSend(t, peer, NewFrameText(true, []byte("x")))
+	engineExpect(t, peer, NewFrameText(false, []byte("x")))
+	assert.Equal(t, 1, e.clients.Len())
+	e.stop()
+	engineExpect(t, peer, NewFrameClose(false, StatusGone, nil))
+	unix.Close(peer)
+	<-e.done
+	assert.Zero(t, e.clients.Len())
+	assert.Zero(t, e.connections.Load())
+}
+
+// TestEngineAdoptsUntilItStops has goroutines bring connections while the engine stops: each is served or refused, and none is left.
+func TestEngineAdoptsUntilItStops(t *testing.T) {
+	checkGoroutines(t)
+	checkDescriptors(t)
+	const adopters, each = 8, 50
+	e := engineStart(t)
+	var wg sync.WaitGroup
+	for i := range adopters {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for range each {
+				pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+				if !assert.NoError(t, err) {
+					return
+				}
+				unix.SetNonblock(pair[0], true)
+				e.adopt(pair[0])
+				unix.Close(pair[1])
+			}
+		}()
+		if i == adopters/2 {
+			e.stop()
+		}
+	}
+	wg.Wait()
+	<-e.done
+	assert.Zero(t, e.connections.Load())
+	assert.Zero(t, e.entrances.Load())
+	ours, peer := enginePair(t)
+	defer unix.Close(peer)
+	assert.False(t, e.adopt(ours), "it has ended")
+	n, err := unix.Read(peer, make([]byte, 1))
+	assert.NoError(t, err)
+	assert.Zero(t, n, "the socket was closed")
+}
+
+// TestDeadlinesAreTheRegister drives a loop by hand.
+func TestDeadlinesAreTheRegister(t *testing.T) {
+	l, lease := serveLoop(t, nil)
+	l.placeholder = -1
+	serveAll := func() {
+		l.collect()
+		for c := l.agenda.next(); c != nil; c = l.agenda.next() {
+			l.serve(lease, c)
+		}
+	}
+	var conns []*conn
+	var peers []int
+	for range 4 {
+		ours, peer := enginePair(t)
+		defer unix.Close(peer)
+		require.True(t, l.adopt(ours))
+		conns, peers = append(conns, descriptors.get(ours)), append(peers, peer)
+	}
+	require.Empty(t, l.deadlines)
+	engineSend(t, peers[0], []byte(rawRequest))
+	serveAll()
+	require.Len(t, l.deadlines, 4, "opening or open")
+	require.True(t, conns[0].isOpen())
+	conns[1].mu.Lock()
+	conns[1].stepLocked(factRequest) // HandleAuth takes its time
+	conns[1].postLocked()
+	conns[1].mu.Unlock()
+	serveAll()
+	require.Equal(t, int64(never), l.deadlines[conns[1].heapIndex].due)
+	require.Len(t, l.deadlines, 4, "without a deadline too")
+	l.endAll()
+	serveAll()
+	for _, c := range conns {
+		require.True(t, c.hasEnded())
+	}
+	for _, peer := range peers {
+		unix.Shutdown(peer, unix.SHUT_WR)
+	}
+	for len(l.deadlines) > 0 {
+		serveAll()
+	}
+	require.Zero(t, l.connections.Load())
+	for _, c := range conns {
+		require.False(t, c.hasSocket())
+	}
+}
+
+// TestWakeOfALoopThatHasEnded has the numbers of its poller be somebody else's.
+func TestWakeOfALoopThatHasEnded(t *testing.T) {
+	e := engineStart(t)
+	e.stop()
+	<-e.done
+	var others []int
+	for range 16 {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		for _, fd := range pair {
+			require.NoError(t, unix.SetNonblock(fd, true))
+			defer unix.Close(fd)
+			others = append(others, fd)
+		}
+	}
+	for _, l := range e.loops {
+		l.asleep.Store(true) // as whoever wakes it may have seen it
+		l.wake()
+	}
+	for _, fd := range others {
+		_, err := readSocket(fd, make([]byte, 10))
+		require.ErrorIs(t, err, errWouldBlock)
+	}
+}
+
+// callers is where a handler is called from. It is not looked at in there: on a slow machine that alone takes the time after which a
+// handler counts as slow.
+type callers [32]uintptr
+
+func (c *callers) take() { runtime.Callers(2, c[:]) }
+
+// haveWorker reports whether it was a worker that called, rather than a loop.
+func (c *callers) haveWorker() bool {
+	frames := runtime.CallersFrames(c[:])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "websocket.(*conn).worker") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+func isWary(c *conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lanes.offload > 0
+}
+
+// TestSlowConnection has a handler block whose connection shares its loop with another one.
+func TestSlowConnection(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
+	release, blocked := make(chan struct{}), make(chan *conn)
+	from := make(chan callers, 1)
+	byWorker := func() bool {
+		c := rawGet(t, from)
+		return c.haveWorker()
+	}
+	s := startServer(t, &ServerOptions{
+		HandleText: rawEcho,
+		HandleBin: func(conn int, payload []byte) {
+			if string(payload) == "block" {
+				blocked <- descriptors.get(conn)
+				<-release
+				return
+			}
+			var c callers
+			c.take()
+			from <- c
+		},
+	})
+	release1 := rawRelease(t, release)
+	slow, other := s.connect(t), s.connect(t)
+	for range 2 * fastRow { // that one among so many is slow is forgiven the others
+		other.text("x")
+		other.expectText("x")
+	}
+	slow.send(NewFrameBin(true, []byte("block")))
+	c := rawGet(t, blocked)
+	other.text("x") // the loop has to be taken over for it
+	other.expectText("x")
+	require.True(t, eventually(func() bool { return isWary(c) }))
+	release1()
+
+	next := NewFrameBin(true, []byte("fast"))
+	slow.send(next)
+	if !byWorker() {
+		t.Error("the loop itself has called a handler of a connection that held it up")
+	}
+	n := 1
+	for slow.send(next); byWorker(); slow.send(next) { // a starved machine may make any of them slow
+		if n++; n > 100*fastRow {
+			t.Fatalf("%d fast messages were handled by workers", n)
+		}
+	}
+	if n < fastRow {
+		t.Errorf("the loop has called handlers again after %d fast ones, before %d", n, fastRow)
+	}
+}
+
+func TestSlowAuth(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one loop
+	release, blocked := make(chan struct{}), make(chan struct{})
+	opts := &ServerOptions{
+		HandleText: rawEcho,
+		HandleAuth: func(req *Handshake) (context.Context, error) {
+			if req.URL.RawQuery == "block" {
+				close(blocked)
+				<-release
+			}
+			return context.Background(), nil
+		},
+	}
+	added := rawAdded(opts)
+	s := startServer(t, opts)
+	let := rawRelease(t, release)
+	other, slow := s.connect(t), s.dial(t)
+	rawGet(t, added)
+	slow.send([]byte(strings.Replace(rawRequest, "GET / ", "GET /?block ", 1)))
+	rawGet(t, blocked)
+	other.text("x") // the loop has to be taken over for it
+	other.expectText("x")
+	let()
+	c := descriptors.get(rawGet(t, added))
+	require.False(t, isWary(c), "messages are held to be slow because HandleAuth was")
+}
+
+func TestReports(t *testing.T) {
+	t.Run("the log is told in order, and all before the end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var got []int64
+			r := newReports(slog.New(logFunc(func(_ string, attrs map[string]slog.Value) {
+				time.Sleep(time.Millisecond)
+				got = append(got, attrs["n"].Int64())
+			})))
+			for n := range 100 {
+				r.add(report{slog.LevelInfo, "text", []any{"n", n}})
+			}
+			r.end()
+			require.Len(t, got, 100)
+			assert.IsIncreasing(t, got)
+		})
+	})
+	t.Run("a log that blocks keeps a bounded number of records, and is told how many were lost", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			told, lost := 0, int64(0)
+			r := newReports(slog.New(logFunc(func(_ string, attrs map[string]slog.Value) {
+				<-release
+				told++
+				if n, ok := attrs["records lost before"]; ok {
+					lost += n.Int64()
+				}
+			})))
+			for range 3 * maxReports {
+				r.add(report{level: slog.LevelInfo, text: "text"})
+			}
+			start := time.Now()
+			r.end()
+			assert.Equal(t, lastReports, time.Since(start), "the end does not wait for ever")
+			close(release)
+			<-r.told
+			assert.InDelta(t, maxReports+1, told, 1) // and one that says so
+			assert.EqualValues(t, 3*maxReports-told+1, lost)
+		})
+	})
+	t.Run("a log that ends its goroutine loses no other record", func(t *testing.T) {
+		told := make(chan int64, 3)
+		r := newReports(slog.New(logFunc(func(_ string, attrs map[string]slog.Value) {
+			told <- attrs["n"].Int64()
+			runtime.Goexit()
+		})))
+		for n := range 3 {
+			r.add(report{slog.LevelInfo, "text", []any{"n", n}})
+		}
+		r.end()
+		<-r.told
+		close(told)
+		for n := range int64(3) {
+			assert.Equal(t, n, <-told)
+		}
+	})
+	t.Run("nothing runs where nothing was reported", func(t *testing.T) {
+		r := newReports(slog.New(slog.DiscardHandler))
+		r.add(report{level: slog.LevelError, text: "text"})
+		assert.False(t, r.telling)
+		r.end()
+	})
+}
+
+func TestLogOfConnections(t *testing.T) {
+	t.Run("nothing is asked of the system where the log wants nothing", func(t *testing.T) {
+		c := &conn{loop: &loop{engine: &engine{reports: newReports(slog.New(slog.DiscardHandler))}}}
+		require.Zero(t, testing.AllocsPerRun(100, func() { c.reportLocked(slog.LevelDebug, "text") }))
+	})
 }
