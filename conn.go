@@ -36,11 +36,19 @@ type conn struct {
 	stream
 	loop *loop
 
+	// Guarded by mu. All that a Send needs is in the first 64 bytes, one line of the processor's cache: a broadcast to many
+	// connections waits for their memory more than for anything else.
+	mu   sync.Mutex
+	sent int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
+	life
+	outState
+	corked  bool    // packets are collected until the handlers of a batch are done
+	awaited bool    // Done has made a channel
+	out     *outbox // nil while all has been written
+	rare    *rare   // nil while the connection is idle
+
 	// Owned by the loop.
 	in        receiver
-	clocks    clocks
-	heapIndex int32 // in the loop's deadlines
-	drained   int32 // bytes read since the half-close
 	seat      seat  // in the loop's agenda
 	reads     reads // what may be read, as of the last time it was served
 	readable  bool  // the socket may have something to read
@@ -49,32 +57,29 @@ type conn struct {
 	look      bool  // its phase and its clocks are to be looked at
 	peerEnd   bool  // the peer has closed its side
 	unsettled lane  // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
+	clocks    clocks
+
+	// Guarded by mu.
+	lanes lanes
+
+	// Owned by the loop.
+	heapIndex int32 // in the loop's deadlines
+	drained   int32 // bytes read since the half-close
 
 	// Set with mu held, read without it between two messages.
 	discards atomic.Bool // messages are not handled any more
 
-	// Guarded by mu.
-	mu    sync.Mutex
-	sent  int32   // bytes that the socket has taken since the last Ping, up to maxInTransit
-	out   *outbox // nil while all has been written
-	rare  *rare   // nil while the connection is idle
-	lanes lanes
-	life
-	outState
-	corked  bool // packets are collected until the handlers of a batch are done
-	awaited bool // Done has made a channel
+	// Guarded by the mu of the loop's mailbox.
+	posted bool // it is in there
+
+	// Guarded by the mu of the connection's clientShard.
+	member             int32 // place in the shard
+	userNext, userPrev *conn // neighbours in the list of the user's connections
 
 	// Written with mu held, before the program knows the connection, and when it has forgotten it. In between a handler reads them
 	// without.
 	ctx context.Context
 	uid uint64
-
-	// Guarded by the mu of the connection's clientShard.
-	userNext, userPrev *conn // neighbours in the list of the user's connections
-	member             int32 // place in the shard
-
-	// Guarded by the mu of the loop's mailbox.
-	posted bool // it is in there
 }
 
 // rare is what a connection needs while it is opened and while it ends, and few need in between. It is guarded by mu; the pointer
