@@ -14,13 +14,13 @@ const (
 	seatNext              // it is served in the next
 )
 
-// agenda is which connections a loop serves: those of this round, and some of the next. Whatever is to be done for a connection, it is
-// served once in a round, for all of it. It is owned by the loop.
+// agenda lists the connections that a loop serves in this round, and some of the next. However much is to be done for a connection, it
+// is served once for all of that. The agenda is owned by the loop.
 type agenda struct {
 	round    []*conn
 	served   int     // how many of round have been served
-	ready    []*conn // of the next round: there is more to read, mostly
-	deferred []*conn // likewise, and before those: long messages that this round was too short for
+	ready    []*conn // for the next round, mostly because there is more to read
+	deferred []*conn // for the next round, before those: this one was too short for their long messages
 }
 
 // begin starts the next round.
@@ -63,7 +63,7 @@ func (a *agenda) next() (c *conn) {
 // isOver reports whether all of the round have been served.
 func (a *agenda) isOver() bool { return a.served == len(a.round) }
 
-// again has a connection that is being served be served in the next round too.
+// again puts a connection that is being served on the next round as well.
 func (a *agenda) again(c *conn) {
 	if c.seat == seatNone {
 		c.seat = seatNext

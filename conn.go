@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// How long the peer's end is awaited after the half-close, and how much is read meanwhile, so that a Close frame is not lost to a
-// reset: what arrives at a closed socket makes TCP discard what the peer has not yet read. Beyond that size TCP holds the peer
-// up for the rest of the time.
+// After the half-close the loop waits this long for the peer to close its side, and reads this much meanwhile, so that the Close
+// frame is not lost to a reset: data that arrives at a closed socket makes TCP discard what the peer has not yet read. Beyond that
+// size TCP makes the peer wait for the rest of the time.
 const (
 	maxDrainTime = time.Second
 	maxDrainSize = 64 << 10
@@ -23,14 +23,15 @@ const (
 // client.
 const maxAnswerTime = time.Second
 
-// conn is one connection of a Server. Its loop moves it on through its life, in advanceLocked; any goroutine may send it to its end,
-// with end.
+// conn is one connection of a Server. Any goroutine may begin its end, with end. From there its loop takes it on, in advanceLocked; only
+// the last step may be that of the last handler to return.
 //
-// The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other.
+// The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
+// braces it holds one at a time.
 //
-//	Server.mu → conn.mu → the mu of: mailbox, clientShard, ends, quarantine, reports, monitor, descriptorTable
+//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, reports, monitor } → descriptorTable.mu
 //
-// No lock is held while a handler of the program is called, or while something is waited for.
+// No lock is held while a handler of the program is called, or while a goroutine waits for something.
 type conn struct {
 	// Immutable.
 	stream
@@ -76,26 +77,26 @@ type conn struct {
 	member             int32 // place in the shard
 	userNext, userPrev *conn // neighbours in the list of the user's connections
 
-	// Written with mu held, before the program knows the connection, and when it has forgotten it. In between a handler reads them
-	// without.
+	// Written with mu held: before the program knows the connection, and once no handler does any more. In between, handlers read
+	// them without it.
 	ctx context.Context
 	uid uint64
 }
 
-// rare is what a connection needs while it is opened and while it ends, and few need in between. It is guarded by mu; the pointer
-// does not change during the opening handshake.
+// rare is what a connection needs while it is opened and while it ends; few need it in between. It is guarded by mu. The pointer
+// does not change during the opening handshake, so that opening can be reached without mu.
 type rare struct {
 	opening *opening // nil once what came with the handshake has been parsed
 	moments moments
 	end     endReason   // from phaseEnding on
-	goesOn  *time.Timer // ends the wait for HandleClientAdd once the loop has no clock for it
+	goesOn  *time.Timer // ends the wait for HandleClientAdd, once the loop no longer has a clock for that
 }
 
 // opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
 type opening struct {
 	buf     []byte
 	scanner headerScanner
-	request *Handshake // once it is complete
+	request *Handshake // nil until it is complete
 
 	isStatus bool // it is a request for StatusPath
 }
@@ -110,7 +111,7 @@ func (c *conn) isUp() bool {
 	return c.known() && c.ctx != nil
 }
 
-// context returns the connection's context; ok is false where the program does not know the connection.
+// context returns the connection's context; ok is false if the program does not know the connection.
 func (c *conn) context() (ctx context.Context, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +139,7 @@ func (c *conn) dropRareLocked() {
 // postLocked has the loop look at the connection.
 func (c *conn) postLocked() { c.loop.post(c) }
 
-// end sends a connection to its end. The first reason counts, but a later one may still make it immediate.
+// end begins the end of a connection. The first reason counts, but a later one may still make the end immediate.
 func (c *conn) end(why endReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +150,7 @@ func (c *conn) endLocked(why endReason) {
 	switch {
 	case c.isShaking():
 		c.stepLocked(factEnded)
-		if why.cause != "" { // else it was refused, which has a record of its own
+		if why.cause != "" { // otherwise it was refused, which has a record of its own
 			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause)
 		}
 	case c.isOpen():
@@ -165,7 +166,7 @@ func (c *conn) endLocked(why endReason) {
 	c.postLocked()
 }
 
-// enforceEndLocked does what an end does not leave to the loop.
+// enforceEndLocked does what cannot be left to the loop at the beginning of an end.
 func (c *conn) enforceEndLocked() {
 	if c.rare.end.discard {
 		c.discards.Store(true)
@@ -197,7 +198,7 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
 	c.stepLocked(factAccepted)
 }
 
-// welcomeLocked answers the handshake, and the program may know the connection.
+// welcomeLocked answers the handshake, and makes the connection known to the program.
 func (c *conn) welcomeLocked() {
 	l := c.loop
 	c.writeLocked(&outgoing{body: appendAccept(nil, c.rare.opening.request)})
@@ -209,14 +210,14 @@ func (c *conn) welcomeLocked() {
 	l.clients.add(c)
 }
 
-// refuseLocked answers the handshake with something else than a connection and ends it.
+// refuseLocked answers the handshake with something other than a connection, and ends it.
 func (c *conn) refuseLocked(answer []byte) {
 	c.writeLocked(&outgoing{body: answer})
 	c.endLocked(endReason{})
 }
 
-// stepLocked takes one step of the connection's life, if the facts allow one, and does what the step wants. Only the loop knows the
-// facts for the steps behind phaseEnding, and a handler that returns the one for the last.
+// stepLocked takes one step of the connection's life, if the facts allow one, and does what the step wants. From phaseEnding on only
+// the loop knows the facts, except for the last step: the last handler to return may take that.
 func (c *conn) stepLocked(f facts) (moved bool) {
 	do, moved := c.move(f)
 	if !moved {
@@ -247,17 +248,17 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 	return true
 }
 
-// advanceLocked moves a connection that ends on as far as it can go now.
+// advanceLocked takes a connection that is ending as far as it can go now.
 func (c *conn) advanceLocked() {
 	at := now()
 	if c.isEnding() && c.lanes.hasWriterOnly() {
-		c.closeFrameLocked() // a writer that HandleClientRemove has not ended does when it cannot send any more
+		c.closeFrameLocked() // a writer that HandleClientRemove has not ended gives up when it can no longer send
 	}
 	for c.stepLocked(c.factsLocked(at)) {
 	}
 }
 
-// factsLocked returns what is true of a connection that ends, as far as its phase asks for it.
+// factsLocked returns what is true of a connection that is ending, as far as it matters in its phase.
 func (c *conn) factsLocked(at int64) (f facts) {
 	s := c.clockStateLocked()
 	ends := s.phaseEnds(&c.loop.limits)
@@ -305,7 +306,7 @@ func (c *conn) coverLocked() {
 	}
 }
 
-// releaseLocked gives the number to the quarantine. Nothing is left that knows the connection.
+// releaseLocked gives the number to the quarantine. No handler knows the connection any more.
 func (c *conn) releaseLocked() {
 	if c.rare.goesOn != nil {
 		c.rare.goesOn.Stop() // it would keep the connection
@@ -316,7 +317,7 @@ func (c *conn) releaseLocked() {
 	c.loop.numbers.hold(c.fd())
 }
 
-// userID returns the user id of a context: any integer above zero under CtxKeyUID; 0 where there is none.
+// userID returns the user id of a context: any integer above zero under CtxKeyUID; 0 if there is none.
 func userID(ctx context.Context) uint64 {
 	switch v := reflect.ValueOf(ctx.Value(CtxKeyUID)); {
 	case v.CanUint():

@@ -2,15 +2,14 @@ package websocket
 
 import "math"
 
-// maxBacklog is how many bytes of messages may wait for their handler before the connection is not read any more. Each
-// message counts messageCost in addition to its payload; one of any size may wait.
+// maxBacklog is how many bytes of messages may wait for their handlers before the connection is no longer read. Each message
+// counts messageCost in addition to its payload; one message of any size may wait.
 const (
 	maxBacklog  = 64 << 10
 	messageCost = 64
 )
 
-// lane is a class of handlers of one connection. Those of one lane wait for each other, up to a number that may run at the same
-// time.
+// lane is a class of handlers of one connection. Each lane has a number of handlers that may run at the same time; further ones wait.
 type lane uint8
 
 const (
@@ -33,10 +32,10 @@ type backlog struct {
 	pongs   []pong // answers to Pings that came behind messages of laneOrdered
 }
 
-// pong is the answers to Pings that wait for their turn: behind so many messages.
+// pong has the answers to Pings that came behind the same message, and are sent once that has been handled.
 type pong struct {
 	frames []byte
-	behind int
+	behind int // how many messages come first
 }
 
 func (b *backlog) add(l lane, m message) {
@@ -98,13 +97,13 @@ const (
 // job is what one goroutine does for a connection between two looks at its lanes.
 type job struct {
 	messages []message
-	whole    *backlog // that they were all of; the job owns it
+	whole    *backlog // the backlog, if these were all its messages; the job owns it
 	lane     lane
 	kind     jobKind
-	pongs    bool // there are some behind messages
-	row      bool // there are more messages than one: their answers may be written together
-	relief   bool // so many were taken that the connection can be read again
-	light    bool // nothing else runs or waits for the connection, and nothing is collected: its end is no news to anybody
+	pongs    bool // Pongs wait behind the messages
+	row      bool // more than one message waited: their answers may be written together
+	relief   bool // the lanes were full, and are not any more: the connection can be read again
+	light    bool // nothing else runs or waits for the connection, and nothing is collected: nobody waits for this job to end
 }
 
 // addState is where HandleClientAdd stands.
@@ -124,7 +123,7 @@ type lanes struct {
 	backlog *backlog          // nil if no message waits
 	running [laneCount]uint16 // jobs that run
 
-	// offload is how many jobs workers are to run, and fast, since a message took long.
+	// offload is how many more jobs workers have to run fast before the loop runs them itself again. A slow message sets it.
 	offload uint16
 
 	add       addState
@@ -152,7 +151,7 @@ func (q *lanes) next(at life, atOnce *[laneCount]int) (j job, ok bool) {
 	return j, true
 }
 
-// takeMessages takes messages of a lane if one more handler may run: all that wait if they run one at a time, else one.
+// takeMessages takes messages of a lane if one more handler may run: all that wait if they run one at a time, otherwise one.
 func (q *lanes) takeMessages(l lane, atOnce *[laneCount]int, j *job) bool {
 	b := q.backlog
 	if b == nil || len(b.waiting[l]) == 0 || int(q.running[l]) >= atOnce[l] {
@@ -203,8 +202,8 @@ func (j *job) release() {
 	}
 }
 
-// enqueue adds what one read brought, to open connections. It returns an empty backlog for the next read, b itself if it was not
-// kept, and the Pongs to be sent now: if messages wait already, their handlers may take long.
+// enqueue adds what one read brought. It returns an empty backlog for the next read, which is b itself if that was not kept, and
+// the Pongs to be sent now: if messages wait already, their handlers may take long.
 func (q *lanes) enqueue(b *backlog) (empty *backlog, pongs []byte) {
 	if q.backlog == nil {
 		q.backlog = b
@@ -236,7 +235,7 @@ func (q *lanes) takePongs(n int) []byte {
 	return q.backlog.takePongs(n)
 }
 
-// open says which handlers of an open connection are to be called, beside those of its messages.
+// open says which handlers of an open connection are to be called besides those of its messages.
 func (q *lanes) open(adds, removes bool) {
 	if adds {
 		q.add = addDue
@@ -244,7 +243,7 @@ func (q *lanes) open(adds, removes bool) {
 	q.removeDue = removes
 }
 
-// discard forgets the messages that wait, and the program if it has not seen the connection.
+// discard forgets the messages that wait, and HandleClientAdd and HandleClientRemove if the first has not been called yet.
 func (q *lanes) discard() {
 	q.drop()
 	if q.add == addDue {
@@ -255,7 +254,7 @@ func (q *lanes) discard() {
 // addStarts is told that HandleClientAdd is called now.
 func (q *lanes) addStarts() { q.add = addAwaited }
 
-// goOn has nothing wait for a HandleClientAdd that runs any more: it is a writer. It returns whether anything did.
+// goOn ends the wait for a HandleClientAdd that runs: it is a writer from now on. It returns false if nothing waited for one.
 func (q *lanes) goOn() bool {
 	if q.add != addCalled && q.add != addAwaited {
 		return false
@@ -267,10 +266,10 @@ func (q *lanes) goOn() bool {
 // awaitsAdd reports whether HandleClientAdd is to be called, or waited for.
 func (q *lanes) awaitsAdd() bool { return q.add != addNone && q.add != addWriter }
 
-// isFull reports whether so much waits that the connection is not read any more.
+// isFull reports whether so much waits that the connection is no longer read.
 func (q *lanes) isFull() bool { return q.backlog != nil && q.backlog.bytes >= maxBacklog }
 
-// hasMessages reports whether messages are being handled or wait for it.
+// hasMessages reports whether messages, or Pongs behind them, wait or are being handled.
 func (q *lanes) hasMessages() bool {
 	return q.running[laneOrdered]+q.running[laneRequests] > 0 || q.backlog != nil && !q.backlog.isEmpty()
 }

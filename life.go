@@ -14,16 +14,16 @@ const (
 	phaseGone                  // out of the table
 )
 
-// facts are what moves a connection on.
+// facts are what can move a connection to its next phase.
 type facts uint8
 
 const (
-	factRequest      facts = 1 << iota // the opening handshake is there, and a handler has to see it
-	factAccepted                       // it is answered with a connection
-	factEnded                          // the connection was sent to its end, or the handshake refused
-	factHandlersDone                   // no handler runs or is still to be called, or they are not waited for any more
-	factWritten                        // nothing is queued, or it was given up
-	factPeerDone                       // the peer has closed its side, or it is not waited for any more
+	factRequest      facts = 1 << iota // the request is complete, and a handler has to see it
+	factAccepted                       // the request is accepted
+	factEnded                          // the connection is to end, or the handshake was refused
+	factHandlersDone                   // no handler runs or is still to be called, or they are no longer awaited
+	factWritten                        // nothing is queued, or what was has been given up
+	factPeerDone                       // the peer has closed its side, or that is no longer awaited
 	factUnused                         // no handler that runs knows the connection
 )
 
@@ -47,7 +47,7 @@ type edge struct {
 	do   action
 }
 
-// edges are all the steps there are. Of those of one phase the first whose fact holds is taken.
+// edges are all the steps there are. Of the edges of a phase, the first one whose fact holds is taken.
 var edges = [phaseGone + 1][]edge{
 	phaseOpening: {
 		{factEnded, phaseFlushing, doNothing},
@@ -65,7 +65,7 @@ var edges = [phaseGone + 1][]edge{
 	phaseClosed:   {{factUnused, phaseGone, doRelease}},
 }
 
-// step returns the phase that follows from the facts, and what is to be done in it. It is the same phase if none of them matters now.
+// step returns the phase that follows from the facts, and what is to be done in it: the same phase if none of the facts matters in it.
 func (p phase) step(f facts) (next phase, do action) {
 	for _, e := range edges[p] {
 		if f&e.when != 0 {
@@ -86,7 +86,7 @@ func (l *life) move(f facts) (do action, moved bool) {
 	return do, moved
 }
 
-// isShaking reports whether the opening handshake is not done.
+// isShaking reports whether the opening handshake is still going on.
 func (l life) isShaking() bool { return l.phase < phaseOpen }
 
 func (l life) isOpening() bool  { return l.phase == phaseOpening }
@@ -106,7 +106,7 @@ func (l life) known() bool { return l.phase >= phaseOpen && l.phase < phaseGone 
 // sends reports whether the program may send.
 func (l life) sends() bool { return l.phase == phaseOpen || l.phase == phaseEnding }
 
-// hasSocket reports whether the number is the connection's socket, and not yet the placeholder.
+// hasSocket reports whether the number still stands for the connection's socket, and not for the placeholder.
 func (l life) hasSocket() bool { return l.phase < phaseClosed }
 
 // endsStream reports whether the end of the stream follows what is written now: it goes out with it (MSG_MORE on Linux). The
@@ -120,11 +120,11 @@ type endReason struct {
 	cause  string // for the log
 
 	discard   bool // waiting messages are not handled
-	farewell  bool // the Close frame follows HandleClientRemove, which may still send; else it goes before
-	immediate bool // handlers that run are not waited for
+	farewell  bool // the Close frame follows HandleClientRemove, which may still send; otherwise it goes first
+	immediate bool // handlers that run are not awaited
 }
 
-// goingAway is the end of every connection when the server stops.
+// goingAway is why every connection ends when the server stops.
 var goingAway = endReason{code: StatusGone, cause: "server stops", discard: true, immediate: true}
 
 // reads is what the loop may read from a connection.

@@ -4,12 +4,11 @@ const (
 	// corkSize is how many corked bytes are written without waiting for the rest of the batch.
 	corkSize = 32 << 10
 
-	// joinSize is the size from which on a payload is written from where it is, behind its header, in bytes. Shorter ones are
-	// copied.
+	// joinSize is the size in bytes from which a payload is written from where it is, behind its header. Shorter ones are copied.
 	joinSize = 4 << 10
 
-	// largeSize is the size from which on a packet is copied before the connection's lock is taken, since copying it would
-	// hold up those who wait for the lock, the loop among them. No more than this is written in one go either.
+	// largeSize is the size in bytes from which a packet is copied before the connection's lock is taken, since copying it under
+	// the lock would hold up those who wait for that, the loop among them. Nor is more than this written in one go.
 	largeSize = 4 << 20
 )
 
@@ -29,13 +28,13 @@ func (out *outgoing) took(n int) {
 
 // outbox is what a connection has to send and its socket has not yet taken, in the order of the wire: whole packets, then the Pong for
 // the latest Ping. A connection has one only while it is corked or its socket is full; nil is an empty one. It is guarded by the
-// connection's mu. It does no I/O: whoever writes is given the front, and tells what the socket took.
+// connection's mu. It does no I/O: whoever writes gets the front from it, and tells it what the socket took.
 type outbox struct {
 	buf  []byte
 	sent int // bytes at the front of buf that the socket has taken
 
-	stalled bool  // the socket is full, and bytes are left: it will be writable
-	more    bool  // or it was not, but others wait for the lock: the loop writes on
+	stalled bool  // bytes are left, and the socket is full as far as is known: the loop writes on when it is writable
+	more    bool  // if stalled: the socket took all it was given, and others were to get the lock; the loop writes on without waiting
 	since   int64 // when the socket last took something, or had it acknowledged, if stalled
 	held    int   // bytes that were not acknowledged when the system was last asked, if stalled; 0 if it was not
 
@@ -52,11 +51,11 @@ func (o *outbox) len() int {
 	return len(o.buf) - o.sent
 }
 
-// isStalled reports whether the socket is full. Then bytes are left.
+// isStalled reports whether what is left has to wait for the loop, since the socket is full as far as is known.
 func (o *outbox) isStalled() bool { return o != nil && o.stalled }
 
 // hasRoom reports whether a packet may be added, up to a limit in bytes. An empty outbox takes one of any size; a large packet goes
-// into an empty one only, where it is not copied.
+// into an empty one only, which keeps it without copying it.
 func (o *outbox) hasRoom(size, limit int) bool {
 	return o.len() == 0 || size < largeSize && o.len()+size <= limit
 }
@@ -70,10 +69,10 @@ func (o *outbox) add(out *outgoing) {
 	o.buf = append(append(o.buf, out.head...), out.body...)
 }
 
-// addLarge makes an empty outbox keep a packet as it is.
+// addLarge puts a packet into an empty outbox without copying it.
 func (o *outbox) addLarge(packet []byte) { o.buf, o.sent = packet, 0 }
 
-// answer has a Pong follow, in the place of one that has not left (RFC 6455, section 5.5.3).
+// answer puts a Pong behind the packets. It replaces one that has not left (RFC 6455, section 5.5.3).
 func (o *outbox) answer(payload []byte) {
 	o.pong, o.hasPong = append(o.pong[:0], payload...), true
 }
@@ -91,8 +90,8 @@ func (o *outbox) front() []byte {
 	return part[:min(len(part), largeSize)]
 }
 
-// took is told how much of the front the socket has taken, at a moment. Of less than all it is full. It returns whether there is
-// something left that cannot, or should not, be written now.
+// took is told how much of the front the socket has taken, at a moment. If that is not all, the socket is full. It returns whether
+// there is something left that cannot, or should not, be written now.
 func (o *outbox) took(n, of int, at int64) (left bool) {
 	o.sent += n
 	if n > 0 && o.stalled {
@@ -115,8 +114,8 @@ func (o *outbox) stall(at int64) bool {
 	return true
 }
 
-// moves is told how many bytes the system still holds for a peer whose socket is full. If some of them were acknowledged since the
-// last time, the peer takes data, however slowly: there may be no room for more until it has taken a lot.
+// moves is told how many bytes the system still holds for the peer of a full socket. If some of them have been acknowledged since
+// the last call, the peer takes data, however slowly: the socket may have no room for more until the peer has taken a lot.
 func (o *outbox) moves(held int, at int64) {
 	if held < o.held {
 		o.since = at
@@ -124,7 +123,7 @@ func (o *outbox) moves(held int, at int64) {
 	o.held = held
 }
 
-// awaitRoom returns what is closed when the socket has taken something, or nothing is taken any more.
+// awaitRoom returns a channel that is closed when the socket has taken something, or when nothing can be sent any more.
 func (o *outbox) awaitRoom() <-chan struct{} {
 	if o.room == nil {
 		o.room = make(chan struct{})
@@ -140,7 +139,7 @@ func (o *outbox) releaseWaiters() {
 	}
 }
 
-// reset makes it an empty one, without a buffer that is large.
+// reset empties the outbox. It keeps the buffer, unless that is large.
 func (o *outbox) reset() {
 	o.releaseWaiters()
 	buf := o.buf[:0]

@@ -1,7 +1,7 @@
 package websocket
 
-// stream carries bytes between a connection and its socket: as they are. (What changes them on their way, such as TLS, belongs here, so
-// that nobody else notices.) Its loop reads, half-closes and covers it; whoever holds the connection's mu writes.
+// stream carries bytes between a connection and its socket, unchanged. (What changes them on their way, such as TLS, belongs here, so
+// that nobody else notices.) The connection's loop reads, half-closes and covers it; whoever holds the connection's mu writes.
 type stream struct {
 	// id is the number by which the process knows the connection, with the descriptor of the socket in its low bits. Immutable.
 	id uint64
@@ -18,7 +18,7 @@ func (s *stream) read(b []byte) (n int, err error) { return readSocket(s.fd(), b
 // waiting returns how many bytes can be read.
 func (s *stream) waiting() int { return waitingBytes(s.fd()) }
 
-// write writes as much as the socket takes. With last, the end of the stream is about to follow.
+// write writes as much as the socket takes. last says that the end of the stream is about to follow.
 func (s *stream) write(b []byte, last bool) (n int, err error) {
 	for n < len(b) {
 		m, err := writeSocket(s.fd(), b[n:], last)
@@ -48,8 +48,8 @@ func (s *stream) unacked() int { return unackedBytes(s.fd()) }
 // halfClose ends this side, behind what was written.
 func (s *stream) halfClose() { halfCloseSocket(s.fd()) }
 
-// cover gives the socket up and puts the placeholder over its number. Both sides are ended first, unless they have: somebody else
-// may have a copy of the socket.
+// cover gives the socket up and puts the placeholder over its number. It shuts down both directions first, unless they have ended:
+// another process may have a copy of the socket.
 func (s *stream) cover(placeholder int, hasEnded bool) error {
 	if !hasEnded {
 		shutSocket(s.fd())
