@@ -2,12 +2,12 @@ package websocket
 
 import "container/heap"
 
-// deadlines is a heap of all connections of a loop, the one to be looked at first in front. It is the register of the loop's connections
-// too: each is in it from when it is served first until its number is covered, whether it has a deadline or not.
+// deadlines is a heap of all connections of a loop: the one to be looked at first is in front. It is also the register of the loop's
+// connections: each is in it from the first time it is served until its number is covered, whether it has a deadline or not.
 type deadlines []deadline
 
-// deadline is when the loop looks at a connection again; it may be early. It is here, and not in the connection, because the
-// memory of an idle connection is slow to get.
+// deadline is when the loop looks at a connection again, or earlier than it needs to. It is here, and not in the connection, because
+// the memory of an idle connection is seldom in a cache.
 type deadline struct {
 	due int64
 	c   *conn
@@ -45,7 +45,7 @@ func (d deadlines) Swap(i, j int) {
 	d[i].c.heapIndex, d[j].c.heapIndex = int32(i), int32(j)
 }
 
-// Push adds a connection behind all others, without a deadline as yet.
+// Push adds a connection behind all others. It has no deadline yet.
 func (d *deadlines) Push(x any) {
 	c := x.(*conn)
 	c.heapIndex = int32(len(*d))
@@ -61,7 +61,7 @@ func (d *deadlines) Pop() any {
 	return c
 }
 
-// clockLocked does what a connection's clocks want by now, and returns when to look at them again.
+// clockLocked does what a connection's clocks want done by now, and returns when to look at them again.
 func (l *loop) clockLocked(c *conn) (due int64) {
 	if c.isOpen() {
 		l.lookAtSocketLocked(c)
@@ -102,7 +102,7 @@ func (c *conn) clockStateLocked() (s clockState) {
 	return s
 }
 
-// lookAtSocketLocked tries a socket that is full, and has the clocks of a peer stand still that had no chance to answer.
+// lookAtSocketLocked tries to write to a socket that is full, and stops the clocks of a peer that had no chance to answer.
 func (l *loop) lookAtSocketLocked(c *conn) {
 	if c.out.isStalled() {
 		c.flushLocked() // the poller tells of room only once there is a lot of it; less is a sign of life too
@@ -113,12 +113,12 @@ func (l *loop) lookAtSocketLocked(c *conn) {
 			c.rare.moments.closeSent = l.now
 		}
 	}
-	if l.limits.ping >= 0 && (c.lanes.isFull() || c.out.isStalled()) { // its answer may wait to be read, or for it to have read what comes first
+	if l.limits.ping >= 0 && (c.lanes.isFull() || c.out.isStalled()) { // its answer may be here, unread, or it has to read something else first
 		c.clocks.hears(l.now)
 	}
 }
 
-// pingLocked sends a Ping. A client that is not idle gets one too, if much was sent to it: its Pong proves that it has got that.
+// pingLocked sends a Ping. A client that is not idle gets one too if much was sent to it: its Pong proves that this has arrived.
 func (l *loop) pingLocked(c *conn) {
 	frame := emptyPing
 	if c.clocks.pings(l.now, c.sent) {

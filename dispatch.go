@@ -7,11 +7,11 @@ import (
 )
 
 // Handlers are called by the loop's own goroutine, with no hand-over, as long as they are fast. The monitor (monitor.go)
-// takes the loop away from a goroutine that is stuck in a handler. From then on the handlers of that connection, and of all of
-// the loop's where several were slow, are called by workers, each on a goroutine of its own, until they prove fast again. Whoever
-// calls handlers does so in work, and decides there what comes next.
+// takes the loop away from a goroutine that is stuck in a handler. From then on the handlers of that connection, or of all of
+// the loop's connections if several were slow, are called by workers, each on a goroutine of its own, until they prove fast
+// again. Whoever calls handlers does so in work, and decides there what comes next.
 
-// enqueueLocked adds the messages of one read, unless the connection ends without them. It returns an empty backlog for the next read.
+// enqueueLocked adds the messages of one read, unless the connection is ending. It returns an empty backlog for the next read.
 func (c *conn) enqueueLocked(b *backlog) *backlog {
 	if b.isEmpty() {
 		return b
@@ -50,7 +50,7 @@ func (c *conn) doneLocked(j *job) {
 	}
 }
 
-// addStarts has the time begin for which messages, and HandleClientRemove, wait for HandleClientAdd.
+// addStarts starts the time for which messages, and HandleClientRemove, wait for HandleClientAdd.
 func (c *conn) addStarts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,13 +63,13 @@ func (c *conn) addStarts() {
 	}
 }
 
-// goOnLaterLocked sets a timer in place of the loop's clock, which a connection without a socket has no more.
+// goOnLaterLocked sets a timer in place of the loop's clock, which a connection without a socket no longer has.
 func (c *conn) goOnLaterLocked() {
 	by := c.rare.moments.addBegan + c.loop.limits.add
 	c.rare.goesOn = time.AfterFunc(time.Duration(by-now()), c.goOn)
 }
 
-// goOn has a HandleClientAdd that runs for too long waited for no more.
+// goOn ends the wait for a HandleClientAdd that runs for too long.
 func (c *conn) goOn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,8 +118,8 @@ func (c *conn) work(t *lease, j job) (owns bool) {
 	return t != nil && t.leave()
 }
 
-// doneAndTakeLocked ends a job and returns the next one. If there is none, what was collected is written. If the goroutine does not
-// have the loop, it may have to be written earlier.
+// doneAndTakeLocked ends a job and returns the next one. If there is none, it writes what was collected. If the goroutine does not own
+// the loop, the monitor may have to write that earlier.
 func (c *conn) doneAndTakeLocked(j job, isWorker bool) (next job, ok bool) {
 	c.doneLocked(&j)
 	j.release()
@@ -148,8 +148,8 @@ func (c *conn) workerEnds(t *lease, j *job) {
 	}
 }
 
-// leaveLight ends a light job of a goroutine that owns the loop, without the lock: settleLocked counts it as done when the
-// connection is served next. Nobody asks before that: what could wait for it comes from the loop, or has the loop look at the
+// leaveLight ends a light job without the lock, on a goroutine that owns the loop: settleLocked counts it as done when the
+// connection is served next. Nobody asks before that: whatever could wait for it comes from the loop, or has the loop look at the
 // connection.
 func (c *conn) leaveLight(j *job) {
 	c.unsettled = j.lane + 1
@@ -164,8 +164,8 @@ func (c *conn) settleLocked() {
 	}
 }
 
-// countJobLocked is told of each job that a worker has run for the connection. That a connection known to be slow has another slow
-// one is not held against the others; that HandleAuth is slow says nothing of the messages.
+// countJobLocked is told of each job that a worker has run for the connection. Another slow job of a connection known to be slow is
+// not held against the other connections, and a slow HandleAuth says nothing about messages.
 func (c *conn) countJobLocked(kind jobKind, isFast bool) {
 	if isFast || c.lanes.offload == 0 {
 		c.loop.offloading.count(isFast)
@@ -208,7 +208,7 @@ func (c *conn) worker(j job) {
 	c.work(nil, j)
 }
 
-// growStack has a frame of half of what a handler and its Send take, so that the stack is doubled for it.
+// growStack has a frame of half the size that a handler and its Send take, so that the stack is doubled for it.
 //
 //go:noinline
 func growStack(i int) byte {
@@ -229,7 +229,7 @@ func (c *conn) run(j *job) {
 	switch j.kind {
 	case jobMessages:
 		for i := range j.messages {
-			if c.discards.Load() { // such as by the handler of the message before
+			if c.discards.Load() { // perhaps because of the handler of the message before
 				break
 			}
 			c.handle(&j.messages[i])

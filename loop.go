@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// readSize is the read buffer of a loop in bytes. A read that fills it is followed by another one after the other
-// connections had theirs, but see readRound.
+// readSize is the size of a loop's read buffer in bytes. A read that fills it is followed by another one after the other
+// connections have had theirs, but see readRound.
 const readSize = 64 << 10
 
-// readRound is how many bytes of long messages one round reads, and of their last read what is beyond it. Within that a message
-// that has begun is read on, while it is in the processor's cache, and not in turn with others; beyond it long ones wait for the
-// next round, so that others wait for no more.
+// readRound is how many bytes of long messages one round reads; the last read may go beyond it. Up to there a message that has
+// begun is read on, while it is in the processor's cache, and not in turn with others. From there on long messages wait for the
+// next round, so that the other connections need not wait any longer.
 const readRound = 1 << 20
 
-// loop serves a part of a server's connections: it reads, parses, calls handlers or has workers do it, closes. One goroutine
-// at a time owns it, as its lease says.
+// loop serves a part of a server's connections: it reads, parses, calls handlers or has workers call them, and closes. One
+// goroutine at a time owns it, as its lease says.
 type loop struct {
 	// Immutable, or with locks of its own.
 	*engine
@@ -31,12 +31,12 @@ type loop struct {
 	mailbox mailbox
 	asleep  atomic.Bool // waits in the poller, or is about to
 
-	// Everything following is owned by the goroutine that has the lease.
+	// Everything below is owned by the goroutine that has the lease.
 	now       int64 // moment of the current round
 	agenda    agenda
 	left      int // how much of readRound is left
 	deadlines deadlines
-	acceptor  *acceptor // nil but for one loop
+	acceptor  *acceptor // one loop has it until the server stops; nil for the others
 	ending    bool
 	yields    bool // workers were started in this round
 	buf       []byte
@@ -51,7 +51,7 @@ type mailbox struct {
 	full   atomic.Bool // there are some
 }
 
-// put adds a connection, unless it is there or the loop has ended.
+// put adds a connection, unless it is there already or the loop has ended.
 func (m *mailbox) put(c *conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -65,7 +65,7 @@ func (m *mailbox) put(c *conn) {
 // isFull reports whether there is a connection to look at.
 func (m *mailbox) isFull() bool { return m.full.Load() }
 
-// take adds the connections to an agenda. They are to be looked at.
+// take moves the connections to an agenda, to be looked at.
 func (m *mailbox) take(a *agenda) {
 	if !m.full.Load() {
 		return
@@ -82,7 +82,7 @@ func (m *mailbox) take(a *agenda) {
 	m.full.Store(false)
 }
 
-// ifOpen calls do, unless the loop has ended, which waits until it has returned.
+// ifOpen calls do, unless the loop has ended. While do runs, the loop does not end.
 func (m *mailbox) ifOpen(do func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,8 +129,8 @@ func (l *loop) post(c *conn) {
 	l.wake()
 }
 
-// wake ends the loop's wait. It may be called from any goroutine, also of a loop that has ended: its poller's numbers may mean something
-// else by then.
+// wake ends the loop's wait. It may be called from any goroutine, and after the loop has ended, when the numbers of its poller may
+// mean something else: ifOpen sees to that.
 func (l *loop) wake() {
 	if l.asleep.CompareAndSwap(true, false) {
 		l.mailbox.ifOpen(l.poll.wake)
@@ -152,7 +152,7 @@ func (l *loop) next() *conn {
 func (l *loop) collect() {
 	l.agenda.begin()
 	l.left = readRound
-	if l.yields { // workers would wait until nothing is left to read, where this is the only processor
+	if l.yields { // workers would wait until nothing is left to read if this is the only processor
 		l.yields = false
 		runtime.Gosched()
 	}
@@ -176,7 +176,7 @@ func (l *loop) collect() {
 	}
 }
 
-// waitUntil returns the moment until which the loop may wait for events: the past where there is something to do.
+// waitUntil returns the moment until which the loop may wait for events: one in the past if there is something to do.
 func (l *loop) waitUntil() (until int64) {
 	if !l.agenda.isOver() {
 		return 0
@@ -192,7 +192,7 @@ func (l *loop) waitUntil() (until int64) {
 	return until
 }
 
-// follow adds the connection of an event.
+// follow takes note of an event in its connection, and adds that to the round.
 func (l *loop) follow(ev readiness) {
 	if l.acceptor != nil && ev.fd == l.acceptor.fd {
 		l.acceptor.ready = true
@@ -217,7 +217,7 @@ func (l *loop) takeDue() {
 		c := l.deadlines[0].c
 		l.deadlines.set(c, never) // until it has been served
 		c.look = true
-		// Where the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may be there.
+		// If the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may have come.
 		c.readable = c.readable || c.clocks.pinged != 0 || c.reads == readHandshake
 		l.agenda.add(c)
 	}
@@ -251,7 +251,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 		l.yields = true
 		ok = false
 	}
-	if !(ok && j.pongs) { // handlers may take long, or no order
+	if !(ok && j.pongs) { // they do not wait for workers, who may take long, nor for messages that have no order
 		c.pongLocked(c.lanes.takePongs(math.MaxInt))
 	}
 	c.reads = c.readsLocked()
@@ -262,7 +262,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 	return !ok || c.work(t, j)
 }
 
-// defers leaves a long message to the next round where this one has read enough, but for one that may be thought silent.
+// defers leaves a long message to the next round if this one has read enough, unless its client might be thought silent by then.
 func (l *loop) defers(c *conn) bool {
 	if l.left > 0 || c.clocks.pinged != 0 || c.reads != readMessages || !c.in.isLong() {
 		return false

@@ -14,8 +14,8 @@ const (
 	// idleTicks is how many looks in a row must see no handler before the monitor sleeps.
 	idleTicks = 8
 
-	// slowHandler is how long a job may take to count as fast, and fastRow how many must be fast in a row before a loop
-	// calls handlers itself again: those of a connection that had a slow one, and those of all where several were slow.
+	// slowHandler is how long a job may take and still count as fast, and fastRow how many must be fast in a row before a loop
+	// calls handlers itself again: those of a connection that had a slow one, and those of all connections if several were slow.
 	slowHandler = monitorTick / 2
 	fastRow     = 256
 )
@@ -24,9 +24,9 @@ const (
 // when the monitor and a returning handler meet: exactly one of their compare-and-swaps succeeds.
 type lease struct {
 	word atomic.Uint64 // 0: no handler runs; stepTaken: the loop has been taken; else the step
-	step uint64        // counts the connections whose handlers were called; owned by the goroutine
-	conn *conn         // whose handler runs; written before word
-	loop *loop
+	step uint64        // counts the connections whose handlers were called; the goroutine writes it, before word
+	conn *conn         // whose handler runs; likewise
+	loop *loop         // immutable
 }
 
 const stepTaken = ^uint64(0)
@@ -38,7 +38,7 @@ func newLease(l *loop) *lease {
 	return t
 }
 
-// enter says that handlers of the connection are about to be called.
+// enter announces that handlers of the connection are about to be called.
 func (t *lease) enter(c *conn) {
 	t.conn = c
 	t.step++
@@ -46,8 +46,8 @@ func (t *lease) enter(c *conn) {
 	t.loop.monitor.wake()
 }
 
-// leave says that they have returned. It returns false if the loop belongs to another goroutine by now: then the caller
-// must not touch it any more.
+// leave announces that they have returned. It returns false if the loop belongs to another goroutine by now: then the caller
+// must no longer touch it.
 func (t *lease) leave() bool {
 	return t.word.CompareAndSwap(t.step, 0)
 }
@@ -64,7 +64,8 @@ type offloading struct {
 // isOn reports whether workers call the handlers.
 func (o *offloading) isOn() bool { return o.on.Load() }
 
-// stuck is told that a handler held up the loop. A single time is forgiven: the system may have taken the processor away.
+// stuck is told that a handler held up the loop, in a lease's step. A single time is forgiven: the system may have taken the
+// processor away.
 func (o *offloading) stuck(steps uint64) {
 	if steps < fastRow {
 		o.on.Store(true)
@@ -85,23 +86,26 @@ func (o *offloading) count(isFast bool) {
 // monitor takes loops away from goroutines that are stuck in a handler, and writes what waits too long in a cork. It sleeps
 // while no handler runs.
 type monitor struct {
-	loops  []*loop
-	parked atomic.Bool
-	bell   chan struct{} // one element; rung to end the sleep
-	ended  chan struct{}
+	// Immutable once it runs.
+	loops []*loop
+	bell  chan struct{} // one element; rung to end the sleep
+	ended chan struct{}
 
+	parked atomic.Bool // it sleeps, or is about to
+
+	// Guarded by mu.
 	mu    sync.Mutex
 	corks [2][]*conn // connections corked by workers: since this tick, since the one before
 }
 
-// wake ends the monitor's sleep. It costs one load where it does not sleep.
+// wake ends the monitor's sleep. It costs one load if it does not sleep.
 func (m *monitor) wake() {
 	if m.parked.Load() && m.parked.CompareAndSwap(true, false) {
 		m.bell <- struct{}{}
 	}
 }
 
-// watchCork has the monitor uncork the connection in at most two ticks.
+// watchCork has the monitor uncork the connection within two ticks.
 func (m *monitor) watchCork(c *conn) {
 	m.mu.Lock()
 	m.corks[0] = append(m.corks[0], c)
@@ -188,8 +192,8 @@ func (t *lease) takeOver() {
 	c.bypassLocked()
 }
 
-// bypassLocked sees to it that nothing waits for a handler of the connection that is stuck: Pings behind its message are answered,
-// answers of the same batch are written, other requests handled.
+// bypassLocked sees to it that nothing waits for a stuck handler of the connection: Pings behind its message are answered,
+// answers of the same batch are written, and other requests are handled.
 func (c *conn) bypassLocked() {
 	c.pongLocked(c.lanes.takePongs(math.MaxInt))
 	c.uncorkLocked()

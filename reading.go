@@ -2,18 +2,18 @@ package websocket
 
 import "slices"
 
-// reading is what one read amounts to.
+// reading is what the bytes that were read from a connection amount to.
 type reading struct {
 	inbox  *backlog
 	pongs  []byte // a Pong for each Ping that came before the messages
-	ponged bool   // a Pong came that says which Ping it answers:
-	number byte
+	ponged bool   // a Pong came that says which Ping it answers
+	number byte   // of that Ping
 	end    endReason
 	ends   bool
 }
 
-// read reads once and notes what it amounts to: into the loop's buffer, or straight into a long message. n is how many bytes it
-// were.
+// read reads once, into the loop's buffer or straight into a long message, and adds to reading what came of it. n is the number of
+// bytes.
 func (l *loop) read(c *conn) (n int) {
 	buf, direct := l.buf, false
 	if c.reads == readMessages {
@@ -43,7 +43,7 @@ func (l *loop) read(c *conn) (n int) {
 	return n
 }
 
-// readEnded notes that there is nothing to read: for now, or at the end of the stream, where there is no error.
+// readEnded notes that there is nothing to read: for now, since the stream has ended (without an error), or since the socket failed.
 func (l *loop) readEnded(c *conn, err error) {
 	c.readable = false
 	if err == errWouldBlock {
@@ -135,7 +135,7 @@ func (l *loop) applyLocked(c *conn) {
 	}
 }
 
-// openedLocked begins with the messages of a connection whose handshake is done: those that came behind the request.
+// openedLocked begins to read the messages of a connection whose handshake is done, with those that came behind the request.
 func (l *loop) openedLocked(c *conn) {
 	rest := c.rare.opening.buf
 	c.rare.opening = nil

@@ -8,17 +8,17 @@ import "time"
 // For a connection of a Server it writes what the socket takes, queues the rest and returns. At the limit of the queue
 // (ServerOptions.SendQueueSize, 1 MiB by default; an empty queue takes a packet of any size) it waits for room, for
 // ServerOptions.WriteTimeout (10 seconds by default) at most. A packet of 4 MiB or more, or of more than the limit, waits for
-// an empty queue, which others that send all the time may keep from it. After the time-out, a peer that has taken nothing for
-// half of that time is disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is
-// ErrSendQueueFull. On a connection that was removed, that has been sent a Close frame or whose peer is gone it is
-// ErrConnClosed, as errors.Is tells. A Close frame in the packet starts the closing handshake (RFC 6455, section 7.1.2);
+// an empty queue, perhaps in vain if others send all the time. After the time-out, a peer that has taken nothing for half of
+// that time is disconnected and the error is ErrWriteTimeout; one that is only slow is kept and the error is ErrSendQueueFull.
+// If the connection was removed or has been sent a Close frame, or if its peer is gone, the error is ErrConnClosed, for which
+// errors.Is is to be used. A Close frame in the packet starts the closing handshake (RFC 6455, section 7.1.2);
 // frames behind it are not sent.
 //
 // The number of a closed connection is not used again for as long as a budget allows. See SendID for programs that keep
 // connections for longer.
 //
 // On any other connected stream socket, blocking or not, Send writes all of the packet. It gives up with ErrWriteTimeout
-// where the socket takes nothing for 10 seconds.
+// if the socket takes nothing for 10 seconds.
 func Send(fd int, packet []byte) (err error) {
 	if c := descriptors.get(fd); c != nil {
 		return c.send(packet, true)
@@ -26,8 +26,8 @@ func Send(fd int, packet []byte) (err error) {
 	return unmanaged.send(fd, packet)
 }
 
-// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Else it does
-// what Send does with a packet of NewFrameText.
+// SendText sends a text message of one frame, without the packet that Send wants and its copy of the payload. Otherwise it
+// does what Send does with a packet of NewFrameText.
 func SendText(conn int, payload []byte) (err error) { return sendMessage(conn, OpcodeText, payload) }
 
 // SendBin sends a binary message of one frame, as SendText does with text.
@@ -40,7 +40,7 @@ func sendMessage(fd int, opcode Opcode, payload []byte) error {
 	return unmanaged.send(fd, NewFrame(opcode, false, payload))
 }
 
-// TrySend is a Send that never waits: where the packet does not fit into the send queue, it returns ErrSendQueueFull and sends
+// TrySend is a Send that never waits: if the packet does not fit into the send queue, it returns ErrSendQueueFull and sends
 // nothing of it. On a socket that is not a connection of a Server it returns ErrConnClosed.
 func TrySend(fd int, packet []byte) (err error) {
 	if c := descriptors.get(fd); c != nil {
@@ -49,8 +49,8 @@ func TrySend(fd int, packet []byte) (err error) {
 	return ErrConnClosed
 }
 
-// ID returns the id of a connection of a Server: a number above 0 that this process never uses for another one. It is 0 where
-// conn is no such connection, or was one; HandleClientRemove may still ask. It may be called from any goroutine.
+// ID returns the id of a connection of a Server: a number above 0 that this process never uses for another one. It is 0 if conn
+// is no such connection, or no longer one; HandleClientRemove may still ask. It may be called from any goroutine.
 func ID(conn int) uint64 {
 	if c := descriptors.get(conn); c != nil && c.isUp() {
 		return c.id
@@ -58,7 +58,7 @@ func ID(conn int) uint64 {
 	return 0
 }
 
-// SendID is Send for the connection with that id. Once that connection has gone it returns ErrConnClosed, for ever.
+// SendID is Send for the connection with that id. Once that connection has gone it always returns ErrConnClosed.
 func SendID(id uint64, packet []byte) (err error) {
 	if c := descriptors.byID(id); c != nil {
 		return c.send(packet, true)
@@ -157,7 +157,7 @@ func (c *conn) refusal(size int, wait bool) error {
 // hasRoomLocked reports whether the outbox takes that many bytes.
 func (c *conn) hasRoomLocked(size int) bool { return c.out.hasRoom(size, c.loop.opts.SendQueueSize) }
 
-// sendableLocked returns why the connection takes no more data, nil if it does.
+// sendableLocked returns why the connection takes no more data; nil if it still does.
 func (c *conn) sendableLocked() error {
 	switch {
 	case c.outState == outStalled:
@@ -212,7 +212,7 @@ func (c *conn) awaitRoomLocked(expired <-chan time.Time) bool {
 // disconnected.
 func (c *conn) tooSlowLocked() error {
 	if c.out.isStalled() {
-		c.flushLocked() // the poller does not tell of little room
+		c.flushLocked() // the poller does not tell of a little room
 	}
 	if err := c.sendableLocked(); err != nil {
 		return err
@@ -240,7 +240,7 @@ func (c *conn) writeLargeLocked(packet []byte) error {
 // flushLocked writes what is queued, and may end the connection as writeLocked may.
 func (c *conn) flushLocked() error { return c.endIfLostLocked(c.flush()) }
 
-// endIfLostLocked ends the connection if writing to its socket has failed. It is the only place that does.
+// endIfLostLocked ends the connection if writing to its socket has failed. Nothing else does that.
 func (c *conn) endIfLostLocked(err error) error {
 	if err == nil {
 		return nil
@@ -342,7 +342,7 @@ func (c *conn) flush() error {
 	return nil
 }
 
-// watchForRoom has the loop watch a socket that is full for room, and for the lack of it.
+// watchForRoom has the poller tell of room in a full socket, and the loop find out if there is none for too long.
 func (c *conn) watchForRoom() {
 	if c.out.stall(now()) {
 		c.postLocked()
