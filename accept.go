@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// How many connections are accepted in one round, and how long accepting rests where descriptors have run out.
+// How many connections are accepted in one round, how long accepting rests if descriptors have run out, and how often the log is told.
 const (
 	acceptBatch = 64
 	acceptRest  = 100 * time.Millisecond
 	warnEvery   = 10 * time.Second
 )
 
-// acceptor takes the connections of a listener, if there is one, and looks after the quarantine. It is owned by one of the loops.
+// acceptor accepts the connections of a listener, if there is one, and looks after the quarantine. It is owned by one of the loops.
 type acceptor struct {
 	fd     int   // -1: no listener
 	ready  bool  // connections may be waiting
@@ -31,7 +31,7 @@ func (a *acceptor) due() int64 {
 	return min(a.resume, a.trim)
 }
 
-// accept takes what waits, up to a batch.
+// accept accepts the connections that wait, up to a batch.
 func (a *acceptor) accept(l *loop) {
 	if a.trim = l.numbers.trim(); a.resume <= l.now {
 		a.ready, a.resume = true, never
@@ -59,7 +59,7 @@ func (a *acceptor) accept(l *loop) {
 	}
 }
 
-// rest stops accepting for a while. The log is told once in a while.
+// rest stops accepting for a while, and tells the log unless it has just done so.
 func (a *acceptor) rest(l *loop, err error) {
 	a.ready, a.resume = false, l.now+int64(acceptRest)
 	if a.warned == 0 || l.now > a.warned+int64(warnEvery) {
@@ -119,7 +119,7 @@ func (l *loop) refuseCutOff(c *conn) {
 	}
 }
 
-// checkUpgrade reads a complete request. It returns an error where the handshake is to be refused. The rest, which the client sent behind
+// checkUpgrade reads a complete request. It returns an error if the handshake is to be refused. The rest, which the client sent behind
 // the request, stays in the buffer.
 func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
 	if o.request, err = parseRequest(request); err != nil {
@@ -146,8 +146,8 @@ const (
 	maxLoggedPath = 256
 )
 
-// turnAwayLocked refuses a handshake: the answer and the log tell why. The request is what was read in its bytes, which are what there
-// is of it; both may be nil.
+// turnAwayLocked refuses a handshake: the answer and the log tell why. req is the request as far as it was parsed, and request its bytes
+// as far as they have come; both may be nil.
 func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 	if c.loop.reports.enabled(slog.LevelDebug) {
 		args := []any{"status", refusalFor(err).status, "cause", err}
@@ -160,7 +160,7 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 }
 
 // expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection
-// for later, and would take an answer for that to what it then asks.
+// for later, and would take what it is told for the answer to its next request.
 func (c *conn) expireLocked() {
 	if len(c.rare.opening.buf) == 0 {
 		c.endLocked(endReason{cause: "no request came"})
@@ -169,7 +169,7 @@ func (c *conn) expireLocked() {
 	c.turnAwayLocked(errSlowRequest, nil, c.rare.opening.buf)
 }
 
-// loggedPath returns the path that a request asks for, without the query, which may have secrets: empty where it is not known.
+// loggedPath returns the path that a request asks for, without the query, which may contain secrets. It is empty if the path is not known.
 func loggedPath(req *Handshake, request []byte) string {
 	if req != nil && req.URL != nil { // it has been in the hands of HandleAuth
 		return req.URL.Path[:min(len(req.URL.Path), maxLoggedPath)]

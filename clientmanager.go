@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// clientShards is in how many parts a ClientManager keeps its connections, so that those who come, go and are looked for at the
-// same time seldom wait for each other. Each is locked for some 20 ns, or for the copy that All and SendAll make; more would cost
-// memory, in half-filled tables.
+// clientShards is in how many parts a ClientManager keeps its connections, so that goroutines that add, remove and look for
+// connections at the same time seldom wait for each other. Each is locked for some 20 ns, or for the copy that All and SendAll
+// make; more would cost memory, in half-filled tables.
 const (
 	clientShards = 1 << shardBits
 	shardBits    = 4
@@ -224,11 +224,11 @@ func (s *clientShard) removeUserLocked(c *conn) (last bool) {
 }
 
 // Done returns a channel that is closed when a connection of a Server begins to end: the client has closed it or is gone, it was
-// removed, the server stops. From then on nothing is read from it, and what is sent to it soon fails. A handler that waits for
+// removed, or the server stops. From then on nothing is read from it, and what is sent to it soon fails. A handler that waits for
 // something else, such as a writer in HandleClientAdd, waits for this too.
 //
 // It returns the same channel for as long as the connection is open, a closed one once it has ended (and its number is held back),
-// and nil, from which nothing is ever received, where conn is not a connection of a Server. It may be called from any goroutine.
+// and nil, from which nothing is ever received, if conn is not a connection of a Server. It may be called from any goroutine.
 func Done(conn int) <-chan struct{} {
 	c := descriptors.get(conn)
 	if c == nil {
@@ -247,7 +247,7 @@ func Done(conn int) <-chan struct{} {
 	return c.loop.ends.of(c)
 }
 
-// ends has the channels that Done has made. They are here, and not in the connections, since few have one.
+// ends has the channels that Done has made. They are here, and not in the connections, since few connections have one.
 type ends struct {
 	mu       sync.Mutex
 	channels map[*conn]chan struct{} // of open connections; guarded by mu

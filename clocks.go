@@ -35,7 +35,7 @@ type vigil struct {
 	deaf    bool   // nothing is read: an answer cannot be heard
 }
 
-// heard takes note of bytes from the peer: it is alive, but need not have got what is on its way to it.
+// heard takes note of bytes from the peer: it is alive, but may not have got what is on its way to it.
 func (v *vigil) heard() { *v = vigil{base: v.base, front: v.front, deaf: v.deaf} }
 
 // pongReceived takes note of a Pong. It answers a Ping, perhaps not the last one, in front of which at least got bytes had been sent:
@@ -102,7 +102,7 @@ type limits struct {
 
 // moments are those from which a connection's time-outs count. Each has one meaning, and some have none in a phase.
 type moments struct {
-	phaseBegan int64 // but phaseOpen, which has no limit
+	phaseBegan int64 // not for phaseOpen, which has no limit
 	addBegan   int64 // HandleClientAdd was called
 	closeSent  int64 // a Close frame was sent; while it waits for the socket, it is now
 }
@@ -138,7 +138,7 @@ const (
 	clockJudges                          // end a silent connection, unless the system says that the peer takes something
 	clockEndsStalled                     // end a connection whose peer takes nothing
 	clockEndsUnclosed                    // end one whose peer does not answer a Close frame
-	clockGoesOn                          // wait for HandleClientAdd no more
+	clockGoesOn                          // no longer wait for HandleClientAdd
 )
 
 // due returns what a connection's clocks want done by now, or until when they may be left alone.
@@ -179,7 +179,7 @@ func (s *clockState) phaseEnds(lim *limits) int64 {
 	return never // HandleAuth may take its time, and an open connection has other clocks
 }
 
-// waitsUntil returns until when handlers that run are waited for, of a connection that began to end at a moment.
+// waitsUntil returns until when handlers that run are awaited, for a connection that began to end at a moment.
 func (why *endReason) waitsUntil(began, write int64) int64 {
 	if why.code != 0 && !why.farewell {
 		return began + min(int64(maxAnswerTime), write)
@@ -187,7 +187,8 @@ func (why *endReason) waitsUntil(began, write int64) int64 {
 	return began + write
 }
 
-// silenceDue has a client pinged that is idle, or was sent much, and one ended that had the chance to answer and did not.
+// silenceDue says when to ping a client, because it is idle or was sent much, and when to end one that had the chance to answer and
+// did not.
 func (k *clocks) silenceDue(now int64, s *clockState, lim *limits) (moment int64, do clockAction) {
 	switch {
 	case lim.ping < 0:
@@ -207,7 +208,7 @@ func (k *clocks) silenceDue(now int64, s *clockState, lim *limits) (moment int64
 	return now, clockPings
 }
 
-// openDue has an open connection ended if it takes nothing, or does not answer a Close frame.
+// openDue says when to end an open connection whose peer takes nothing, or does not answer a Close frame.
 func (k *clocks) openDue(now int64, s *clockState, lim *limits) (moment int64, do clockAction) {
 	moment = never
 	if s.stalled {
@@ -227,13 +228,13 @@ func (k *clocks) openDue(now int64, s *clockState, lim *limits) (moment int64, d
 	return moment, clockWaits
 }
 
-// silentAt returns when a client that was pinged will have been silent for too long.
+// silentAt returns the moment at which a client that was pinged will have been silent for too long.
 func (k *clocks) silentAt(lim *limits) int64 {
 	return k.pinged + lim.silence + earnedTime(int(k.unproven), lim.rate)
 }
 
-// pingStep returns the first step that is a Ping's interval after a moment. Pings that are due at nearly the same time share one
-// wake-up, and their answers may too.
+// pingStep returns the first step that is at least a Ping's interval after a moment. Pings that are due at nearly the same time share
+// one wake-up, and so may their answers.
 func (lim *limits) pingStep(from int64) int64 {
 	step := max(lim.ping/pingSteps, minPingStep)
 	return (from + lim.ping + step - 1) / step * step

@@ -33,7 +33,7 @@ var serial atomic.Uint64
 // nextID returns an id for the connection on a descriptor.
 func nextID(fd int) uint64 { return serial.Add(1)<<fdBits | uint64(fd) }
 
-// get returns the connection of a descriptor: the tombstone while the number is held back, nil where it is not ours.
+// get returns the connection of a descriptor: the tombstone while the number is held back, nil if it is not ours.
 func (t *descriptorTable) get(fd int) *conn {
 	if fd < 0 || fd >= 1<<fdBits {
 		return nil
@@ -45,7 +45,7 @@ func (t *descriptorTable) get(fd int) *conn {
 	return chunk[fd&(1<<chunkBits-1)].Load()
 }
 
-// byID returns the connection of an id, nil where it has gone.
+// byID returns the connection of an id, nil if it has gone.
 func (t *descriptorTable) byID(id uint64) *conn {
 	if c := t.get(int(id & (1<<fdBits - 1))); c != nil && c.id == id {
 		return c
@@ -69,13 +69,15 @@ func (t *descriptorTable) set(fd int, c *conn) {
 // minHold is how long the number of a closed connection is held back, unless descriptors run out.
 const minHold = time.Second
 
-// quarantine holds the numbers of closed connections back, so that an int that a program still keeps does not suddenly mean
+// quarantine holds back the numbers of closed connections, so that an int that a program still keeps does not suddenly mean
 // another client. The oldest number is given back first.
 type quarantine struct {
-	mu     sync.Mutex
-	budget int // how many numbers may be held for longer than minHold
-	held   []heldNumber
-	ended  bool // numbers are given back at once
+	budget int // how many numbers may be held for longer than minHold; immutable
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	held  []heldNumber
+	ended bool // numbers are given back immediately
 }
 
 type heldNumber struct {
@@ -112,7 +114,7 @@ func (q *quarantine) trimLocked() (next int64) {
 	return never
 }
 
-// evict gives back up to n numbers whatever their age and returns how many it was: descriptors have run out.
+// evict gives back up to n numbers, whatever their age, since descriptors have run out. It returns how many it gave back.
 func (q *quarantine) evict(n int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// engine is one run of a Server: what there is between Start and Stop. It goes through three stages, and back to none:
+// engine is one run of a Server: what there is between Start and Stop. It goes through three stages, and never back:
 //
-//	running    connections come, by its listener or by adopt
-//	stopping   no new ones; each loop ends its own, once it has seen it
-//	done       no loop has any, and all has been given back
+//	running    connections come, from its listener or through adopt
+//	stopping   no new ones come; each loop ends its own as soon as it notices
+//	done       no loop has any, and all resources have been given back
 type engine struct {
 	// Immutable once it runs.
 	opts        ServerOptions
@@ -34,7 +34,7 @@ type engine struct {
 	protocol    atomic.Pointer[rules]
 	numbers     quarantine
 	ends        ends
-	adopted     atomic.Uint64 // connections that came
+	adopted     atomic.Uint64 // connections that have come
 	connections atomic.Int64  // those that have a socket
 	stopping    atomic.Bool
 	entrances   atomic.Int32 // by which connections may still come: the acceptor, and calls of adopt that have not returned
@@ -68,7 +68,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 	return e
 }
 
-// start lets the engine run, with a listener or without one.
+// start starts the engine, with a listener or without one.
 func (e *engine) start(ln net.Listener) (err error) {
 	a := &acceptor{fd: -1, resume: never, trim: never}
 	if err = e.prepare(ln, a); err != nil {
@@ -117,12 +117,13 @@ func (e *engine) prepare(ln net.Listener, a *acceptor) (err error) {
 	return nil
 }
 
-// report brings a record to the program's log. It may be called with any lock held, by loops that have not ended.
+// report brings a record to the program's log. It may be called with the mu of a Server or a connection held, but not in the last
+// stage.
 func (e *engine) report(level slog.Level, text string, args ...any) {
 	e.reports.add(report{level, text, args})
 }
 
-// enter keeps the engine from its last stage until leave. It returns false if no connection may come any more.
+// enter keeps the engine from its last stage until leave is called. It returns false if connections may no longer come.
 func (e *engine) enter() bool {
 	e.entrances.Add(1)
 	if e.stopping.Load() {
@@ -138,8 +139,8 @@ func (e *engine) leave() {
 	}
 }
 
-// adopt makes a connection of a socket that nobody else has, and gives it to the loops in turn. It may be called from any goroutine. It
-// returns false, and has closed the socket, if the engine stops. A client that is one too many is only told to come later.
+// adopt makes a connection of a socket that nobody else has, and gives it to the loop whose turn it is. It may be called from any
+// goroutine. If the engine is stopping it closes the socket and returns false. A client that is one too many is only told to come later.
 func (e *engine) adopt(fd int) bool {
 	if !e.enter() {
 		closeDescriptor(fd)
@@ -148,7 +149,7 @@ func (e *engine) adopt(fd int) bool {
 	defer e.leave()
 	limit := int64(e.opts.MaxConnections)
 	open := e.connections.Add(1)
-	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told count too, for a second
+	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told to come later count too, for a second
 		e.connections.Add(-1)
 		if e.reports.enabled(slog.LevelDebug) {
 			e.report(slog.LevelDebug, textRefused, append(peerAttrs(fd), "cause", errTooMany)...)

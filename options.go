@@ -68,8 +68,8 @@ type ServerOptions struct {
 	// AddTimeout has passed: it may go on as long as the connection, as its writer.
 	HandleClientAdd HandlerClientFn
 
-	// HandleClientRemove is called once for each HandleClientAdd (for each connection, where there is none), before the
-	// descriptor is closed. ClientManager.Context still answers, All and Conns do not list the connection any more. No other
+	// HandleClientRemove is called once for each HandleClientAdd (for each connection, if there is none), before the
+	// descriptor is closed. ClientManager.Context still answers; All and Conns no longer list the connection. No other
 	// handler of the connection runs then. It may Send unless a Close frame was sent or the peer is gone.
 	HandleClientRemove HandlerClientFn
 
@@ -89,8 +89,8 @@ type ServerOptions struct {
 	HandleStatus HandlerStatusFn
 
 	// Logger is told of panics, lack of descriptors and, at debug level, why handshakes are refused and connections end.
-	// Records about a connection have its number as "conn", the "address" of its peer as far as the system knows it and,
-	// where there is one, the id of its "user"; those of a refused handshake the "status" and the "path", without the query.
+	// Records about a connection have its number as "conn", the "address" of its peer as far as the system knows it and, if it
+	// has one, the id of its "user"; those of a refused handshake have the "status" and the "path", without the query.
 	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
 	// default is slog.Default().
 	Logger *slog.Logger
@@ -103,8 +103,8 @@ type ServerOptions struct {
 	// has neither "?" nor "#", else Start returns an error. The default is "/". Other paths are answered with status 404.
 	ConnectPath string
 
-	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, without a header that is
-	// needed. It is compared as ConnectPath is, and must be another path. The default is ConnectPath joined with "/status".
+	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, which need no header
+	// fields. It is compared as ConnectPath is, and must be another path. The default is ConnectPath joined with "/status".
 	StatusPath string
 
 	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
@@ -146,9 +146,9 @@ type ServerOptions struct {
 	// most. The default is 10 seconds.
 	WriteTimeout time.Duration
 
-	// PingInterval is how long a client may be idle before it is sent a Ping, at most a 64th of that or a millisecond late. One
-	// that is not idle is sent a Ping too each time it was sent more than MinRate allows for in an interval, and has answered the
-	// last one. The default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
+	// PingInterval is how long a client may be idle before it is sent a Ping, which may be a 64th of that or a millisecond late.
+	// One that is not idle is sent a Ping too, each time it was sent more than MinRate allows for in an interval and has answered
+	// the last one. The default is 16 seconds; below zero, no Pings are sent and silent clients are kept.
 	PingInterval time.Duration
 
 	// SilenceTimeout is how long after a Ping a client may stay silent before it is disconnected, with a Close frame of
@@ -159,7 +159,7 @@ type ServerOptions struct {
 
 	// MinRate is the slowest rate, in bytes a second, at which an honest client takes what is sent to it: what it has not yet
 	// answered for with a Pong, up to 16 MiB, earns it that much time after a Ping. The default is 16 KiB a second, so that a
-	// message of 1 MiB makes a minute.
+	// message of 1 MiB earns a minute.
 	MinRate int
 
 	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
@@ -195,7 +195,7 @@ func (opts *ServerOptions) fill() {
 	}
 }
 
-// clamp cuts values with which sums of moments or numbers would overflow.
+// clamp cuts values that would make sums of moments or numbers overflow.
 func (opts *ServerOptions) clamp() {
 	opts.MaxConnections = min(opts.MaxConnections, 1<<fdBits)
 	opts.MessagesAtOnce = min(opts.MessagesAtOnce, math.MaxUint16)

@@ -18,9 +18,11 @@ const (
 // reports brings records to the program's log one after the other, on a goroutine that lives as long as there are any: the
 // log may block, or use the connection whose lock is held by whoever reports.
 type reports struct {
+	// Immutable.
 	log  *slog.Logger
-	told chan struct{} // closed after end, when the last record has been told
+	told chan struct{} // closed after end, when the log has taken the last record
 
+	// Guarded by mu.
 	mu      sync.Mutex
 	waiting []report
 	lost    int
@@ -74,7 +76,7 @@ func (r *reports) tell() {
 	returned = true
 }
 
-// next returns the next record. Where there is none, tell has to end.
+// next returns the next record. If there is none, tell has to end.
 func (r *reports) next() (next report, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,7 +95,7 @@ func (r *reports) next() (next report, ok bool) {
 	return report{}, false
 }
 
-// end waits until the log has taken all records, for some time. There are no more after it.
+// end waits until the log has taken all records, for up to lastReports. No record may be added after it.
 func (r *reports) end() {
 	r.mu.Lock()
 	r.ended = true
@@ -107,7 +109,7 @@ func (r *reports) end() {
 	}
 }
 
-// reportLocked brings a record about a connection to the program's log. Nothing is asked for it where the log does not want it.
+// reportLocked brings a record about a connection to the program's log. If the log does not want it, nothing is asked of the system.
 func (c *conn) reportLocked(level slog.Level, text string, args ...any) {
 	if c.loop.reports.enabled(level) {
 		c.loop.report(level, text, append(c.attrsLocked(), args...)...)
@@ -133,7 +135,7 @@ func (c *conn) attrsLocked() []any {
 	return attrs
 }
 
-// peerAttrs tells a descriptor and the address of its peer. The address is asked of the system, and not kept for every connection.
+// peerAttrs tells a descriptor and the address of its peer, for which it asks the system: no connection keeps it.
 func peerAttrs(fd int) []any {
 	attrs := []any{"conn", fd}
 	if address := peerAddress(fd); address != nil {

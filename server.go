@@ -24,7 +24,7 @@ type Server struct {
 	engine     *engine // what runs or ran last; guarded by mu
 	allowedRsv byte    // guarded by mu
 
-	routerGiven bool // the program has had the router in Options.HandleText, and may call it in its own; immutable
+	routerGiven bool // the program finds the router in Options.HandleText, and may call it from its own handler; immutable
 }
 
 // NewServer makes a server. It fills the defaults into opts, which may be nil, and keeps it. Nothing runs until Start.
@@ -69,7 +69,7 @@ func (serv *Server) AllowReservedBits(one, two, three bool) {
 	}
 }
 
-// runningLocked returns what runs, nil where the server is stopped.
+// runningLocked returns the engine that runs, nil if the server is stopped.
 func (serv *Server) runningLocked() *engine {
 	if serv.engine != nil {
 		select {
@@ -82,12 +82,12 @@ func (serv *Server) runningLocked() *engine {
 }
 
 // RegisterTextHandler registers the function for requests with that method (DELETE, GET, PATCH, POST or PUT, in any case) and
-// target: a path of literal segments and of parameters, ":name", whose values the handler finds in Request.Params. Where both
+// target: a path of literal segments and of parameters, ":name", whose values the handler finds in Request.Params. If both
 // match a request's segment, the literal one is taken. Registering a method and target again replaces the handler. It may be
 // called at any time.
 //
-// Nothing calls a registered function where Options.HandleText was set to another function than the default: then the log is
-// told, once for each Start.
+// Nothing calls a registered function if Options.HandleText was set to another function than the default. The log is told of
+// that, once for each Start.
 //
 // Empty segments of a target are ignored. Every method has routes of its own. An unknown method gives ErrRouteInvMethod, a
 // target without a slash in front ErrRouteInvTarget, and a second name for a parameter at the same place ErrRouteDupParam.
@@ -126,9 +126,9 @@ func (serv *Server) warnsLocked(e *engine) bool {
 	return true
 }
 
-// ClientRemove closes a connection. It leaves Clients.All and Clients.Conns at once; then HandleClientRemove is called, a Close
-// frame with StatusNormal is sent behind what was sent before, and TCP is closed. It does not wait for any of that. Messages
-// that wait for their handler are dropped. A number that is not an open connection of this server is ignored.
+// ClientRemove closes a connection. The connection leaves Clients.All and Clients.Conns immediately; then HandleClientRemove is
+// called, a Close frame with StatusNormal is sent behind what was sent before, and TCP is closed. ClientRemove does not wait
+// for any of that. Messages that wait for their handlers are dropped. A number that is not an open connection of this server is ignored.
 func (serv *Server) ClientRemove(conn int) {
 	c := descriptors.get(conn)
 	if c == nil || c == tombstone || c.loop.clients != serv.Clients {
@@ -141,8 +141,8 @@ func (serv *Server) ClientRemove(conn int) {
 	}
 }
 
-// Start listens on Options.Address and serves until Stop, then returns nil. It returns an error where it cannot listen,
-// ErrServerRunning where the server runs, ErrUnsupported on a system without a poller, and an error for options under which no
+// Start listens on Options.Address and serves until Stop, then returns nil. It returns an error if it cannot listen,
+// ErrServerRunning if the server runs, ErrUnsupported on a system without a poller, and an error for options under which no
 // client could ever be served. A stopped server may be started again.
 func (serv *Server) Start() (err error) {
 	ln, err := net.Listen("tcp", serv.Options.Address)
@@ -162,8 +162,8 @@ func (serv *Server) Serve(ln net.Listener) (err error) {
 	return serv.ServeContext(context.Background(), ln)
 }
 
-// ServeContext is Serve until ctx ends, as if Stop were called then: it returns nil. Where ctx has ended before, it closes the
-// listener and returns nil at once.
+// ServeContext is Serve until ctx ends, as if Stop were called then: it returns nil. If ctx has ended before, it closes the
+// listener and returns nil immediately.
 func (serv *Server) ServeContext(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
 	if ctx.Err() != nil {

@@ -32,7 +32,7 @@ func Recv(fd int) (packet []byte, err error) {
 		packet = append(packet, make([]byte, n)...)
 		m, err := readSocket(fd, packet[n:])
 		if err != nil {
-			break // what came before it counts; the next call meets it again
+			break // what came before the error counts; the next call meets it again
 		}
 		n += m
 	}
@@ -57,7 +57,7 @@ type unmanagedSockets struct {
 	locks map[int]*unmanagedLock // guarded by mu
 }
 
-// unmanagedLock keeps concurrent packets to one socket apart. It is taken without the mu of unmanagedSockets.
+// unmanagedLock keeps concurrent packets to one socket apart. The mu of unmanagedSockets is not held when it is taken.
 type unmanagedLock struct {
 	mu   sync.Mutex
 	uses int // guarded by unmanagedSockets.mu
