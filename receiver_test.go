@@ -360,7 +360,7 @@ func TestReceiverRoom(t *testing.T) {
 	}
 }
 
-// roomReader feeds an endpoint as a loop does: into the room that it offers, else through a buffer.
+// roomReader feeds a receiver as a loop does: into the room that it offers, else through a buffer.
 type roomReader struct {
 	t    *testing.T
 	p    *rules

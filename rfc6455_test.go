@@ -28,7 +28,7 @@ import (
 //	rfc6455_client_test.go  section 4, the client: its requests, and answers to them
 //	this one                sections 5 to 8 and 10
 //
-// Rows about frames run on the endpoint, without I/O, for every place where the input can be cut (here), and between two ends
+// Rows about frames run on the receiver, without I/O, for every place where the input can be cut (here), and between two ends
 // of a connection: rfc6455_client_test.go has a client, tests/rfc6455 a running server, which reads the rows from a file
 // (TestRFC6455Rows).
 

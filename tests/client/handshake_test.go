@@ -89,7 +89,7 @@ func accepted(key string, changes ...string) string {
 	return answer + "\r\n"
 }
 
-// TestClient_answer has what an answer means for the program. What answers mean is in the table of rfc6455_answer_test.go.
+// TestClient_answer has what an answer means for the program. What answers mean is in the table of rfc6455_client_test.go.
 func TestClient_answer(t *testing.T) {
 	for _, test := range []struct {
 		name   string
