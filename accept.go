@@ -134,7 +134,7 @@ func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
 	default:
 		return errUnknownPath
 	}
-	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' && l.protocol.Load().allowedRsv&bitRsv1 == 0 { // a second request, no frame
+	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' && l.rules.Load().allowedRsv&bitRsv1 == 0 { // a second request, no frame
 		return errPipelined
 	}
 	return o.request.check()

@@ -64,14 +64,14 @@ func (a *agenda) next() (c *conn) {
 func (a *agenda) isOver() bool { return a.served == len(a.round) }
 
 // again puts a connection that is being served on the next round as well.
-func (a *agenda) again(c *conn) {
+func (a *agenda) requeue(c *conn) {
 	if c.seat == seatNone {
 		c.seat = seatNext
 		a.ready = append(a.ready, c)
 	}
 }
 
-// putOff is again for one that is to come first.
+// putOff is requeue for one that is to come first.
 func (a *agenda) putOff(c *conn) {
 	if c.seat == seatNone {
 		c.seat = seatNext

@@ -27,10 +27,10 @@ func TestAgenda(t *testing.T) {
 		{"nothing is an end", func(*agenda) {}, nil},
 		{"connections in the order in which they came", func(a *agenda) { a.add(two); a.add(one) }, []*conn{two, one}},
 		{"each once, however often it came", func(a *agenda) { a.add(one); a.add(two); a.add(one); a.add(one) }, []*conn{one, two}},
-		{"again in the next round", func(a *agenda) { a.again(one); a.begin(); a.add(two) }, []*conn{one, two}},
-		{"not in this one", func(a *agenda) { a.again(one) }, nil},
-		{"once in the next, for all that was wanted", func(a *agenda) { a.again(one); a.again(one); a.putOff(one); a.begin(); a.add(one) }, []*conn{one}},
-		{"what was put off first", func(a *agenda) { a.again(one); a.putOff(two); a.begin(); a.add(three) }, []*conn{two, one, three}},
+		{"again in the next round", func(a *agenda) { a.requeue(one); a.begin(); a.add(two) }, []*conn{one, two}},
+		{"not in this one", func(a *agenda) { a.requeue(one) }, nil},
+		{"once in the next, for all that was wanted", func(a *agenda) { a.requeue(one); a.requeue(one); a.putOff(one); a.begin(); a.add(one) }, []*conn{one}},
+		{"what was put off first", func(a *agenda) { a.requeue(one); a.putOff(two); a.begin(); a.add(three) }, []*conn{two, one, three}},
 		{"as they were opened, from one on", func(a *agenda) { a.add(three); a.add(two); a.add(one); a.sort(1) }, []*conn{three, one, two}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestAgenda(t *testing.T) {
 		a, c := new(agenda), agendaConn(1)
 		a.add(c)
 		assert.Equal(t, c, a.next())
-		a.again(c)
-		a.again(c)
+		a.requeue(c)
+		a.requeue(c)
 		assert.True(t, a.isOver())
 		a.begin()
 		assert.Equal(t, []*conn{c}, agendaRest(a))
@@ -57,7 +57,7 @@ func TestAgenda(t *testing.T) {
 	t.Run("it keeps no connection that was served", func(t *testing.T) {
 		a := new(agenda)
 		for i := range uint64(10) {
-			a.again(agendaConn(i))
+			a.requeue(agendaConn(i))
 			a.putOff(agendaConn(i + 10))
 		}
 		a.begin()

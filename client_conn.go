@@ -43,7 +43,7 @@ type clientConn struct {
 	handleControl  ClientHandler
 	handleQuit     func()
 	conn           net.Conn // TLS over socket, or socket itself
-	protocol       rules
+	rules          rules
 	log            *slog.Logger
 	pingInterval   time.Duration
 	silenceTimeout time.Duration
@@ -93,7 +93,7 @@ func newClientConn(cl *Client) *clientConn {
 		minRate:        orDefault(cl.MinRate, defaultMinRate),
 		fragmentSize:   cl.FragmentSize,
 		down:           make(chan struct{}),
-		protocol: rules{
+		rules: rules{
 			maxMessage:      uint64(orDefault(cl.MaxMessageSize, defaultMaxMessageSize)),
 			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
 			reservedControl: cl.HandleRsvControl != nil,

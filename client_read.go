@@ -70,7 +70,7 @@ func (c *clientConn) awaitCloseSent() {
 // parse handles what b contains. It may wait for room, in the backlog or in the outbox.
 func (c *clientConn) parse(ep *receiver, b []byte) {
 	for len(b) > 0 {
-		ev, n, err := ep.next(&c.protocol, b)
+		ev, n, err := ep.next(&c.rules, b)
 		b = b[n:]
 		if err != nil {
 			c.fail(err.code, err.text)

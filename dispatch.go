@@ -148,7 +148,7 @@ func (c *conn) workerEnds(t *lease, j *job) {
 	}
 }
 
-// leaveLight ends a light job without the lock, on a goroutine that owns the loop: settleLocked counts it as done when the
+// leaveLight ends a light job without the lock, on a goroutine that owns the loop: endLightJobLocked counts it as done when the
 // connection is served next. Nobody asks before that: whatever could wait for it comes from the loop, or has the loop look at the
 // connection.
 func (c *conn) leaveLight(j *job) {
@@ -156,8 +156,8 @@ func (c *conn) leaveLight(j *job) {
 	j.release()
 }
 
-// settleLocked ends the light job that the loop has run for the connection, if there is one.
-func (c *conn) settleLocked() {
+// endLightJobLocked ends the light job that the loop has run for the connection, if there is one.
+func (c *conn) endLightJobLocked() {
 	if c.unsettled > 0 {
 		c.lanes.running[c.unsettled-1]--
 		c.unsettled = 0

@@ -31,7 +31,7 @@ type engine struct {
 
 	// With locks of their own.
 	reports     *reports
-	protocol    atomic.Pointer[rules]
+	rules       atomic.Pointer[rules]
 	numbers     quarantine
 	ends        ends
 	adopted     atomic.Uint64 // connections that have come
@@ -56,7 +56,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 	if isRouter {
 		e.textLane = laneRequests
 	}
-	e.protocol.Store(&rules{
+	e.rules.Store(&rules{
 		maxMessage:      uint64(opts.MaxMessageSize),
 		maxFragments:    opts.MaxFragments,
 		allowedRsv:      allowedRsv,

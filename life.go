@@ -40,36 +40,36 @@ const (
 	doRelease          // hold the number back
 )
 
-// edge is a step that a connection may take.
+// edge is a step that a connection may take: up by so many phases. It cannot lead back, since a difference below zero does not compile.
 type edge struct {
 	when facts
-	to   phase
+	up   phase
 	do   action
 }
 
 // edges are all the steps there are. Of the edges of a phase, the first one whose fact holds is taken.
 var edges = [phaseGone + 1][]edge{
 	phaseOpening: {
-		{factEnded, phaseFlushing, doNothing},
-		{factAccepted, phaseOpen, doWelcome},
-		{factRequest, phaseAuth, doNothing},
+		{factEnded, phaseFlushing - phaseOpening, doNothing},
+		{factAccepted, phaseOpen - phaseOpening, doWelcome},
+		{factRequest, phaseAuth - phaseOpening, doNothing},
 	},
 	phaseAuth: {
-		{factEnded, phaseFlushing, doNothing},
-		{factAccepted, phaseOpen, doWelcome},
+		{factEnded, phaseFlushing - phaseAuth, doNothing},
+		{factAccepted, phaseOpen - phaseAuth, doWelcome},
 	},
-	phaseOpen:     {{factEnded, phaseEnding, doDelist}},
-	phaseEnding:   {{factHandlersDone, phaseFlushing, doSeal}},
-	phaseFlushing: {{factWritten, phaseDraining, doHalfClose}},
-	phaseDraining: {{factPeerDone, phaseClosed, doCover}},
-	phaseClosed:   {{factUnused, phaseGone, doRelease}},
+	phaseOpen:     {{factEnded, phaseEnding - phaseOpen, doDelist}},
+	phaseEnding:   {{factHandlersDone, phaseFlushing - phaseEnding, doSeal}},
+	phaseFlushing: {{factWritten, phaseDraining - phaseFlushing, doHalfClose}},
+	phaseDraining: {{factPeerDone, phaseClosed - phaseDraining, doCover}},
+	phaseClosed:   {{factUnused, phaseGone - phaseClosed, doRelease}},
 }
 
 // step returns the phase that follows from the facts, and what is to be done in it: the same phase if none of the facts matters in it.
 func (p phase) step(f facts) (next phase, do action) {
 	for _, e := range edges[p] {
 		if f&e.when != 0 {
-			return e.to, e.do
+			return p + e.up, e.do
 		}
 	}
 	return p, doNothing

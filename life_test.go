@@ -102,6 +102,11 @@ func TestLife(t *testing.T) {
 func TestOnlyLifeMovesOn(t *testing.T) {
 	for name, f := range parseLayers(t).files {
 		ast.Inspect(f, func(node ast.Node) bool {
+			if lit, ok := node.(*ast.CompositeLit); ok {
+				if of, ok := lit.Type.(*ast.Ident); ok && of.Name == "life" {
+					assert.Equal(t, "descriptors.go", name, "only the tombstone begins with a phase")
+				}
+			}
 			assign, ok := node.(*ast.AssignStmt)
 			if !ok {
 				return true

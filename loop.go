@@ -234,7 +234,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 		}
 	}
 	c.mu.Lock()
-	c.settleLocked()
+	c.endLightJobLocked()
 	l.applyLocked(c)
 	if c.out.isStalled() && (c.writable || c.out.more) {
 		c.flushLocked()
@@ -257,7 +257,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 	c.reads = c.readsLocked()
 	c.mu.Unlock()
 	if c.readable && c.reads != readNothing {
-		l.agenda.again(c)
+		l.agenda.requeue(c)
 	}
 	return !ok || c.work(t, j)
 }

@@ -104,7 +104,7 @@ func TestRound(t *testing.T) {
 	})
 	t.Run("but not where there is no end to its fragments", func(t *testing.T) {
 		start(t)
-		l.protocol.Store(&rules{maxMessage: 1 << 20, maxFragments: 1 << 20, fromClient: true})
+		l.rules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1 << 20, fromClient: true})
 		c, peer := serveConn(t, l)
 		in := append(appendHeader(nil, header{first: byte(OpcodeBin), masked: true, length: 3}), "abc"...)
 		more := append(appendHeader(nil, header{masked: true, length: 2}), "de"...)

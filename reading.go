@@ -62,7 +62,7 @@ func (l *loop) readEnded(c *conn, err error) {
 
 // parse feeds bytes to the connection's receiver.
 func (l *loop) parse(c *conn, b []byte) {
-	p := l.protocol.Load()
+	p := l.rules.Load()
 	for len(b) > 0 {
 		var ev event
 		n, err := c.in.read(p, b, &ev)

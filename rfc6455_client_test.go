@@ -349,7 +349,7 @@ func rfcRunClient(t *testing.T, count *rfcCount) {
 						require.NoError(t, rfcPipe(pl, way, &keys), "%s, over a pipe", way.name)
 					}
 				})
-				if pl.protocol.allowedRsv != 0 {
+				if pl.rules.allowedRsv != 0 {
 					return // a Client allows no reserved bits
 				}
 				for _, way := range pl.ways(len(pl.in) / 2) {
@@ -411,8 +411,8 @@ func rfcNewSubject(pl *rfcPlan) *rfcSubject {
 		return nil
 	}
 	s.Client = &Client{Endpoint: "ws://example.com/", HandleText: handle, HandleBin: handle, Logger: slog.New(slog.DiscardHandler),
-		MaxMessageSize: int(pl.protocol.maxMessage), MaxFragments: pl.protocol.maxFragments, HandleQuit: func() { s.quit <- true }}
-	if pl.protocol.reservedControl {
+		MaxMessageSize: int(pl.rules.maxMessage), MaxFragments: pl.rules.maxFragments, HandleQuit: func() { s.quit <- true }}
+	if pl.rules.reservedControl {
 		s.HandleRsvControl = handle
 	}
 	return s
@@ -442,7 +442,7 @@ func rfcPipe(pl *rfcPlan, way rfcWay, keys *rfcKeys) error {
 	client, server := net.Pipe()
 	defer client.Close()
 	l := newClientConn(s.Client)
-	l.protocol.allowedRsv = pl.protocol.allowedRsv
+	l.rules.allowedRsv = pl.rules.allowedRsv
 	connected := make(chan error, 1)
 	go func() { connected <- s.connectOver(l, client) }()
 	p, err := rfcAccept(server, way, keys)
@@ -695,7 +695,7 @@ func (pl *rfcPlan) ways(cuts ...int) (ways []rfcWay) {
 	add(rfcWay{name: "whole", pieces: [][]byte{in}})
 	add(rfcWay{name: "in small pieces", pieces: rfcEach(in, 1+len(in)/1000)})
 	if pl.first == nil {
-		before := rfcFrame(0x81, rfcBefore.payload)(pl.protocol.fromClient)
+		before := rfcFrame(0x81, rfcBefore.payload)(pl.rules.fromClient)
 		add(rfcWay{name: "in one piece behind a message", pieces: [][]byte{append(before, in...)}, before: true})
 		add(rfcWay{name: "in one piece with the handshake", behind: in})
 		add(rfcWay{name: "in one piece with the handshake but for its last byte", behind: in[:last], pieces: [][]byte{in[last:]}})
@@ -844,7 +844,7 @@ func (pl *rfcPlan) say(p *rfcPeer, way rfcWay) error {
 			return err
 		}
 		if way.waits {
-			r := rfcReader{p: &pl.protocol}
+			r := rfcReader{p: &pl.rules}
 			for _, b := range way.pieces[:i+1] {
 				r.feed(b)
 			}
@@ -871,7 +871,7 @@ func (pl *rfcPlan) say(p *rfcPeer, way rfcWay) error {
 	if err := p.wait(func() bool { return pl.complete(p.got, way) }); err != nil {
 		return err
 	}
-	if _, err := p.conn.Write(NewFramePing(pl.protocol.fromClient, []byte(rfcProbe.payload))); err != nil {
+	if _, err := p.conn.Write(NewFramePing(pl.rules.fromClient, []byte(rfcProbe.payload))); err != nil {
 		return err
 	}
 	return p.wait(func() bool { return slices.Contains(p.got, rfcProbe) })

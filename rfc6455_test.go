@@ -190,22 +190,22 @@ var (
 type rfcPlan struct {
 	rfcCase
 	side     rfcSide
-	protocol rules
+	rules    rules
 	pieces   [][]byte // the input
 	in, rest []byte
 }
 
 func (row rfcCase) plan(side rfcSide) *rfcPlan {
 	pl := &rfcPlan{rfcCase: row, side: side}
-	pl.protocol = rules{maxMessage: rfcMaxMessage, maxFragments: rfcMaxFragments, fromClient: side == rfcServer}
+	pl.rules = rules{maxMessage: rfcMaxMessage, maxFragments: rfcMaxFragments, fromClient: side == rfcServer}
 	if row.with != nil {
-		row.with(&pl.protocol)
+		row.with(&pl.rules)
 	}
 	for _, piece := range row.in {
-		pl.pieces = append(pl.pieces, piece(pl.protocol.fromClient))
+		pl.pieces = append(pl.pieces, piece(pl.rules.fromClient))
 	}
 	for _, piece := range row.rest {
-		pl.rest = append(pl.rest, piece(pl.protocol.fromClient)...)
+		pl.rest = append(pl.rest, piece(pl.rules.fromClient)...)
 	}
 	pl.in = bytes.Join(pl.pieces, nil)
 	if row.fails == nil && row.code != 0 { // a wrong mask at either side
@@ -218,7 +218,7 @@ func (row rfcCase) plan(side rfcSide) *rfcPlan {
 }
 
 // late is what nobody reads behind the end of a connection.
-func (pl *rfcPlan) late() []byte { return rfcFrame(0x81, "late")(pl.protocol.fromClient) }
+func (pl *rfcPlan) late() []byte { return rfcFrame(0x81, "late")(pl.rules.fromClient) }
 
 // ends reports whether the input ends the connection.
 func (pl *rfcPlan) ends() bool {
@@ -352,7 +352,7 @@ func TestRFC6455(t *testing.T) {
 
 // rfcRun runs a row on the endpoint in every way.
 func rfcRun(t *testing.T, pl *rfcPlan, count *rfcCount) {
-	p, in := &pl.protocol, pl.in
+	p, in := &pl.rules, pl.in
 	check := func(r *rfcReader, want []rfcEvent, how string, args ...any) {
 		count.runs.Add(1)
 		how = fmt.Sprintf(how, args...)
@@ -893,7 +893,7 @@ func rfcSentInFile(frames []rfcSent) (texts []string) {
 
 // row is what the file has of a plan.
 func (pl *rfcPlan) row(name string) rfcFrameRow {
-	p := &pl.protocol
+	p := &pl.rules
 	row := rfcFrameRow{Name: name, Ends: pl.ends(), Open: pl.open, Closes: pl.tcp == rfcCloses}
 	rules := rfcRulesRow{p.maxMessage, p.maxFragments, p.allowedRsv, p.reservedControl}
 	if rules != (rfcRulesRow{MaxMessage: rfcMaxMessage, MaxFragments: rfcMaxFragments}) {

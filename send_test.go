@@ -484,7 +484,7 @@ func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 	e.opts.fill()
 	e.limits = e.opts.limits()
 	e.atOnce = [laneCount]int{1, 1, 1}
-	e.protocol.Store(&rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
+	e.rules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
 	l, err := newLoop(e)
 	require.NoError(tb, err)
 	tb.Cleanup(l.poll.close)

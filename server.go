@@ -63,9 +63,9 @@ func (serv *Server) AllowReservedBits(one, two, three bool) {
 	defer serv.mu.Unlock()
 	serv.allowedRsv = allowed
 	if e := serv.runningLocked(); e != nil {
-		p := *e.protocol.Load()
+		p := *e.rules.Load()
 		p.allowedRsv = allowed
-		e.protocol.Store(&p)
+		e.rules.Store(&p)
 	}
 }
 
