@@ -197,7 +197,7 @@ func TestLayers(t *testing.T) {
 		for name, f := range layerTestFiles(t) {
 			for _, path := range layerImports(t, f) {
 				assert.False(t, path == own || strings.HasPrefix(path, own+"/"),
-					"%s imports %s, which is not there where a go.mod puts this folder in the place of another module", name, path)
+					"%s imports %s, which is not there if a go.mod puts this folder in the place of another module", name, path)
 				first, _, _ := strings.Cut(path, "/")
 				assert.True(t, !strings.Contains(first, ".") || strings.HasPrefix(path, "golang.org/x/sys/") ||
 					strings.HasPrefix(path, "github.com/stretchr/testify/"), "%s imports %s", name, path)

@@ -102,7 +102,7 @@ func TestRound(t *testing.T) {
 		l.serve(turn, c)
 		assert.Equal(t, 1, handled)
 	})
-	t.Run("but not where there is no end to its fragments", func(t *testing.T) {
+	t.Run("but not if there is no end to its fragments", func(t *testing.T) {
 		start(t)
 		l.rules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1 << 20, fromClient: true})
 		c, peer := serveConn(t, l)
@@ -131,7 +131,7 @@ func TestRound(t *testing.T) {
 		assert.Equal(t, []*conn{c}, l.agenda.ready)
 		assert.Equal(t, readRound, l.left)
 	})
-	t.Run("others that are long wait for the next round, where they come first", func(t *testing.T) {
+	t.Run("others that are long wait for the next round, in which they come first", func(t *testing.T) {
 		start(t)
 		l.left = 1
 		first, _ := long(t, 2*read+1000)
@@ -188,7 +188,7 @@ func TestLateLoop(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a piece of a long message, where the round has read enough", func(t *testing.T) {
+	t.Run("a piece of a long message, if the round has read enough", func(t *testing.T) {
 		l, turn := serveLoop(t, nil)
 		l.now = now()
 		c, peer := serveConn(t, l)
@@ -264,10 +264,10 @@ func TestPingClock(t *testing.T) {
 	}{
 		{"a client that was heard is pinged at the first step an interval later", time.Minute, at, 0, false, false, start + interval + step},
 		{"a Ping's answer is waited for until the next Ping is due", 16 * time.Second, at - interval - step, 0, false, true, start + interval + step},
-		{"or for the silence, where that is shorter", time.Second, at - interval - step, 0, false, true, at + int64(time.Second)},
+		{"or for the silence, if that is shorter", time.Second, at - interval - step, 0, false, true, at + int64(time.Second)},
 		{"a client that still may answer is looked at when the next Ping is due if it has", time.Hour, at - 2*interval, at - interval/2, false, false,
 			start + interval + step},
-		{"or when the silence is over, where that is sooner", 16 * time.Second, at - 2*interval, at - interval/2, false, false, at + interval/2},
+		{"or when the silence is over, if that is sooner", 16 * time.Second, at - 2*interval, at - interval/2, false, false, at + interval/2},
 		{"the clock stands still while nothing is read", 16 * time.Second, at - 2*interval, at - interval, true, false, start + interval + step},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -383,8 +383,8 @@ func TestPingsOfBusyClients(t *testing.T) {
 		pings          bool
 	}{
 		{"a client that is heard is not pinged", 0, 0, false},
-		{"nor where it was sent what a slow one takes in an interval", enough, 0, false},
-		{"but where it was sent more, which its Pong answers for", enough + 1, 0, true},
+		{"nor if it was sent what a slow one takes in an interval", enough, 0, false},
+		{"but if it was sent more, which its Pong answers for", enough + 1, 0, true},
 		{"once its last Pong has come: another number would make that worthless", enough + 1, 1, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -828,7 +828,7 @@ func TestReports(t *testing.T) {
 			assert.Equal(t, n, <-told)
 		}
 	})
-	t.Run("nothing runs where nothing was reported", func(t *testing.T) {
+	t.Run("nothing runs if nothing was reported", func(t *testing.T) {
 		r := newReports(slog.New(slog.DiscardHandler))
 		r.add(report{level: slog.LevelError, text: "text"})
 		assert.False(t, r.telling)
@@ -837,7 +837,7 @@ func TestReports(t *testing.T) {
 }
 
 func TestLogOfConnections(t *testing.T) {
-	t.Run("nothing is asked of the system where the log wants nothing", func(t *testing.T) {
+	t.Run("nothing is asked of the system if the log wants nothing", func(t *testing.T) {
 		c := &conn{loop: &loop{engine: &engine{reports: newReports(slog.New(slog.DiscardHandler))}}}
 		require.Zero(t, testing.AllocsPerRun(100, func() { c.reportLocked(slog.LevelDebug, "text") }))
 	})

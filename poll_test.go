@@ -167,7 +167,7 @@ func TestPollerForgetsARemovedSocket(t *testing.T) {
 }
 
 func TestSocketCalls(t *testing.T) {
-	t.Run("reading where nothing is would block", func(t *testing.T) {
+	t.Run("a read would block if nothing is there", func(t *testing.T) {
 		a, _ := socketPair(t)
 		_, err := readSocket(a, make([]byte, 1))
 		assert.Equal(t, errWouldBlock, err)

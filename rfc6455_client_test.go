@@ -101,7 +101,7 @@ var rfcGoodAnswers = []rfcAnswer{
 	{section: "4.1", name: "folded fields", in: rfcAnswerOf(rfcSwitching, "Upgrade:", " websocket", "Connection: keep-alive,", "\t Upgrade", rfcFields()[2], "X-A: a", " ", "  b")},
 	{section: "4.1", name: "a folded field at the end", in: rfcAnswerOf(rfcSwitching, rfcFields("X-A: a", " b")...)},
 	{section: "4.1", name: "an empty subprotocol is none", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol:")...), offered: rfcOffered},
-	{section: "4.1", name: "an empty subprotocol is none where none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: ")...)},
+	{section: "4.1", name: "an empty subprotocol is none if none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: ")...)},
 	{section: "9.1", name: "empty extensions are none", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: ,")...)},
 	{section: "4.1", name: "Upgrade twice", in: rfcAnswerOf(rfcSwitching, rfcFields("Upgrade: websocket")...)},
 	{section: "4.1", name: "Connection over several lines, the token in any of them", in: rfcAnswerOf(rfcSwitching, rfcFields()[0], "Connection: keep-alive", "Connection: Upgrade", rfcFields()[2])},
@@ -157,8 +157,8 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "4.1", name: "two subprotocols and an empty one", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: v2")...), offered: rfcOffered, says: "subprotocol"},
 	{section: "9.1", name: "an extension that was not offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: x-unknown")...), offered: rfcOffered, says: "extension"},
 	{section: "9.1", name: "an extension that was not offered behind one that was", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: x-other, x-unknown")...), offered: rfcOffered, says: "extension"},
-	{section: "4.1", name: "a subprotocol where none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat")...), says: "subprotocol"},
-	{section: "9.1", name: "an extension where none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: permessage-deflate")...), says: "extension"},
+	{section: "4.1", name: "a subprotocol if none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Protocol: chat")...), says: "subprotocol"},
+	{section: "9.1", name: "an extension if none was offered", in: rfcAnswerOf(rfcSwitching, rfcFields("Sec-WebSocket-Extensions: permessage-deflate")...), says: "extension"},
 	{section: "4.1", name: "a line that ends without CR", in: strings.Replace(rfcAnswerOf(rfcSwitching, rfcFields()...), "\r\n", "\n", 1), is: ErrInvalidHeaderFormat},
 	{section: "4.1", name: "an answer that is cut off", in: strings.TrimSuffix(rfcAnswerOf(rfcSwitching, rfcFields()...), "\r\n"), says: "no complete answer", ends: true},
 	{section: "4.1", name: "an end of TCP instead of an answer", says: "no complete answer", ends: true},
@@ -592,7 +592,7 @@ func (pl *rfcPlan) checkClient(s *rfcSubject, way rfcWay) error {
 // What rows about frames have in common when they run between two ends of a connection: how the input is cut, what goes out
 // for it, and a peer that holds every frame to the rules of whoever sends.
 
-// rfcPatience is how long a peer waits for something that has to happen. Where it was in vain once the test has failed, and
+// rfcPatience is how long a peer waits for something that has to happen. If it was in vain once, the test has failed, and
 // the rows that follow do not wait for as long.
 var rfcPatience atomic.Int64
 

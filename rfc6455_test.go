@@ -134,7 +134,7 @@ func rfcClosed(code CloseCode, reason string) rfcEvent {
 	return rfcEvent{kind: eventClose, opcode: OpcodeClose, payload: reason, code: code}
 }
 
-// rfcBadClose is the event of a Close frame that breaks a rule. Where it is its header that does, nothing but the kind is known.
+// rfcBadClose is the event of a Close frame that breaks a rule. If it is its header that does, nothing but the kind is known.
 var (
 	rfcBadClose       = []rfcEvent{rfcClosed(0, "")}
 	rfcBadCloseHeader = []rfcEvent{{kind: eventClose}}
@@ -557,7 +557,7 @@ func rfcFramingCounted() (table []rfcCase) {
 		event := rfcEvent{kind: eventControl, opcode: Opcode(opcode), payload: "body\xff"}
 		add(rfcCase{section: "5.2", name: fmt.Sprintf("reserved control opcode %#x closes with 1002", opcode),
 			in: []rfcPiece{rfcTwo(0x80|opcode, 0)}, fails: errReservedOpcode, code: 1002})
-		add(rfcCase{section: "5.2", name: fmt.Sprintf("reserved control opcode %#x comes as an event where it is wanted", opcode),
+		add(rfcCase{section: "5.2", name: fmt.Sprintf("reserved control opcode %#x comes as an event if it is wanted", opcode),
 			in: []rfcPiece{rfcFrame(0x80|opcode, "body\xff")}, want: []rfcEvent{event}, with: rfcReserved})
 		add(rfcCase{section: "5.4", name: fmt.Sprintf("reserved control opcode %#x may come between fragments", opcode),
 			in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x80|opcode, "body\xff"), rfcFrame(0x80, "b")}, want: []rfcEvent{event, rfcText("ab")}, with: rfcReserved})

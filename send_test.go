@@ -539,7 +539,7 @@ func TestAllocationsOfEcho(t *testing.T) {
 		limit float64 // per message
 	}{
 		{"the payload and the packet", servePacket, 2},
-		{"nothing, where buffers are given back", serveGivenBack, 0},
+		{"nothing, if buffers are given back", serveGivenBack, 0},
 	} {
 		for _, messages := range []int{1, 64} {
 			t.Run(fmt.Sprintf("%s, %d in one read", row.name, messages), func(t *testing.T) {

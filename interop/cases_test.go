@@ -388,7 +388,7 @@ func subprotocolCases() (cases []testCase) {
 		offer  []string
 		chosen string
 	}{
-		{"no subprotocol is chosen where none is offered", nil, ""},
+		{"no subprotocol is chosen if none is offered", nil, ""},
 		{"the only subprotocol is chosen", []string{chosenProtocol}, chosenProtocol},
 		{"the second subprotocol is chosen", []string{"v1.chat", chosenProtocol, "v0.chat"}, chosenProtocol},
 	} {

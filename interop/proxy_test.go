@@ -249,7 +249,7 @@ var healthChecks = []struct {
 	status string // StatusPath
 	config string
 }{
-	{"bare httpchk, where / is the StatusPath", "/", "option httpchk"},
+	{"bare httpchk, if / is the StatusPath", "/", "option httpchk"},
 	{"httpchk with the StatusPath", "/status", "option httpchk /status"},
 	{"OPTIONS over HTTP/1.1", "/status", "option httpchk\n\thttp-check send meth OPTIONS uri /status ver HTTP/1.1 hdr Host x"},
 	{"GET over HTTP/1.0", "/status", "option httpchk GET /status"},

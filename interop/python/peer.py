@@ -156,7 +156,7 @@ class Aiohttp:
         await socket.ping(data)
 
     async def close(self, socket, code, reason):
-        socket.reading.cancel()  # it awaits the answer only where nobody else receives
+        socket.reading.cancel()  # it awaits the answer only if nobody else receives
         await asyncio.wait({socket.reading})
         await socket.close(code=code, message=reason.encode())
         socket.ended.set_result((socket.close_code, ""))

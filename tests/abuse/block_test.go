@@ -140,7 +140,7 @@ func blockedClients(opts *websocket.ServerOptions, hold time.Duration) []blocked
 	return []blockedClient{
 		{"HandleAuth", "/?auth", hello, []wanted{after(echo, hold)}},
 		{"HandleStatus", "/status", nil, []wanted{after(end, hold)}},
-		{"HandleClientAdd, where messages wait for AddTimeout", "/?add", hello, []wanted{after(echo, opts.AddTimeout)}},
+		{"HandleClientAdd, for which messages wait for AddTimeout", "/?add", hello, []wanted{after(echo, opts.AddTimeout)}},
 		{"HandleText", "/", slices.Concat(text, ping), []wanted{pong, late}},
 		{"HandleBin", "/", slices.Concat(bin, ping), []wanted{pong, late}},
 		{"HandleRsvControl", "/", slices.Concat(control, ping), []wanted{pong, late}},

@@ -100,7 +100,7 @@ func TestAbuseFrames(t *testing.T) {
 		}},
 		{name: "a million empty fragments end at the limit of fragments with 1009", attack: func(a *abuse) { fragments(a, "", 0) }},
 		{name: "a million fragments of one byte end at the limit of fragments with 1009", attack: func(a *abuse) { fragments(a, "y", 0) }},
-		{name: "a million fragments of one byte, where they are allowed, are one message in bounded memory", attack: func(a *abuse) {
+		{name: "a million fragments of one byte, if they are allowed, are one message in bounded memory", attack: func(a *abuse) {
 			fragments(a, "y", 1<<20)
 		}},
 		{name: "a million empty messages and a million Pongs are read in bounded memory", attack: func(a *abuse) {

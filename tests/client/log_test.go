@@ -22,7 +22,7 @@ func TestLogMayUseTheClient(t *testing.T) {
 		{"the program calls Close", "websocket: client connection ends", func(cl *websocket.Client, _ *peer.Script) { go cl.Close() }},
 		{"the program calls Quit", "websocket: client connection ends", func(cl *websocket.Client, _ *peer.Script) { go cl.Quit() }},
 	} {
-		t.Run("where "+end.name, func(t *testing.T) {
+		t.Run("if "+end.name, func(t *testing.T) {
 			peer.CheckGoroutines(t)
 			returned, quit := make(chan string, 64), make(chan struct{})
 			cl := &websocket.Client{

@@ -146,9 +146,9 @@ func TestIsolation(t *testing.T) {
 func TestOrderOfMessages(t *testing.T) {
 	const messages = 2000
 	for name, slow := range map[string]func(i int) bool{
-		"where handlers are fast":                func(int) bool { return false },
-		"where some handlers block for a moment": func(i int) bool { return i%150 == 7 },
-		"where the first handler blocks":         func(i int) bool { return i == 0 },
+		"if handlers are fast":                func(int) bool { return false },
+		"if some handlers block for a moment": func(i int) bool { return i%150 == 7 },
+		"if the first handler blocks":         func(i int) bool { return i == 0 },
 	} {
 		for _, piece := range []int{1 << 20, 1000, 7} {
 			t.Run(fmt.Sprintf("messages of one connection are handled one by one in order %s, in pieces of %d bytes", name, piece), func(t *testing.T) {

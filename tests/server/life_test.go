@@ -70,7 +70,7 @@ func TestHandleClientAdd(t *testing.T) {
 		peer.Done(t, ended)
 		peer.Get(t, removed)
 	})
-	t.Run("a client's Close ends it, where it writes until it cannot", func(t *testing.T) {
+	t.Run("a client's Close ends it, if it writes until it cannot", func(t *testing.T) {
 		ended := make(chan error, 1)
 		opts := &websocket.ServerOptions{AddTimeout: 10 * time.Millisecond, WriteTimeout: time.Hour, HandleText: peer.Echo}
 		opts.HandleClientAdd = func(_ context.Context, conn int) {
@@ -224,7 +224,7 @@ func TestHandleClientRemove(t *testing.T) {
 		require.False(t, peer.Get(t, early))
 		require.True(t, peer.Eventually(func() bool { _, ok := s.Clients.Context(conn); return !ok }))
 	})
-	t.Run("where a handler blocks for longer than the write time-out, the socket goes all the same", func(t *testing.T) {
+	t.Run("if a handler blocks for longer than the write time-out, the socket goes all the same", func(t *testing.T) {
 		inside := make(chan struct{}, 1)
 		release := make(chan struct{})
 		opts := &websocket.ServerOptions{WriteTimeout: 50 * time.Millisecond, HandleText: func(int, []byte) {

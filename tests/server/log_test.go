@@ -34,7 +34,7 @@ func TestLogMayUseTheConnection(t *testing.T) {
 		{"its handler panics", "websocket: handler panicked", func(_ *peer.Server, c *peer.Conn, _ int) { c.Send(websocket.NewFrameBin(true, nil)) }},
 		{"the server stops", "websocket: connection ends", func(s *peer.Server, _ *peer.Conn, _ int) { s.StopAndWait(s.T) }},
 	} {
-		t.Run("where "+end.name, func(t *testing.T) {
+		t.Run("if "+end.name, func(t *testing.T) {
 			var server atomic.Pointer[websocket.Server]
 			returned := make(chan string, 64)
 			opts := &websocket.ServerOptions{HandleText: peer.Echo, HandleBin: func(int, []byte) { panic("handler of the test") }}
@@ -231,7 +231,7 @@ func TestLogOfConnections(t *testing.T) {
 		{"its handler ends its goroutine", "websocket: handler ended its goroutine", func(_ *peer.Server, c *peer.Conn, _ int) { c.Text("") }},
 		{"the client is reset", "websocket: connection ends", func(_ *peer.Server, c *peer.Conn, _ int) { c.Reset() }},
 	} {
-		t.Run("a record has address and user where "+end.name, func(t *testing.T) {
+		t.Run("a record has address and user if "+end.name, func(t *testing.T) {
 			opts := &websocket.ServerOptions{
 				HandleText: func(int, []byte) { runtime.Goexit() },
 				HandleBin:  func(int, []byte) { panic("handler of the test") },

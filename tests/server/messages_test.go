@@ -78,7 +78,7 @@ func TestPingWhileHandlerBlocks(t *testing.T) {
 
 func TestCloseFromClient(t *testing.T) {
 	s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo})
-	t.Run("nobody waits where both sides close as they should", func(t *testing.T) {
+	t.Run("nobody waits if both sides close as they should", func(t *testing.T) {
 		opts := &websocket.ServerOptions{HandleText: peer.Echo}
 		added := peer.Added(opts)
 		s := peer.Start(t, opts)
@@ -121,7 +121,7 @@ func TestCloseFromClient(t *testing.T) {
 func TestProtocolErrors(t *testing.T) {
 	s := peer.Start(t, nil)
 	for _, size := range []int{32 << 10, 1 << 20} {
-		t.Run(fmt.Sprintf("the Close frame is not lost where the client has sent %d bytes more", size), func(t *testing.T) {
+		t.Run(fmt.Sprintf("the Close frame is not lost if the client has sent %d bytes more", size), func(t *testing.T) {
 			for range 5 {
 				c := s.Connect(t)
 				written := make(chan struct{})

@@ -216,7 +216,7 @@ func TestServeContext(t *testing.T) {
 		_, err := net.Dial(s.Network, s.Address)
 		require.Error(t, err, "the listener is closed")
 	})
-	t.Run("it does not begin where its context has ended", func(t *testing.T) {
+	t.Run("it does not begin if its context has ended", func(t *testing.T) {
 		peer.CheckDescriptors(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

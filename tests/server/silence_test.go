@@ -16,7 +16,7 @@ import (
 )
 
 func TestSlowReader(t *testing.T) {
-	t.Run("a client that reads a message slowly is kept, where the system takes all of the message", func(t *testing.T) {
+	t.Run("a client that reads a message slowly is kept, if the system takes all of the message", func(t *testing.T) {
 		opts := &websocket.ServerOptions{PingInterval: 50 * time.Millisecond, SilenceTimeout: 200 * time.Millisecond}
 		added, removed := peer.Added(opts), peer.Removed(opts)
 		s := peer.Start(t, opts)
