@@ -336,7 +336,7 @@ func TestClient_Connect(t *testing.T) {
 		scriptedOpen(t, cl)
 		assert.ErrorIs(t, cl.Connect(), errConnected)
 	})
-	t.Run("of two at once one is refused", func(t *testing.T) {
+	t.Run("of two at the same time one is refused", func(t *testing.T) {
 		checkGoroutines(t)
 		s := scriptedListen(t)
 		cl := &Client{Endpoint: s.endpoint()}
@@ -409,7 +409,7 @@ func TestClient_ConnectContext(t *testing.T) {
 			})
 		}
 	}
-	t.Run("Connect, Close, Quit and sends at once leave nothing behind", func(t *testing.T) {
+	t.Run("Connect, Close, Quit and sends at the same time leave nothing behind", func(t *testing.T) {
 		checkGoroutines(t)
 		checkDescriptors(t)
 		s := scriptedListen(t)

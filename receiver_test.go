@@ -307,7 +307,7 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			assert.Equal(t, min(maxDirect, roundSize(row.want)-64000, row.frame-64000), len(room))
 		}
 	})
-	t.Run("bad UTF-8 is found at once", func(t *testing.T) {
+	t.Run("bad UTF-8 is found immediately", func(t *testing.T) {
 		var rc receiver
 		in := NewFrameText(true, bytes.Repeat([]byte("a"), 100_000))
 		_, _, err := rc.next(p, in[:20_000])

@@ -463,7 +463,7 @@ var rfcFraming = []rfcCase{
 	{section: "5.4", name: "fragments may all be empty", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, ""), rfcFrame(0x00, ""), rfcFrame(0x80, "")}, want: []rfcEvent{rfcText("")}},
 	{section: "5.4", name: "the first and the last fragment may be empty", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, ""), rfcFrame(0x00, "mid"), rfcFrame(0x80, "")}, want: []rfcEvent{rfcText("mid")}},
 	{section: "5.4", name: "one message behind another", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "a"), rfcFrame(0x80, "b"), rfcFrame(0x82, "c"), rfcFrame(0x81, "d")}, want: []rfcEvent{rfcText("ab"), rfcBin("c"), rfcText("d")}},
-	{section: "5.4", name: "control frames between fragments come at once", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "Hel"), rfcFrame(0x89, "ping"), rfcFrame(0x00, "l"), rfcFrame(0x8A, rfc125), rfcFrame(0x89, ""), rfcFrame(0x80, "o")}, want: []rfcEvent{rfcPing("ping"), rfcPong(rfc125), rfcPing(""), rfcText("Hello")}},
+	{section: "5.4", name: "control frames between fragments come immediately", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "Hel"), rfcFrame(0x89, "ping"), rfcFrame(0x00, "l"), rfcFrame(0x8A, rfc125), rfcFrame(0x89, ""), rfcFrame(0x80, "o")}, want: []rfcEvent{rfcPing("ping"), rfcPong(rfc125), rfcPing(""), rfcText("Hello")}},
 	{section: "5.4", name: "a close between fragments ends, the message is lost", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "Hel"), rfcClose(1001, "bye")}, want: []rfcEvent{rfcClosed(1001, "bye")}},
 	{section: "5.4", name: "a message that has not ended is no message", side: rfcBoth, in: []rfcPiece{rfcFrame(0x01, "Hel"), rfcFrame(0x00, "lo")}, open: true, rest: []rfcPiece{rfcFrame(0x80, "!")}, then: []rfcEvent{rfcText("Hello!")}},
 	{section: "5.4", name: "a frame that has not ended is no frame", side: rfcBoth, in: []rfcPiece{rfcCut(0x82, "Hel", 2)}, open: true, rest: []rfcPiece{rfcMore(0x82, "Hel", 2)}, then: []rfcEvent{rfcBin("Helxx")}},
@@ -610,7 +610,7 @@ func rfcWrongText() (table []rfcCase) {
 	for name, wrong := range rfcNotUTF8 {
 		for _, lead := range []string{"", "κόσμε"} {
 			text := lead + wrong
-			name := fmt.Sprintf("%s fails at once, behind %q", name, lead)
+			name := fmt.Sprintf("%s fails immediately, behind %q", name, lead)
 			add(rfcCase{name: name + ", in a whole frame", in: []rfcPiece{rfcFrame(0x81, text+"tail")}, after: 4})
 			add(rfcCase{name: name + ", in an unfinished fragment", in: []rfcPiece{rfcCut(0x01, text, 50)}})
 			if len(wrong) == 1 {

@@ -138,7 +138,7 @@ func messageCases() (cases []testCase) {
 		}
 	}
 	return append(cases, testCase{
-		name: "messages sent both ways at once arrive in order",
+		name: "messages sent both ways at the same time arrive in order",
 		run: func(t *testing.T, ours, theirs conn) {
 			const count = 300
 			payload := func(i int) []byte { return sized(text, 1+i*i%9000) }

@@ -33,7 +33,7 @@ func TestAbuseLife(t *testing.T) {
 		{name: "handlers that block for a minute hold up nobody, and are waited for by nobody", attack: blockedHandlers},
 		{name: "handlers that remove their own connection", attack: removeOwn},
 		{name: "handlers that remove each other's connections", attack: removeOthers},
-		{name: "2,000 connections that are reset at once, in the middle of what they send and receive", attack: resets},
+		{name: "2,000 connections that are reset at the same time, in the middle of what they send and receive", attack: resets},
 	})
 }
 

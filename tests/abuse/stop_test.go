@@ -22,7 +22,7 @@ func TestAbuseStop(t *testing.T) {
 		{name: "every kind of handler may call Stop", attack: stopFromHandlers},
 		{name: "Stop during handshakes ends them", attack: stopHandshakes},
 		{name: "Stop during a broadcast ends it", attack: stopBroadcast},
-		{name: "Stop before Start, twice, from many sides at once, and Start after Stop", attack: stopAgain},
+		{name: "Stop before Start, twice, from many sides at the same time, and Start after Stop", attack: stopAgain},
 	})
 }
 

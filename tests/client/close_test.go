@@ -42,7 +42,7 @@ func TestClientConn_close(t *testing.T) {
 		assert.Empty(t, quit)
 		assert.NoError(t, cl.Err())
 	})
-	t.Run("many Closes at once are one", func(t *testing.T) {
+	t.Run("many Closes at the same time are one", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		quit, closed := make(chan bool, 8), make(chan error, 8)
 		cl := &websocket.Client{HandleQuit: func() { quit <- true }}
@@ -57,7 +57,7 @@ func TestClientConn_close(t *testing.T) {
 		peer.Receive(t, quit)
 		assert.Empty(t, quit)
 	})
-	t.Run("Close, Quit and sends at once end in one HandleQuit", func(t *testing.T) {
+	t.Run("Close, Quit and sends at the same time end in one HandleQuit", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		peer.CheckDescriptors(t)
 		for range 50 {

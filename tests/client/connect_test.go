@@ -92,7 +92,7 @@ func TestClient_ConnectContext(t *testing.T) {
 		cl.Quit()
 	})
 	for name, end := range ends {
-		t.Run("Connect works at once after "+name+" has ended one", func(t *testing.T) {
+		t.Run("Connect works immediately after "+name+" has ended one", func(t *testing.T) {
 			peer.CheckGoroutines(t)
 			s := peer.Listen(t)
 			cl := &websocket.Client{Endpoint: s.Endpoint()}

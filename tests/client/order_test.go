@@ -138,7 +138,7 @@ func TestClientConn_messagesBeforeTheEnd(t *testing.T) {
 		}
 		c.ReadClose()
 	})
-	t.Run("Close in a handler drops what waits, and sends the answer to the server's Close frame at once", func(t *testing.T) {
+	t.Run("Close in a handler drops what waits, and sends the answer to the server's Close frame immediately", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		calls, closed := 0, make(chan error, 1)
 		c := peer.Open(t, &websocket.Client{HandleText: func(cl *websocket.Client, _ *websocket.Frame) error {

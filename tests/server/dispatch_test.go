@@ -157,7 +157,7 @@ func TestOrderOfMessages(t *testing.T) {
 				wrong := make(chan string, messages)
 				s := peer.Start(t, &websocket.ServerOptions{HandleText: func(conn int, p []byte) {
 					if inside.Add(1) != 1 {
-						wrong <- "two at once"
+						wrong <- "two at the same time"
 					}
 					if string(p) != fmt.Sprint(next) {
 						wrong <- fmt.Sprintf("%s instead of %d", p, next)
@@ -215,7 +215,7 @@ func TestMessagesAtOnce(t *testing.T) {
 		require.ElementsMatch(t, []string{"waits", "later"}, []string{string(one), string(two)})
 	})
 	for _, limit := range []int{1, 2, 3} {
-		t.Run(fmt.Sprintf("%d run at once and no more", limit), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d run at the same time and no more", limit), func(t *testing.T) {
 			const messages = 300
 			var inside, most atomic.Int32
 			full := make(chan struct{})

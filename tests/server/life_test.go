@@ -216,7 +216,7 @@ func TestHandleClientRemove(t *testing.T) {
 		peer.Get(t, inside)
 		conn := s.Clients.All()[0]
 		c.Reset()
-		require.True(t, peer.Eventually(func() bool { return s.Clients.Len() == 0 }), "it leaves Clients at once")
+		require.True(t, peer.Eventually(func() bool { return s.Clients.Len() == 0 }), "it leaves Clients immediately")
 		_, ok := s.Clients.Context(conn)
 		require.True(t, ok)
 		require.Empty(t, early)

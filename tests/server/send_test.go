@@ -86,7 +86,7 @@ func TestSendOnServerConnection(t *testing.T) {
 		require.ErrorIs(t, websocket.TrySend(conn, []byte{0x89, 0}), websocket.ErrSendQueueFull)
 		c.ExpectText(string(want))
 	})
-	t.Run("a full queue makes TrySend fail at once and Send wait for room", func(t *testing.T) {
+	t.Run("a full queue makes TrySend fail immediately and Send wait for room", func(t *testing.T) {
 		opts := &websocket.ServerOptions{SendQueueSize: 64 << 10}
 		added := peer.Added(opts)
 		s := peer.Start(t, opts)

@@ -122,7 +122,7 @@ func TestStart(t *testing.T) {
 		c.ExpectText("x")
 		s.Connect(t)
 	})
-	t.Run("many Starts at once leave one that runs", func(t *testing.T) {
+	t.Run("many Starts at the same time leave one that runs", func(t *testing.T) {
 		s := startIdle(t, &websocket.ServerOptions{Address: "127.0.0.1:0"})
 		errs := make(chan error, 16)
 		for range cap(errs) {
@@ -270,7 +270,7 @@ func TestStop(t *testing.T) {
 			}
 		}
 	})
-	t.Run("many at once all return", func(t *testing.T) {
+	t.Run("many at the same time all return", func(t *testing.T) {
 		s := peer.Start(t, nil)
 		for range 8 {
 			s.Connect(t).Leave()
