@@ -24,7 +24,7 @@ import (
 func TestRound(t *testing.T) {
 	const begun, read = 64 << 10, maxDirect
 	var l *loop
-	var turn *lease
+	var lease *lease
 	long := func(t *testing.T, waiting int) (c *conn, taken func() int) {
 		t.Helper()
 		c, peer := serveConn(t, l)
@@ -40,13 +40,13 @@ func TestRound(t *testing.T) {
 		return c, func() int { return len(c.in.partial.message) - begun }
 	}
 	start := func(t *testing.T) {
-		l, turn = serveLoop(t, func(int, []byte) {})
+		l, lease = serveLoop(t, func(int, []byte) {})
 		l.left = readRound
 	}
 	t.Run("a long message is read on until its socket is empty", func(t *testing.T) {
 		start(t)
 		c, taken := long(t, read+1000)
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.Equal(t, read+1000, taken())
 		assert.Equal(t, readRound-read-1000, l.left)
 		assert.False(t, c.readable)
@@ -56,13 +56,13 @@ func TestRound(t *testing.T) {
 		start(t)
 		l.left = 1
 		c, taken := long(t, 2*read+1000)
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.Equal(t, read, taken())
 		require.Equal(t, []*conn{c}, l.agenda.ready)
 		l.collect()
 		assert.Equal(t, c, l.next())
 		assert.Equal(t, readRound, l.left)
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.Equal(t, 2*read+1000, taken())
 	})
 	t.Run("however many there are, and however little of each has arrived", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestRound(t *testing.T) {
 		total := 0
 		for range 2 * readRound / waiting {
 			c, taken := long(t, waiting)
-			l.serve(turn, c)
+			l.serve(lease, c)
 			total += taken()
 		}
 		assert.LessOrEqual(t, total, readRound+waiting)
@@ -83,10 +83,10 @@ func TestRound(t *testing.T) {
 		l.deadlines.set(c, never)
 		c.end(endReason{discard: true})
 		c.readable, c.look = false, true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		require.Equal(t, phaseDraining, c.phase)
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.EqualValues(t, readSize, c.drained)
 		assert.Zero(t, taken())
 		assert.Equal(t, readRound, l.left)
@@ -99,7 +99,7 @@ func TestRound(t *testing.T) {
 		_, err := writeSocket(peer, NewFrameBin(true, make([]byte, readSize)), false)
 		require.NoError(t, err)
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.Equal(t, 1, handled)
 	})
 	t.Run("but not if there is no end to its fragments", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestRound(t *testing.T) {
 			in = in[n:]
 		}
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.True(t, c.in.isInData())
 		assert.Equal(t, []*conn{c}, l.agenda.ready)
 		assert.Equal(t, readRound, l.left)
@@ -126,7 +126,7 @@ func TestRound(t *testing.T) {
 		_, err := writeSocket(peer, bytes.Repeat(short, 5), false)
 		require.NoError(t, err)
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.True(t, c.in.isInData())
 		assert.Equal(t, []*conn{c}, l.agenda.ready)
 		assert.Equal(t, readRound, l.left)
@@ -138,13 +138,13 @@ func TestRound(t *testing.T) {
 		second, taken := long(t, 1000)
 		third, _ := long(t, 1000)
 		for _, c := range []*conn{first, second, third, second} {
-			l.serve(turn, c)
+			l.serve(lease, c)
 		}
 		require.Zero(t, taken())
 		require.Len(t, l.agenda.deferred, 2)
 		l.collect()
 		assert.Equal(t, []*conn{second, third, first}, l.agenda.round)
-		l.serve(turn, second)
+		l.serve(lease, second)
 		assert.Equal(t, 1000, taken())
 	})
 	t.Run("short messages do not wait for it", func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestRound(t *testing.T) {
 		_, err := writeSocket(peer, NewFrameBin(true, make([]byte, 100)), false)
 		require.NoError(t, err)
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		assert.Equal(t, 1, handled)
 	})
 }
@@ -174,7 +174,7 @@ func TestLateLoop(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, left := range []int{readRound, 0} {
-				l, turn := serveLoop(t, nil)
+				l, lease := serveLoop(t, nil)
 				l.now, l.left = now(), left
 				c, peer := serveConn(t, l)
 				c.clocks.pinged = l.now - int64(l.opts.SilenceTimeout)
@@ -183,13 +183,13 @@ func TestLateLoop(t *testing.T) {
 				require.NoError(t, err)
 				l.takeDue()
 				require.Equal(t, c, l.next())
-				l.serve(turn, c)
+				l.serve(lease, c)
 				assert.Equal(t, row.kept, c.phase == phaseOpen)
 			}
 		})
 	}
 	t.Run("a piece of a long message, if the round has read enough", func(t *testing.T) {
-		l, turn := serveLoop(t, nil)
+		l, lease := serveLoop(t, nil)
 		l.now = now()
 		c, peer := serveConn(t, l)
 		head := appendHeader(nil, header{first: bitFin | byte(OpcodeBin), masked: true, length: 1 << 20})
@@ -199,11 +199,11 @@ func TestLateLoop(t *testing.T) {
 		_, err := writeSocket(peer, make([]byte, 1), false)
 		require.NoError(t, err)
 		l.takeDue()
-		l.serve(turn, l.next())
+		l.serve(lease, l.next())
 		assert.Equal(t, phaseOpen, c.phase)
 	})
 	t.Run("a request", func(t *testing.T) {
-		l, turn := serveLoop(t, nil)
+		l, lease := serveLoop(t, nil)
 		l.now = now()
 		c, peer := serveConn(t, l)
 		c.phase, c.reads = phaseOpening, readHandshake
@@ -212,7 +212,7 @@ func TestLateLoop(t *testing.T) {
 		_, err := writeSocket(peer, []byte(rawRequest), false)
 		require.NoError(t, err)
 		l.takeDue()
-		l.serve(turn, l.next())
+		l.serve(lease, l.next())
 		assert.Equal(t, phaseOpen, c.phase)
 	})
 }
@@ -242,11 +242,11 @@ func TestEvents(t *testing.T) {
 }
 
 func TestConnectionThatComesAfterTheEnd(t *testing.T) {
-	l, turn := serveLoop(t, nil)
+	l, lease := serveLoop(t, nil)
 	l.now, l.ending = now(), true
 	c, _ := serveConn(t, l)
 	c.look = true
-	l.serve(turn, c)
+	l.serve(lease, c)
 	assert.Equal(t, phaseDraining, c.phase)
 }
 
@@ -338,7 +338,7 @@ func TestSilence(t *testing.T) {
 		{name: "one for the last Ping does, of all", front: mib, behind: 2 * mib, hears: word, last: pong(2)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			l, turn := serveLoop(t, nil)
+			l, lease := serveLoop(t, nil)
 			c, peer := serveConn(t, l)
 			l.now, c.clocks.heard = start, start-2*int64(l.opts.PingInterval)
 			c.sent = int32(inTransit(0, row.front))
@@ -349,7 +349,7 @@ func TestSilence(t *testing.T) {
 				_, err := writeSocket(peer, in, false)
 				require.NoError(t, err)
 				c.readable = true
-				l.serve(turn, c)
+				l.serve(lease, c)
 			}
 			if row.hears != nil {
 				hear(row.hears)

@@ -249,7 +249,7 @@ func TestStream(t *testing.T) {
 // TestServerAnswersInTurn has what a client sends in one piece answered in the order in which it was sent.
 func TestServerAnswersInTurn(t *testing.T) {
 	t.Run("Pings and messages, by a loop that calls the handlers itself", func(t *testing.T) {
-		l, turn := serveLoop(t, func(conn int, p []byte) { SendBin(conn, p) })
+		l, lease := serveLoop(t, func(conn int, p []byte) { SendBin(conn, p) })
 		c, peer := serveConn(t, l)
 		var in, want []byte
 		for i := range 10 {
@@ -262,7 +262,7 @@ func TestServerAnswersInTurn(t *testing.T) {
 			_, err := writeSocket(peer, in, false)
 			require.NoError(t, err)
 			c.readable = true
-			l.serve(turn, c)
+			l.serve(lease, c)
 			got := make([]byte, len(want)+1)
 			n, err := readSocket(peer, got)
 			require.NoError(t, err)
@@ -285,14 +285,14 @@ func TestPongsThatWait(t *testing.T) {
 	require.True(t, b.isEmpty(), "the next connection that has it gets no Pong of this one")
 
 	t.Run("they end with the messages in front of them", func(t *testing.T) {
-		l, turn := serveLoop(t, nil)
+		l, lease := serveLoop(t, nil)
 		l.opts.HandleBin = func(conn int, _ []byte) { panic("a handler of the test") }
 		c, peer := serveConn(t, l)
 		in := append(NewFrameBin(true, nil), NewFramePing(true, nil)...)
 		_, err := writeSocket(peer, in, false)
 		require.NoError(t, err)
 		c.readable = true
-		l.serve(turn, c)
+		l.serve(lease, c)
 		require.Nil(t, c.lanes.backlog)
 	})
 }
@@ -476,7 +476,7 @@ func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
 }
 
-// serveLoop returns a loop that nobody runs, and its turn.
+// serveLoop returns a loop that nobody runs, and its lease.
 func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
 	e.reports = newReports(e.log)
