@@ -11,14 +11,14 @@ import (
 
 // read reads until the connection ends.
 func (c *clientConn) read() {
-	var ep receiver
+	var rc receiver
 	for {
 		if _, err := c.in.Peek(1); err != nil {
 			c.endReading(err)
 			return
 		}
 		b, _ := c.in.Peek(c.in.Buffered())
-		c.parse(&ep, b)
+		c.parse(&rc, b)
 		c.in.Discard(len(b))
 	}
 }
@@ -68,9 +68,9 @@ func (c *clientConn) awaitCloseSent() {
 }
 
 // parse handles what b contains. It may wait for room, in the backlog or in the outbox.
-func (c *clientConn) parse(ep *receiver, b []byte) {
+func (c *clientConn) parse(rc *receiver, b []byte) {
 	for len(b) > 0 {
-		ev, n, err := ep.next(&c.rules, b)
+		ev, n, err := rc.next(&c.rules, b)
 		b = b[n:]
 		if err != nil {
 			c.fail(err.code, err.text)

@@ -94,8 +94,8 @@ func FuzzReceiver(f *testing.F) {
 			r := rfcRead(t, p, pieces...)
 			require.Equal(t, whole.events, r.events)
 			require.Same(t, whole.err, r.err)
-			require.Equal(t, whole.ep.hasEnded(), r.ep.hasEnded())
-			require.Equal(t, whole.ep.held() == nil, r.ep.held() == nil)
+			require.Equal(t, whole.rc.hasEnded(), r.rc.hasEnded())
+			require.Equal(t, whole.rc.held() == nil, r.rc.held() == nil)
 		}
 		fuzzCheckEvents(t, p, whole, in)
 	})

@@ -30,7 +30,7 @@ func TestReceiverSizesAndChunks(t *testing.T) {
 					require.Len(t, r.events, 2)
 					assert.True(t, rfcText(string(payload)) == r.events[0])
 					assert.True(t, rfcBin(string(payload)) == r.events[1])
-					assert.Nil(t, r.ep.held())
+					assert.Nil(t, r.rc.held())
 				})
 			}
 		}
@@ -50,7 +50,7 @@ func TestReceiverHeaderSplits(t *testing.T) {
 						require.Nil(t, r.err)
 						require.Len(t, r.events, 1)
 						require.True(t, rfcBin(string(payload)) == r.events[0], "cut at %d and %d", first, second)
-						require.Nil(t, r.ep.held())
+						require.Nil(t, r.rc.held())
 					}
 				}
 			})
@@ -68,13 +68,13 @@ func TestReceiverLimits(t *testing.T) {
 				r := rfcRead(t, p, head)
 				if over == 1 {
 					assert.Same(t, errMessageTooLarge, r.err)
-					assert.Nil(t, r.ep.held())
+					assert.Nil(t, r.rc.held())
 					return
 				}
 				assert.Nil(t, r.err)
 				if size > 0 {
-					require.NotNil(t, r.ep.held())
-					assert.Zero(t, cap(r.ep.partial.message), "memory for a length that is only claimed")
+					require.NotNil(t, r.rc.held())
+					assert.Zero(t, cap(r.rc.partial.message), "memory for a length that is only claimed")
 				}
 			})
 		}
@@ -89,7 +89,7 @@ func TestReceiverMemory(t *testing.T) {
 			r := rfcRead(t, p, rfcHead(first, 9, claim)(false))
 			for i := range 3000 {
 				r.feed([]byte("x"))
-				require.LessOrEqual(t, cap(r.ep.partial.message), roundSize(2*(i+1)))
+				require.LessOrEqual(t, cap(r.rc.partial.message), roundSize(2*(i+1)))
 			}
 		}
 	})
@@ -98,7 +98,7 @@ func TestReceiverMemory(t *testing.T) {
 		in := NewFrameBin(false, corePayload(1000))
 		for cut := 500; cut < len(in); cut++ {
 			r := rfcRead(t, p, in[:cut])
-			assert.LessOrEqual(t, cap(r.ep.partial.message), 1000)
+			assert.LessOrEqual(t, cap(r.rc.partial.message), 1000)
 		}
 	})
 	t.Run("a message of one read is copied once, to its size", func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestReceiverMemory(t *testing.T) {
 		p := &rules{maxMessage: fragments, maxFragments: fragments}
 		r := rfcRead(t, p, []byte{0x02, 1, 'f'}, bytes.Repeat([]byte{0x00, 1, 'f'}, fragments-2))
 		require.Nil(t, r.err)
-		assert.Len(t, r.ep.partial.message, fragments-1)
+		assert.Len(t, r.rc.partial.message, fragments-1)
 		r.feed([]byte{0x80, 1, 'f'})
 		require.Len(t, r.events, 1)
 		assert.True(t, rfcBin(strings.Repeat("f", fragments)) == r.events[0])

@@ -852,7 +852,7 @@ func (pl *rfcPlan) say(p *rfcPeer, way rfcWay) error {
 			if err := p.wait(func() bool { return len(p.got) >= want }); err != nil {
 				return err
 			}
-			if r.ep.hasEnded() {
+			if r.rc.hasEnded() {
 				return nil
 			}
 		}

@@ -243,10 +243,10 @@ func rfcEachRow(f func(name string, pl *rfcPlan)) {
 	}
 }
 
-// rfcReader drives an endpoint as the loop and the client do, and looks after its memory.
+// rfcReader drives a receiver as the loop and the client do, and looks after its memory.
 type rfcReader struct {
 	t      testing.TB
-	ep     receiver
+	rc     receiver
 	p      *rules
 	events []rfcEvent
 	err    *protocolError
@@ -254,12 +254,12 @@ type rfcReader struct {
 	failed int
 }
 
-// feed gives the endpoint the bytes of one read.
+// feed gives the receiver the bytes of one read.
 func (r *rfcReader) feed(b []byte) {
 	b = bytes.Clone(b) // it unmasks in place
 	r.fed += len(b)
 	for len(b) > 0 {
-		ev, n, err := r.ep.next(r.p, b)
+		ev, n, err := r.rc.next(r.p, b)
 		if ev.kind != eventNone {
 			r.events = append(r.events, rfcEvent{ev.kind, ev.head.opcode(), string(ev.payload), ev.code, ev.head.rsv()})
 			if ev.kind == eventMessage && cap(ev.payload) > 2*len(ev.payload) {
@@ -271,10 +271,10 @@ func (r *rfcReader) feed(b []byte) {
 			if r.err != nil {
 				r.t.Fatalf("a second error: %v", err)
 			}
-			if r.err, r.failed = err, r.fed; !r.ep.hasEnded() {
+			if r.err, r.failed = err, r.fed; !r.rc.hasEnded() {
 				r.t.Fatal("the endpoint goes on behind an error")
 			}
-			if _, n, err = r.ep.next(r.p, b); err != nil || n != len(b) {
+			if _, n, err = r.rc.next(r.p, b); err != nil || n != len(b) {
 				r.t.Fatal("what follows an error is not discarded")
 			}
 		}
@@ -296,9 +296,9 @@ func (rc *receiver) held() *partial {
 	return rc.partial
 }
 
-// checkMemory holds the endpoint to what it may keep: nothing between messages, and at most twice what has arrived.
+// checkMemory holds the receiver to what it may keep: nothing between messages, and at most twice what has arrived.
 func (r *rfcReader) checkMemory() {
-	part := r.ep.held()
+	part := r.rc.held()
 	if part == nil {
 		return
 	}
@@ -376,8 +376,8 @@ func rfcRun(t *testing.T, pl *rfcPlan, count *rfcCount) {
 		check(rfcRead(t, p, in[:cut], in[cut:]), pl.want, "cut at %d", cut)
 	}
 
-	assert.Equal(t, pl.open, byByte.ep.held() != nil, "memory is held only inside a frame or a message")
-	assert.Equal(t, pl.ends(), byByte.ep.hasEnded())
+	assert.Equal(t, pl.open, byByte.rc.held() != nil, "memory is held only inside a frame or a message")
+	assert.Equal(t, pl.ends(), byByte.rc.hasEnded())
 	switch {
 	case pl.open && pl.rest != nil:
 		want := append(append([]rfcEvent{}, pl.want...), pl.then...)
@@ -932,7 +932,7 @@ func (pl *rfcPlan) row(name string) rfcFrameRow {
 		for _, piece := range pl.pieces {
 			r.feed(piece)
 			row.Answered = append(row.Answered, len(rfcAnswers(pl.side, r.events, r.err)))
-			if r.ep.hasEnded() {
+			if r.rc.hasEnded() {
 				break
 			}
 		}
