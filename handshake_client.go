@@ -270,7 +270,8 @@ func overHTTP1(protocols []string) (names []string) {
 	for _, name := range protocols {
 		switch {
 		case name == ours:
-		case name == "h2", strings.HasPrefix(name, "h2-"), strings.HasPrefix(name, "h3"), strings.HasPrefix(name, "http/"), strings.HasPrefix(name, "spdy/"):
+		case name == "h2", strings.HasPrefix(name, "h2-"), strings.HasPrefix(name, "h3"),
+			strings.HasPrefix(name, "http/"), strings.HasPrefix(name, "spdy/"):
 			isOther = true
 			continue
 		}

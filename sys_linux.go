@@ -105,7 +105,8 @@ func formerPeer(fd int) (unix.Sockaddr, error) {
 }
 
 func peerName(fd int, name unsafe.Pointer, size *uint32) syscall.Errno {
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME, uintptr(name), uintptr(unsafe.Pointer(size)), 0)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME,
+		uintptr(name), uintptr(unsafe.Pointer(size)), 0)
 	return errno
 }
 
