@@ -104,7 +104,8 @@ func (c *conn) clockStateLocked() (s clockState) {
 
 // lookAtSocketLocked tries to write to a socket that is full, and stops the clocks of a peer that had no chance to answer.
 func (l *loop) lookAtSocketLocked(c *conn) {
-	if c.out.isStalled() {
+	wasStalled := c.out.isStalled()
+	if wasStalled {
 		c.flushLocked() // the poller tells of room only once there is a lot of it; less is a sign of life too
 	}
 	if c.out.isStalled() {
@@ -113,7 +114,7 @@ func (l *loop) lookAtSocketLocked(c *conn) {
 			c.rare.moments.closeSent = l.now
 		}
 	}
-	if l.limits.ping >= 0 && (c.lanes.isFull() || c.out.isStalled()) { // its answer may be here, unread, or it has to read something else first
+	if l.limits.ping >= 0 && (c.lanes.isFull() || wasStalled) { // its answer may be here, unread, or it has to read something else first
 		c.clocks.hears(l.now)
 	}
 }

@@ -31,7 +31,7 @@ func (c *conn) takeLocked() (j job, ok bool) {
 		return j, false
 	}
 	c.corked = c.corked || j.row
-	j.light = j.whole != nil && !c.corked && c.lanes.runs() == 1
+	j.light = j.whole != nil && c.hasSocket() && !c.corked && c.lanes.runs() == 1
 	if j.kind == jobRemove && !c.rare.end.farewell {
 		c.closeFrameLocked()
 	}

@@ -490,6 +490,23 @@ func TestCloseFrameNotAnswered(t *testing.T) {
 	})
 }
 
+// TestSilenceOfALookThatEmptiesTheOutbox has a Ping wait in the outbox until the loop looks: the time for its answer begins then.
+func TestSilenceOfALookThatEmptiesTheOutbox(t *testing.T) {
+	l, _ := serveLoop(t, nil)
+	c, peer := serveConn(t, l)
+	require.NoError(t, unix.SetNonblock(peer, true))
+	require.NoError(t, c.send(NewFrameBin(false, make([]byte, 1<<18)), true))
+	require.True(t, c.out.stalled)
+	l.now = now() + int64(time.Hour)
+	c.clocks.pinged, c.out.since = l.now-int64(time.Minute), l.now
+	for err := error(nil); err == nil; {
+		_, err = readSocket(peer, make([]byte, 64<<10))
+	}
+	l.clockLocked(c)
+	require.Nil(t, c.out, "the look itself has emptied it")
+	require.Equal(t, phaseOpen, c.phase)
+}
+
 func TestSilenceWhileTheQueueIsStalled(t *testing.T) {
 	l, _ := serveLoop(t, nil)
 	c, _ := serveConn(t, l)
@@ -642,6 +659,41 @@ func TestDeadlinesAreTheRegister(t *testing.T) {
 	for _, c := range conns {
 		require.False(t, c.hasSocket())
 	}
+}
+
+// TestMessageOfAConnectionWithoutASocket has a client send a message and a Close frame, and vanish, while the time for answers is over: the
+// message is handled when its connection has no socket any more. The connection and its number go all the same.
+func TestMessageOfAConnectionWithoutASocket(t *testing.T) {
+	handled := 0
+	l, lease := serveLoop(t, func(int, []byte) { handled++ })
+	placeholder, err := newPlaceholder()
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(placeholder) })
+	l.placeholder, l.limits.write = placeholder, -1
+	ours, peer := enginePair(t)
+	require.True(t, l.adopt(ours))
+	t.Cleanup(l.numbers.end)
+	c := descriptors.get(ours)
+	serveAll := func() {
+		l.collect()
+		for c := l.agenda.next(); c != nil; c = l.agenda.next() {
+			l.serve(lease, c)
+		}
+	}
+	engineSend(t, peer, []byte(rawRequest))
+	serveAll()
+	require.True(t, c.isOpen())
+	engineSend(t, peer, append(NewFrameBin(true, []byte("x")), NewFrameClose(true, StatusNormal, nil)...))
+	unix.Close(peer)
+	for range 5 {
+		c.mu.Lock()
+		c.postLocked()
+		c.mu.Unlock()
+		serveAll()
+	}
+	require.Equal(t, 1, handled)
+	require.Equal(t, phaseGone, c.phase)
+	require.Equal(t, tombstone, descriptors.get(ours))
 }
 
 // TestWakeOfALoopThatHasEnded has the numbers of its poller be somebody else's.
