@@ -359,6 +359,46 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// FuzzProxy has what is true of any header: it does not matter in how many pieces it comes, or what is behind it.
+func FuzzProxy(f *testing.F) {
+	for _, seed := range []string{
+		"PROXY TCP4 192.0.2.1 198.51.100.1 12345 443\r\nGET", "PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "PROXY UNKNOWN x\r\n", "PROXY \n",
+		proxyBinary(proxyProxied, proxyTCP4, 12, proxyAddrs4), proxyBinary(proxyProxied, proxyTCP6, 40, proxyAddrs6+"\x04\x00\x01x"),
+		proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths("/a", "/b")), proxyBinary(proxyLocal, 0, 3, "abc"), proxyBinary(proxyLocal, 0, 1<<16-1, ""),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := bytes.Clone(b)
+		h, n, err := parseProxy(b)
+		require.Equal(t, before, b)
+		require.LessOrEqual(t, n, min(len(b), maxProxyHeader))
+		if n == 0 {
+			require.Zero(t, h)
+			require.True(t, err != nil || len(b) < maxProxyHeader, "it waits for ever")
+		} else {
+			require.NoError(t, err)
+			require.False(t, h.source.Addr().Is4In6())
+			require.Empty(t, h.source.Addr().Zone())
+			require.False(t, h.isUnix && h.source.IsValid())
+		}
+		failed := false
+		for i := range min(len(b), 2*maxProxyLine) {
+			part, m, partErr := parseProxy(b[:i])
+			switch {
+			case n > 0 && i >= n:
+				require.Equal(t, h, part)
+				require.Equal(t, n, m)
+			default:
+				require.Zero(t, m)
+				require.True(t, partErr == nil || err != nil, "a beginning is wrong, and the whole is not")
+			}
+			require.True(t, partErr != nil || !failed)
+			failed = partErr != nil
+		}
+	})
+}
+
 // fuzzRepeated reports whether a request has one of its members twice, null aside.
 func fuzzRepeated(payload []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(payload))

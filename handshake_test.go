@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime"
 	"strconv"
@@ -976,4 +977,120 @@ func rfcRunRequests(t *testing.T, count *rfcCount) {
 			}
 		})
 	}
+}
+
+// proxyBinary is a PROXY protocol header of version 2.
+func proxyBinary(command, family byte, length int, rest string) string {
+	return proxySignature + string([]byte{command, family, byte(length >> 8), byte(length)}) + rest
+}
+
+func proxyUnixPaths(source, destination string) string {
+	paths := make([]byte, 2*proxyUnixPath)
+	copy(paths, source)
+	copy(paths[proxyUnixPath:], destination)
+	return string(paths)
+}
+
+const (
+	proxyAddrs4 = "\xc0\x00\x02\x01" + "\xc6\x33\x64\x01" + "\x30\x39" + "\x01\xbb"
+	proxyAddrs6 = "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01" +
+		"\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02" + "\x30\x39" + "\x01\xbb"
+	proxyMapped = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x01" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x02" + "\x30\x39" + "\x01\xbb"
+)
+
+func TestParseProxy(t *testing.T) {
+	from := func(source string) proxyHeader { return proxyHeader{source: netip.MustParseAddrPort(source)} }
+	longest := proxyLine + "UNKNOWN " + strings.Repeat("f", maxProxyLine-len(proxyLine)-len("UNKNOWN ")-2) + "\r\n"
+	tooLong := maxProxyHeader - proxyHead + 1
+	for _, row := range []struct {
+		name, header string
+		want         proxyHeader
+		err          error
+	}{
+		{"TCP over IPv4", "PROXY TCP4 192.0.2.1 198.51.100.1 12345 443\r\n", from("192.0.2.1:12345"), nil},
+		{"TCP over IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 12345 443\r\n", from("[2001:db8::1]:12345"), nil},
+		{"IPv4 mapped into IPv6 is IPv4", "PROXY TCP6 ::ffff:192.0.2.1 ::1 0 65535\r\n", from("192.0.2.1:0"), nil},
+		{"unknown", "PROXY UNKNOWN\r\n", proxyHeader{}, nil},
+		{"unknown, with what is ignored", "PROXY UNKNOWN ffff::1 x\x00y \r z\r\n", proxyHeader{}, nil},
+		{"the longest line", longest, proxyHeader{}, nil},
+		{"a line that is a byte too long", strings.Replace(longest, "f", "ff", 1), proxyHeader{}, errProxyTooLong},
+		{"a line without an end", proxyLine + "UNKNOWN" + strings.Repeat(" ", 200), proxyHeader{}, errProxyTooLong},
+		{"a bare line feed", "PROXY UNKNOWN\n", proxyHeader{}, errProxyMalformed},
+		{"a line feed alone", "PROXY \n", proxyHeader{}, errProxyMalformed},
+		{"nothing in it", "PROXY \r\n", proxyHeader{}, errProxyMalformed},
+		{"another protocol", "PROXY UDP4 192.0.2.1 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"lower case", "PROXY tcp4 192.0.2.1 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"an address of the other version", "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"and the other way round", "PROXY TCP6 192.0.2.1 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a zone", "PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a name", "PROXY TCP4 localhost 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a bad destination", "PROXY TCP4 192.0.2.1 198.51.100.256 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"an octal address", "PROXY TCP4 192.0.02.1 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a port that is too large", "PROXY TCP4 192.0.2.1 198.51.100.1 65536 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a port with a sign", "PROXY TCP4 192.0.2.1 198.51.100.1 +1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a port with a zero in front", "PROXY TCP4 192.0.2.1 198.51.100.1 1 02\r\n", proxyHeader{}, errProxyMalformed},
+		{"no port", "PROXY TCP4 192.0.2.1 198.51.100.1 1 \r\n", proxyHeader{}, errProxyMalformed},
+		{"too few fields", "PROXY TCP4 192.0.2.1 198.51.100.1 1\r\n", proxyHeader{}, errProxyMalformed},
+		{"too many", "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 3\r\n", proxyHeader{}, errProxyMalformed},
+		{"two blanks", "PROXY TCP4  192.0.2.1 198.51.100.1 1 2\r\n", proxyHeader{}, errProxyMalformed},
+		{"a blank at the end", "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 \r\n", proxyHeader{}, errProxyMalformed},
+		{"a carriage return inside", "PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\r\n", proxyHeader{}, errProxyMalformed},
+
+		{"version 2, IPv4", proxyBinary(proxyProxied, proxyTCP4, 12, proxyAddrs4), from("192.0.2.1:12345"), nil},
+		{"version 2, IPv6", proxyBinary(proxyProxied, proxyTCP6, 36, proxyAddrs6), from("[2001:db8::1]:12345"), nil},
+		{"version 2, mapped", proxyBinary(proxyProxied, proxyTCP6, 36, proxyMapped), from("192.0.2.1:12345"), nil},
+		{"version 2, Unix", proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths("/run/a", "/run/b")), proxyHeader{path: "/run/a", isUnix: true}, nil},
+		{"version 2, Unix without a name", proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths("", "/run/b")), proxyHeader{isUnix: true}, nil},
+		{"version 2, a name of Linux", proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths("\x00a", "")), proxyHeader{path: "@a", isUnix: true}, nil},
+		{"version 2, a path that fills its room", proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths(strings.Repeat("p", 108), "")), proxyHeader{path: strings.Repeat("p", 108), isUnix: true}, nil},
+		{"TLVs are skipped", proxyBinary(proxyProxied, proxyTCP4, 19, proxyAddrs4+"\x01\x00\x04http"), from("192.0.2.1:12345"), nil},
+		{"malformed ones too", proxyBinary(proxyProxied, proxyTCP4, 14, proxyAddrs4+"\x01\xff"), from("192.0.2.1:12345"), nil},
+		{"a health check", proxyBinary(proxyLocal, proxyUnknown, 0, ""), proxyHeader{}, nil},
+		{"a health check with what is ignored", proxyBinary(proxyLocal, 0xFF, 3, "abc"), proxyHeader{}, nil},
+		{"a family that is not said", proxyBinary(proxyProxied, proxyUnknown, 2, "ab"), proxyHeader{}, nil},
+		{"the longest header", proxyBinary(proxyProxied, proxyTCP4, tooLong-1, proxyAddrs4+strings.Repeat("t", tooLong-13)), from("192.0.2.1:12345"), nil},
+		{"one that claims a byte more", proxyBinary(proxyProxied, proxyTCP4, tooLong, ""), proxyHeader{}, errProxyTooLong},
+		{"one that claims 64 KiB", proxyBinary(proxyLocal, proxyUnknown, 1<<16-1, ""), proxyHeader{}, errProxyTooLong},
+		{"version 1 in the form of 2", proxyBinary(0x11, proxyTCP4, 12, ""), proxyHeader{}, errProxyMalformed},
+		{"version 3", proxyBinary(0x31, proxyTCP4, 12, ""), proxyHeader{}, errProxyMalformed},
+		{"another command", proxyBinary(0x22, proxyTCP4, 12, ""), proxyHeader{}, errProxyMalformed},
+		{"datagrams", proxyBinary(proxyProxied, 0x12, 12, ""), proxyHeader{}, errProxyMalformed},
+		{"an unknown family", proxyBinary(proxyProxied, 0x41, 12, ""), proxyHeader{}, errProxyMalformed},
+		{"too short for IPv4", proxyBinary(proxyProxied, proxyTCP4, 11, ""), proxyHeader{}, errProxyMalformed},
+		{"too short for IPv6", proxyBinary(proxyProxied, proxyTCP6, 35, ""), proxyHeader{}, errProxyMalformed},
+		{"too short for Unix", proxyBinary(proxyProxied, proxyUnix, 215, ""), proxyHeader{}, errProxyMalformed},
+
+		{"a request", "GET / HTTP/1.1\r\n", proxyHeader{}, errProxyMissing},
+		{"TLS", "\x16\x03\x01", proxyHeader{}, errProxyMissing},
+		{"nearly version 1", "PROXY\t", proxyHeader{}, errProxyMissing},
+		{"nearly version 2", proxySignature[:11] + "\r", proxyHeader{}, errProxyMissing},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, behind := range []string{"", "G", rawRequest, row.header} {
+				h, n, err := parseProxy([]byte(row.header + behind))
+				require.Equal(t, row.err, err)
+				require.Equal(t, row.want, h)
+				if row.err == nil {
+					require.Equal(t, len(row.header), n)
+				}
+			}
+			failed := false
+			for i := range len(row.header) {
+				h, n, err := parseProxy([]byte(row.header[:i]))
+				require.Zero(t, n, "%d bytes are not all of it", i)
+				require.Zero(t, h)
+				require.True(t, err != nil || !failed, "what is wrong stays wrong")
+				require.True(t, err == nil || row.err != nil)
+				failed = err != nil
+			}
+		})
+	}
+	t.Run("it keeps no reference to the bytes", func(t *testing.T) {
+		b := []byte(proxyBinary(proxyProxied, proxyUnix, 216, proxyUnixPaths("/run/a", "")))
+		h, _, err := parseProxy(b)
+		require.NoError(t, err)
+		clear(b)
+		assert.Equal(t, "/run/a", h.path)
+	})
 }
