@@ -82,6 +82,12 @@ func (a *acceptor) close(l *loop) {
 // readHandshake takes bytes of the opening handshake, and answers once it is complete or refused.
 func (l *loop) readHandshake(c *conn, b []byte) {
 	o := c.rare.opening
+	if o.proxied {
+		var ok bool
+		if b, ok = l.readProxy(c, b); !ok || len(b) == 0 {
+			return
+		}
+	}
 	if len(o.buf) > 0 { // mostly it comes in one piece
 		o.buf = append(o.buf, b...)
 		b = o.buf
@@ -104,6 +110,9 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	case o.isStatus && o.request.verb == verbOptions:
 		c.refuseLocked(appendOptions(nil))
 	case o.isStatus || l.opts.HandleAuth != nil:
+		if !o.isStatus {
+			o.request.RemoteAddr = c.remoteLocked()
+		}
 		c.stepLocked(factRequest)
 	default:
 		c.acceptLocked(context.Background(), 0)
@@ -114,8 +123,12 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 func (l *loop) refuseCutOff(c *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isOpening() && len(c.rare.opening.buf) > 0 {
-		c.turnAwayLocked(cutOff(c.rare.opening.buf), nil, c.rare.opening.buf)
+	if o := c.rare.opening; c.isOpening() && len(o.buf) > 0 {
+		err := errProxyMalformed
+		if !o.proxied {
+			err = cutOff(o.buf)
+		}
+		c.turnAwayLocked(err, nil, o.buf)
 	}
 }
 
@@ -163,7 +176,7 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 // for later, and would take what it is told for the answer to its next request.
 func (c *conn) expireLocked() {
 	if len(c.rare.opening.buf) == 0 {
-		c.endLocked(endReason{cause: "no request came"})
+		c.endLocked(endReason{kind: ClosedSilent, cause: "no request came"})
 		return
 	}
 	c.turnAwayLocked(errSlowRequest, nil, c.rare.opening.buf)

@@ -2,13 +2,10 @@ package websocket
 
 import (
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -139,11 +136,8 @@ func (cl *Client) Close() (err error) { return cl.closeHandshake(StatusNormal, "
 // code must not be on the wire (see CloseCode; 0 is one of those), or the reason is not UTF-8, CloseWith does nothing and returns an
 // error. If the closing handshake has begun before, code and reason are not sent.
 func (cl *Client) CloseWith(code CloseCode, reason string) error {
-	if !code.onWire() {
-		return fmt.Errorf("websocket: close code %d must not be on the wire", code) // RFC 6455, section 7.4.2
-	}
-	if !utf8.ValidString(reason) {
-		return errors.New("websocket: close reason is not UTF-8") // RFC 6455, section 5.5.1
+	if err := checkClose(code, reason); err != nil {
+		return err
 	}
 	return cl.closeHandshake(code, reason)
 }

@@ -57,11 +57,20 @@ func (cls *ClientManager) Conns(uid uint64) (conns []int) {
 // Context returns the context that HandleAuth gave to a connection. ok is false if conn is not a connection of this server. It
 // answers until HandleClientRemove has returned.
 func (cls *ClientManager) Context(conn int) (ctx context.Context, ok bool) {
-	c := descriptors.get(conn)
-	if c == nil || c == tombstone || c.loop.clients != cls {
+	c := cls.find(conn)
+	if c == nil {
 		return nil, false
 	}
 	return c.context()
+}
+
+// find returns the connection with that number, nil if it is none of this server.
+func (cls *ClientManager) find(conn int) *conn {
+	c := descriptors.get(conn)
+	if c == nil || c == tombstone || c.loop.clients != cls {
+		return nil
+	}
+	return c
 }
 
 // Len returns the number of open connections.

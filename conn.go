@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, reports, monitor } → descriptorTable.mu
+//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, addresses, reports, monitor } → descriptorTable.mu
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something.
 type conn struct {
@@ -79,8 +80,9 @@ type conn struct {
 
 	// Written with mu held: before the program knows the connection, and once no handler does any more. In between, handlers read
 	// them without it.
-	ctx context.Context
-	uid uint64
+	ctx    context.Context
+	uid    uint64
+	opened int64 // moment
 }
 
 // rare is what a connection needs while it is opened and while it ends; few need it in between. It is guarded by mu. The pointer
@@ -90,6 +92,15 @@ type rare struct {
 	moments moments
 	end     endReason   // from phaseEnding on
 	goesOn  *time.Timer // ends the wait for HandleClientAdd, once the loop no longer has a clock for that
+	about   *about      // nil if there is nothing of that kind; else it keeps the rare part
+}
+
+// about is what few connections have to tell. It is guarded by the connection's mu.
+type about struct {
+	subprotocol string
+	remote      net.Addr      // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
+	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
+	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
 }
 
 // opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
@@ -98,6 +109,7 @@ type opening struct {
 	scanner headerScanner
 	request *Handshake // nil until it is complete
 
+	proxied  bool // a PROXY protocol header comes first
 	isStatus bool // it is a request for StatusPath
 }
 
@@ -129,9 +141,36 @@ func (c *conn) rareLocked() *rare {
 	return c.rare
 }
 
+// aboutLocked returns what the connection has to tell, made if there is nothing.
+func (c *conn) aboutLocked() *about {
+	r := c.rareLocked()
+	if r.about == nil {
+		r.about = new(about)
+	}
+	return r.about
+}
+
+// tellsLocked returns what the connection has to tell, which may be nothing.
+func (c *conn) tellsLocked() (a about) {
+	if c.rare != nil && c.rare.about != nil {
+		a = *c.rare.about
+	}
+	return a
+}
+
+// remoteLocked returns the address of the peer: nil if it has none, or nobody knows it any more. The system is asked for it, rather than
+// that it is kept for every connection.
+func (c *conn) remoteLocked() net.Addr {
+	remote := c.tellsLocked().remote
+	if remote == nil && c.hasSocket() { // else the placeholder is there
+		remote = peerAddress(c.fd())
+	}
+	return remote
+}
+
 // dropRareLocked forgets the rare part of an open connection that does not need it any more.
 func (c *conn) dropRareLocked() {
-	if r := c.rare; r != nil && r.opening == nil && c.isOpen() && c.outState == outOpen && !c.lanes.awaitsAdd() {
+	if r := c.rare; r != nil && r.opening == nil && r.about == nil && c.isOpen() && c.outState == outOpen && !c.lanes.awaitsAdd() {
 		c.rare = nil
 	}
 }
@@ -194,7 +233,7 @@ func (c *conn) closeFrameLocked() {
 
 // acceptLocked opens the connection after its handshake.
 func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
-	c.ctx, c.uid = ctx, uid
+	c.ctx, c.uid, c.opened = ctx, uid, now()
 	c.stepLocked(factAccepted)
 }
 
@@ -206,7 +245,7 @@ func (c *conn) welcomeLocked() {
 	if !c.isOpen() { // the client did not wait for the answer
 		return
 	}
-	c.lanes.open(l.opts.HandleClientAdd != nil, l.opts.HandleClientRemove != nil)
+	c.lanes.open(l.opts.HandleClientAdd != nil, l.opts.HandleClientRemove != nil, l.opts.OnClose != nil)
 	l.clients.add(c)
 }
 
@@ -282,7 +321,7 @@ func (c *conn) factsLocked(at int64) (f facts) {
 			f = factPeerDone
 		}
 	case c.isClosed():
-		if !c.lanes.isBusy() {
+		if !c.lanes.isUsed() {
 			f = factUnused
 		}
 	}
@@ -294,6 +333,9 @@ func (c *conn) factsLocked(at int64) (f facts) {
 func (c *conn) coverLocked() {
 	l := c.loop
 	l.poll.remove(c.fd())
+	if c.lanes.isUsed() && c.ctx != nil { // its handlers may still ask
+		c.aboutLocked().remote = c.remoteLocked()
+	}
 	c.in.end()
 	c.dropOutboxLocked()
 	if err := c.cover(l.placeholder, c.peerEnd); err != nil {
@@ -301,6 +343,7 @@ func (c *conn) coverLocked() {
 	}
 	l.deadlines.remove(c)
 	l.connections.Add(-1)
+	l.addresses.leave(c.tellsLocked().counted)
 	if c.lanes.isBusy() && c.lanes.add == addAwaited {
 		c.goOnLaterLocked()
 	}

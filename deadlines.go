@@ -78,12 +78,12 @@ func (l *loop) clockLocked(c *conn) (due int64) {
 			l.pingLocked(c)
 		case clockJudges:
 			if c.clocks.held == 0 || !c.clocks.moved(l.now, c.unacked(), c.sent) {
-				c.endLocked(endReason{code: StatusForbidden, reason: silentReason, cause: silentReason})
+				c.endLocked(endReason{kind: ClosedSilent, code: StatusForbidden, reason: silentReason, cause: silentReason})
 			}
 		case clockEndsStalled:
 			c.endStalledLocked()
 		case clockEndsUnclosed:
-			c.endLocked(endReason{cause: "close frame not answered", discard: true})
+			c.endLocked(endReason{kind: ClosedRemoved, cause: "close frame not answered", discard: true})
 		case clockGoesOn:
 			c.goOnLocked()
 		}

@@ -248,6 +248,8 @@ func (c *conn) run(j *job) {
 		opts.HandleClientAdd(c.ctx, c.fd())
 	case jobRemove:
 		opts.HandleClientRemove(c.ctx, c.fd())
+	case jobClose:
+		c.tellEnd()
 	}
 	returned = true
 }
@@ -283,7 +285,7 @@ func (c *conn) failed(j *job, panicked any) {
 		c.turnAwayLocked(errHandlerFailed, c.rare.opening.request, nil)
 		return
 	}
-	c.endLocked(endReason{code: StatusInternalError, cause: "handler panicked", discard: true})
+	c.endLocked(endReason{kind: ClosedPanicked, code: StatusInternalError, cause: "handler panicked", discard: true})
 }
 
 // status answers a request for StatusPath.

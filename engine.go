@@ -34,6 +34,7 @@ type engine struct {
 	rules       atomic.Pointer[rules]
 	numbers     quarantine
 	ends        ends
+	addresses   addresses
 	adopted     atomic.Uint64 // connections that have come
 	connections atomic.Int64  // those that have a socket
 	stopping    atomic.Bool
@@ -147,22 +148,21 @@ func (e *engine) adopt(fd int) bool {
 		return false
 	}
 	defer e.leave()
-	limit := int64(e.opts.MaxConnections)
-	open := e.connections.Add(1)
-	if fd >= 1<<fdBits || open > limit+limit/32+16 { // those who are told to come later count too, for a second
-		e.connections.Add(-1)
-		if e.reports.enabled(slog.LevelDebug) {
-			e.report(slog.LevelDebug, textRefused, append(peerAttrs(fd), "cause", errTooMany)...)
-		}
-		closeDescriptor(fd)
+	who := e.arrive(fd)
+	if fd >= 1<<fdBits || who.untold {
+		e.sendAway(fd, &who)
 		return true
 	}
 	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, now())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
-	if open > limit {
-		c.turnAwayLocked(errTooMany, nil, nil)
+	c.rare.opening.proxied = who.proxied
+	if who.counted != nil {
+		c.aboutLocked().counted = who.counted
+	}
+	if who.err != nil {
+		c.turnAwayLocked(who.err, nil, nil)
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)

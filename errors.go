@@ -85,6 +85,72 @@ func (err *CloseError) Is(target error) bool {
 	return target == ErrConnClosed || target == net.ErrClosed
 }
 
+// CloseCause says why a connection of a Server ended.
+type CloseCause struct {
+	// Code and Reason are those of the Close frame that ended the connection: the peer's, or the one that was sent to the peer if the
+	// end began here. Code is 0 if there was none, or if the peer's had none.
+	Code   CloseCode
+	Reason string
+
+	// Kind is what kind of end it was.
+	Kind CloseKind
+}
+
+// CloseKind is a kind of end of a connection. There may be more of them in time.
+type CloseKind uint8
+
+// The kinds of end. What came first counts: a connection that is removed, and whose peer then vanishes, was removed.
+const (
+	// ClosedByPeer says that the peer has sent a Close frame.
+	ClosedByPeer CloseKind = iota + 1
+
+	// ClosedProtocolError says that the peer broke the protocol, or went beyond a limit: StatusBadRequest, StatusInvalidData or
+	// StatusRequestEntityTooLarge was sent to it.
+	ClosedProtocolError
+
+	// ClosedSilent says that the peer did not answer a Ping for ServerOptions.SilenceTimeout: StatusForbidden was sent to it.
+	ClosedSilent
+
+	// ClosedSlow says that the peer took no data for ServerOptions.WriteTimeout.
+	ClosedSlow
+
+	// ClosedLost says that TCP ended without a Close frame: the peer ended its side, or the connection was reset or timed out.
+	ClosedLost
+
+	// ClosedRemoved says that the program ended the connection: by Server.ClientRemove, with StatusNormal, by ClientManager.Close, or by
+	// sending a Close frame, whether the peer has answered it or not.
+	ClosedRemoved
+
+	// ClosedPanicked says that a handler of the connection panicked, or ended its goroutine: StatusInternalError was sent to the peer.
+	ClosedPanicked
+
+	// ClosedShutdown says that the server stopped: StatusGone was sent to the peer.
+	ClosedShutdown
+)
+
+// String returns a few words for logs and metrics, such as "protocol error".
+func (kind CloseKind) String() string {
+	switch kind {
+	case ClosedByPeer:
+		return "peer"
+	case ClosedProtocolError:
+		return "protocol error"
+	case ClosedSilent:
+		return "silent"
+	case ClosedSlow:
+		return "slow"
+	case ClosedLost:
+		return "lost"
+	case ClosedRemoved:
+		return "removed"
+	case ClosedPanicked:
+		return "handler panicked"
+	case ClosedShutdown:
+		return "shut down"
+	}
+	return fmt.Sprintf("CloseKind(%d)", uint8(kind))
+}
+
 // protocolError is a breach of RFC 6455 by the peer, with the code of the Close frame that answers it.
 type protocolError struct {
 	text string
@@ -182,16 +248,46 @@ func parseCloseBody(body []byte) (code CloseCode, reason []byte, err *protocolEr
 	return code, reason, nil
 }
 
-// appendCloseBody appends the body of a Close frame; a reason that does not fit is cut between two characters.
-func appendCloseBody(dst []byte, code CloseCode, reason []byte) []byte {
-	const room = maxControl - 2
-	if len(reason) > room {
-		cut := room
-		for cut > room-utf8.UTFMax && !utf8.RuneStart(reason[cut]) {
-			cut--
+// lastClose returns the code and the reason of the Close frame at the end of a packet: as they are, valid or not.
+func lastClose(packet []byte) (code CloseCode, reason string) {
+	for len(packet) > 0 {
+		h, n := parseHeader(packet)
+		end := n + int(h.length)
+		if end == len(packet) && h.length >= 2 {
+			body := packet[n:]
+			return CloseCode(binary.BigEndian.Uint16(body)), string(body[2:])
 		}
-		reason = reason[:cut]
+		packet = packet[end:]
 	}
+	return 0, ""
+}
+
+// checkClose returns an error if a program must not send a Close frame with a code and a reason.
+func checkClose(code CloseCode, reason string) error {
+	if !code.onWire() {
+		return fmt.Errorf("websocket: close code %d must not be on the wire", code) // RFC 6455, section 7.4.2
+	}
+	if !utf8.ValidString(reason) {
+		return errors.New("websocket: close reason is not UTF-8") // RFC 6455, section 5.5.1
+	}
+	return nil
+}
+
+// appendCloseBody appends the body of a Close frame; a reason that does not fit is cut.
+func appendCloseBody(dst []byte, code CloseCode, reason []byte) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
-	return append(dst, reason...)
+	return append(dst, cutReason(reason)...)
+}
+
+// cutReason cuts a reason that does not fit into a Close frame, between two characters.
+func cutReason[T string | []byte](reason T) T {
+	const room = maxControl - 2
+	if len(reason) <= room {
+		return reason
+	}
+	cut := room
+	for cut > room-utf8.UTFMax && !utf8.RuneStart(reason[cut]) {
+		cut--
+	}
+	return reason[:cut]
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,6 +55,10 @@ type Handshake struct {
 
 	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. It is empty if there is none.
 	Protocol []byte
+
+	// RemoteAddr is the address of the peer: what a PROXY protocol header says that ServerOptions.ProxyProtocol trusts, or else what
+	// the system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
+	RemoteAddr net.Addr
 
 	size   int  // bytes of the whole request
 	fields int  // bytes of its header part

@@ -35,6 +35,8 @@ var (
 	errSlowRequest   = errors.New("request takes too long")
 	errHandlerFailed = errors.New("handler failed")
 	errTooMany       = errors.New("too many connections")
+
+	errTooManyOfAddress = errors.New("too many connections from this address")
 )
 
 // portText tells a stranger what this port is for.
@@ -66,7 +68,7 @@ func refusalFor(err error) refusal {
 		return refusal{status: http.StatusRequestTimeout, reason: http.StatusText(http.StatusRequestTimeout)}
 	case errors.Is(err, errHandlerFailed):
 		return refusal{status: http.StatusInternalServerError, reason: http.StatusText(http.StatusInternalServerError)}
-	case errors.Is(err, errTooMany):
+	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress):
 		return refusal{status: http.StatusServiceUnavailable, reason: reason, fields: "Retry-After: 10\r\n"}
 	}
 	return refusal{status: http.StatusBadRequest, reason: reason}

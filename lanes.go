@@ -92,6 +92,7 @@ const (
 	jobAuth             // HandleAuth, or HandleStatus
 	jobAdd
 	jobRemove
+	jobClose // OnClose
 )
 
 // job is what one goroutine does for a connection between two looks at its lanes.
@@ -118,7 +119,8 @@ const (
 )
 
 // lanes decide which handler of a connection is called next: HandleAuth, then HandleClientAdd, then messages, of each lane in their
-// order, and HandleClientRemove when no message is left. They are guarded by the connection's mu.
+// order, HandleClientRemove when no message is left, and OnClose when nothing else is and the Close frame is on its way. They are guarded
+// by the connection's mu.
 type lanes struct {
 	backlog *backlog          // nil if no message waits
 	running [laneCount]uint16 // jobs that run
@@ -128,6 +130,7 @@ type lanes struct {
 
 	add       addState
 	removeDue bool // HandleClientRemove is to be called
+	closeDue  bool // OnClose is to be called
 }
 
 // next returns the job to run next, and counts it as running until done. atOnce is how many may run at the same time.
@@ -144,6 +147,9 @@ func (q *lanes) next(at life, atOnce *[laneCount]int) (j job, ok bool) {
 	case q.removeDue && at.hasEnded() && !q.hasMessages(): // HandleClientAdd may go on as a writer
 		q.removeDue = false
 		j = job{kind: jobRemove, lane: laneLife}
+	case q.closeDue && at.isSealed() && q.runs() == 0 && !q.isBusy():
+		q.closeDue = false
+		j = job{kind: jobClose, lane: laneLife}
 	default:
 		return job{}, false
 	}
@@ -236,11 +242,11 @@ func (q *lanes) takePongs(n int) []byte {
 }
 
 // open says which handlers of an open connection are to be called besides those of its messages.
-func (q *lanes) open(adds, removes bool) {
+func (q *lanes) open(adds, removes, closes bool) {
 	if adds {
 		q.add = addDue
 	}
-	q.removeDue = removes
+	q.removeDue, q.closeDue = removes, closes
 }
 
 // discard forgets the messages that wait, and HandleClientAdd and HandleClientRemove if the first has not been called yet.
@@ -282,10 +288,13 @@ func (q *lanes) runs() (n int) {
 	return n
 }
 
-// isBusy reports whether a handler runs or is still to be called.
+// isBusy reports whether a handler runs or is still to be called, OnClose aside: the end of a connection does not wait for that.
 func (q *lanes) isBusy() bool {
 	return q.running[laneLife] > 0 || q.hasMessages() || q.add == addDue || q.removeDue
 }
+
+// isUsed reports whether a handler runs or is still to be called, OnClose included: it may ask for the connection.
+func (q *lanes) isUsed() bool { return q.isBusy() || q.closeDue }
 
 // hasWriterOnly reports whether a HandleClientAdd that is a writer is all that is left.
 func (q *lanes) hasWriterOnly() bool {

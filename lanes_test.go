@@ -48,7 +48,7 @@ func (r *laneRun) do(t *testing.T, word string) {
 		require.True(t, r.lanes.goOn())
 	case "accepted":
 		r.at = life{phaseOpen}
-		r.lanes.open(true, true)
+		r.lanes.open(true, true, false)
 	case "ends":
 		r.at = life{phaseEnding}
 	case "discards":

@@ -52,6 +52,9 @@ type layers struct {
 	files map[string]*ast.File
 }
 
+// coreNet is the one name of package net that a core file uses: values that do nothing.
+var coreNet = map[string]string{"errors.go": "ErrClosed", "handshake.go": "Addr"}
+
 func parseLayers(t *testing.T) *layers {
 	entries, err := os.ReadDir(".")
 	require.NoError(t, err)
@@ -139,13 +142,17 @@ func TestLayers(t *testing.T) {
 	t.Run("core files import nothing of I/O, clocks, locks or logs", func(t *testing.T) {
 		for _, name := range coreFiles {
 			for _, path := range layerImports(t, files[name]) {
-				if path == "net" && name == "errors.go" { // for net.ErrClosed
+				if path == "net" && coreNet[name] != "" {
 					continue
 				}
 				assert.NotContains(t, []string{"net", "os", "io", "time", "sync", "sync/atomic", "syscall", "golang.org/x/sys/unix", "log", "log/slog", "runtime", "unsafe"}, path, name)
 			}
 			ast.Inspect(files[name], func(node ast.Node) bool {
-				switch node.(type) {
+				switch node := node.(type) {
+				case *ast.SelectorExpr:
+					if of, ok := node.X.(*ast.Ident); ok && of.Name == "net" {
+						assert.Equal(t, coreNet[name], node.Sel.Name, name)
+					}
 				case *ast.ChanType:
 					assert.Equal(t, "outbox.go", name, "what its waiters wait for is the only channel of the core")
 				case *ast.GoStmt, *ast.SelectStmt, *ast.SendStmt:
@@ -224,6 +231,21 @@ func TestLayers(t *testing.T) {
 					assert.NotEqual(t, "init", fn.Name.Name, name)
 				}
 			}
+		}
+	})
+
+	t.Run("every end says what kind it is", func(t *testing.T) {
+		for name, f := range files {
+			ast.Inspect(f, func(node ast.Node) bool {
+				end, ok := node.(*ast.CompositeLit)
+				if !ok || len(end.Elts) == 0 { // a handshake is refused
+					return true
+				}
+				if of, ok := end.Type.(*ast.Ident); ok && of.Name == "endReason" {
+					assert.Equal(t, "kind", end.Elts[0].(*ast.KeyValueExpr).Key.(*ast.Ident).Name, name)
+				}
+				return true
+			})
 		}
 	})
 
@@ -388,7 +410,7 @@ func houseCalls(f *ast.File, tell func(caller, callee string)) {
 // words in conn.go and, for the client, in client_conn.go.
 var lockOrder = map[string]int{
 	"Server": 0, "conn": 1,
-	"mailbox": 2, "clientShard": 2, "ends": 2, "quarantine": 2, "reports": 2, "monitor": 2, "descriptorTable": 3,
+	"mailbox": 2, "clientShard": 2, "ends": 2, "quarantine": 2, "addresses": 2, "reports": 2, "monitor": 2, "descriptorTable": 3,
 	"unmanagedLock": 0, "unmanagedSockets": 1,
 	"Client": 0, "clientConn": 1, "clientOutbox": 2, "clientSocket": 2,
 }

@@ -116,6 +116,8 @@ func (l life) endsStream() bool { return l.phase == phaseFlushing }
 // endReason says why and how a connection ends.
 type endReason struct {
 	code   CloseCode // of the Close frame to send; 0: none
+	noCode bool      // the Close frame that it answers had none
+	kind   CloseKind
 	reason string
 	cause  string // for the log
 
@@ -124,8 +126,19 @@ type endReason struct {
 	immediate bool // handlers that run are not awaited
 }
 
+// told returns what a program is told of the end.
+func (why *endReason) told() CloseCause {
+	if why.noCode {
+		return CloseCause{Kind: why.kind}
+	}
+	return CloseCause{Code: why.code, Reason: why.reason, Kind: why.kind}
+}
+
 // goingAway is why every connection ends when the server stops.
-var goingAway = endReason{code: StatusGone, cause: "server stops", discard: true, immediate: true}
+var goingAway = endReason{kind: ClosedShutdown, code: StatusGone, cause: "server stops", discard: true, immediate: true}
+
+// isSealed reports whether nothing more can be sent.
+func (l life) isSealed() bool { return l.phase >= phaseFlushing }
 
 // reads is what the loop may read from a connection.
 type reads uint8

@@ -127,4 +127,8 @@ func TestSizeOfConn(t *testing.T) {
 		t.Skip("pointers are shorter")
 	}
 	assert.LessOrEqual(t, unsafe.Sizeof(conn{}), uintptr(192))
+
+	// What a connection keeps beside it that has something to tell, such as each with MaxConnectionsPerAddress.
+	assert.LessOrEqual(t, unsafe.Sizeof(rare{}), uintptr(96))
+	assert.LessOrEqual(t, unsafe.Sizeof(about{}), uintptr(48))
 }

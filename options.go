@@ -2,10 +2,13 @@ package websocket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -73,6 +76,15 @@ type ServerOptions struct {
 	// handler of the connection runs then, but a HandleClientAdd that has outlasted AddTimeout. It may Send unless a Close frame was sent or the peer is gone.
 	HandleClientRemove HandlerClientFn
 
+	// OnClose is called once for each connection that was open, that is, which Clients.All may have listed: with what is known of it,
+	// and why it ended. It is the last of its handlers: it comes after HandleClientRemove, if there is one, and after all others of the
+	// connection have returned, a HandleClientAdd that went on as a writer too. It is told of a connection that ended before
+	// HandleClientAdd was called as well, of which HandleClientRemove is not told. Nothing can be sent any more, and the Close frame does
+	// not wait for it: it is queued or has been given up by then, and the socket may be gone. Clients.Context and Info still answer. It
+	// may block; no other connection waits. Stop does not wait for one that is slow, or that comes after a handler that is. A panic is
+	// logged.
+	OnClose func(info ConnInfo, cause CloseCause)
+
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF. Without one they close the connection
 	// with StatusBadRequest.
 	HandleRsvControl HandlerFrameFn
@@ -123,6 +135,26 @@ type ServerOptions struct {
 	// MaxConnections is the number of connections that are open at the same time, handshakes included. More are answered
 	// with status 503. The default is 31/32 of the descriptors that the process may have (RLIMIT_NOFILE).
 	MaxConnections int
+
+	// MaxConnectionsPerAddress is the number of connections that one address may have at the same time, handshakes and those that
+	// are about to end included. More are answered with status 503. IPv4 counts by address, also if it is mapped into IPv6, and IPv6
+	// by its first 64 bits, since one customer has as many addresses (but fe80::/10 by address). What ProxyProtocol says of the client
+	// counts, and not the proxy. Unix sockets do not count. A limit costs 144 bytes for each connection and about 130 for each address.
+	// The default, 0, is no limit.
+	MaxConnectionsPerAddress int
+
+	// ProxyProtocol are the networks of trusted proxies that send a PROXY protocol header, version 1 or 2, in front of what the client
+	// sends (HAProxy: send-proxy or send-proxy-v2; nginx: proxy_protocol on). Then the address of the client is the one in the header:
+	// in Handshake.RemoteAddr, ConnInfo, log records and MaxConnectionsPerAddress. If the header says LOCAL or UNKNOWN, as those of
+	// health checks do, it is that of the proxy.
+	//
+	// From these networks anything else is answered with status 400. From elsewhere a header is never believed: there it is a bad
+	// request. So list the proxies alone: whoever is in these networks can claim to have any address. With at least one network, every
+	// peer of a Unix socket is trusted: who may connect to one is a matter of its file.
+	//
+	// A header has at most 107 bytes in version 1, and 4 KiB in version 2, of which all but the client's address is ignored; its time
+	// is part of HandshakeTimeout. The default, none, expects no header from anybody. An invalid prefix is an error of Start.
+	ProxyProtocol []netip.Prefix
 
 	// SendQueueSize is how many bytes may wait in the send queue of one connection. A packet of any size fits into an empty
 	// queue. The default is 1 MiB.
@@ -195,9 +227,10 @@ func (opts *ServerOptions) fill() {
 	}
 }
 
-// clamp cuts values that would make sums of moments or numbers overflow.
+// clamp cuts values that would make sums of moments or numbers overflow, and copies what the program may change.
 func (opts *ServerOptions) clamp() {
 	opts.MaxConnections = min(opts.MaxConnections, 1<<fdBits)
+	opts.ProxyProtocol = slices.Clone(opts.ProxyProtocol) // the program may change its own
 	opts.MessagesAtOnce = min(opts.MessagesAtOnce, math.MaxUint16)
 	opts.RequestsAtOnce = min(opts.RequestsAtOnce, math.MaxUint16)
 	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout} {
@@ -240,6 +273,11 @@ func (opts *ServerOptions) check() error {
 			return fmt.Errorf("websocket: %s %q does not begin with a slash: no request has it", of.name, of.path)
 		case strings.ContainsAny(of.path, "?#"):
 			return fmt.Errorf("websocket: %s %q has more than a path: no request has it", of.name, of.path)
+		}
+	}
+	for _, network := range opts.ProxyProtocol {
+		if !network.IsValid() {
+			return errors.New("websocket: ProxyProtocol has an invalid prefix: it would trust nobody")
 		}
 	}
 	least := len(leastHandshake) + len(opts.ConnectPath)

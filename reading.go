@@ -51,13 +51,13 @@ func (l *loop) readEnded(c *conn, err error) {
 	}
 	c.peerEnd = true
 	if err != nil {
-		l.got.finish(endReason{cause: err.Error()})
+		l.got.finish(endReason{kind: ClosedLost, cause: err.Error()})
 		return
 	}
 	if c.reads == readHandshake {
 		l.refuseCutOff(c)
 	}
-	l.got.finish(endReason{cause: "end of stream"})
+	l.got.finish(endReason{kind: ClosedLost, cause: "end of stream"})
 }
 
 // parse feeds bytes to the connection's receiver.
@@ -74,7 +74,7 @@ func (l *loop) parse(c *conn, b []byte) {
 // take keeps what an event, or an error, of a receiver asks for.
 func (got *reading) take(e *engine, ev *event, err *protocolError) {
 	if err != nil {
-		end := endReason{code: err.code, cause: err.Error()}
+		end := endReason{kind: ClosedProtocolError, code: err.code, cause: err.Error()}
 		if ev.kind != eventClose {
 			end.reason = err.text
 		}
@@ -101,10 +101,11 @@ func (got *reading) take(e *engine, ev *event, err *protocolError) {
 			got.ponged, got.number = true, ev.payload[0]
 		}
 	case eventClose:
-		if ev.code == 0 {
-			ev.code = StatusNormal
+		end := endReason{kind: ClosedByPeer, code: ev.code, reason: string(ev.payload), cause: "closed by the peer"}
+		if end.noCode = ev.code == 0; end.noCode {
+			end.code = StatusNormal
 		}
-		got.finish(endReason{code: ev.code, reason: string(ev.payload), cause: "closed by the peer"})
+		got.finish(end)
 	}
 }
 

@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 )
@@ -123,22 +124,19 @@ func (c *conn) attrs() []any {
 	return c.attrsLocked()
 }
 
-// attrsLocked tells which connection a record is about: its number, the address of its peer while it has a socket, and its user.
+// attrsLocked tells which connection a record is about: its number, the address of its peer as far as that is known, and its user.
 func (c *conn) attrsLocked() []any {
-	attrs := []any{"conn", c.fd()}
-	if c.hasSocket() { // else the placeholder is there
-		attrs = peerAttrs(c.fd())
-	}
+	attrs := addressAttrs(c.fd(), c.remoteLocked())
 	if c.uid != 0 {
 		attrs = append(attrs, "user", c.uid)
 	}
 	return attrs
 }
 
-// peerAttrs tells a descriptor and the address of its peer, for which it asks the system: no connection keeps it.
-func peerAttrs(fd int) []any {
+// addressAttrs tells a descriptor and the address of its peer, which may be nil.
+func addressAttrs(fd int, address net.Addr) []any {
 	attrs := []any{"conn", fd}
-	if address := peerAddress(fd); address != nil {
+	if address != nil {
 		attrs = append(attrs, "address", address.String())
 	}
 	return attrs

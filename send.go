@@ -132,6 +132,7 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 		if out.closes {
 			c.outState = outClosed
 			c.rareLocked().moments.closeSent = now()
+			c.noteCloseLocked(out.body)
 			c.postLocked()
 		}
 		if large != nil {
@@ -253,13 +254,13 @@ func (c *conn) endIfLostLocked(err error) error {
 func (c *conn) endLostLocked(why outState) {
 	c.outState = why
 	c.dropOutboxLocked()
-	c.endLocked(endReason{cause: "connection lost"})
+	c.endLocked(endReason{kind: ClosedLost, cause: "connection lost"})
 	c.postLocked()
 }
 
 // endStalledLocked ends the connection because its peer takes no data.
 func (c *conn) endStalledLocked() {
-	c.endLocked(endReason{cause: "takes no data"})
+	c.endLocked(endReason{kind: ClosedSlow, cause: "takes no data"})
 	c.endLostLocked(outStalled)
 }
 

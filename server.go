@@ -130,14 +130,14 @@ func (serv *Server) warnsLocked(e *engine) bool {
 // called, a Close frame with StatusNormal is sent behind what was sent before, and TCP is closed. ClientRemove does not wait
 // for any of that. Messages that wait for their handlers are dropped. A number that is not an open connection of this server is ignored.
 func (serv *Server) ClientRemove(conn int) {
-	c := descriptors.get(conn)
-	if c == nil || c == tombstone || c.loop.clients != serv.Clients {
+	c := serv.Clients.find(conn)
+	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isOpen() {
-		c.endLocked(endReason{code: StatusNormal, cause: "removed by the program", discard: true, farewell: true})
+		c.removeLocked(StatusNormal, "")
 	}
 }
 
