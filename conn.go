@@ -333,8 +333,10 @@ func (c *conn) factsLocked(at int64) (f facts) {
 func (c *conn) coverLocked() {
 	l := c.loop
 	l.poll.remove(c.fd())
-	if c.lanes.isUsed() && c.ctx != nil { // its handlers may still ask
-		c.aboutLocked().remote = c.remoteLocked()
+	if c.lanes.isUsed() && c.ctx != nil { // its handlers may still ask, and the number says nothing any more
+		if a := c.aboutLocked(); a.remote == nil {
+			a.remote = peerAddress(c.fd())
+		}
 	}
 	c.in.end()
 	c.dropOutboxLocked()
