@@ -154,13 +154,13 @@ func (e *engine) adopt(fd int) bool {
 		return true
 	}
 	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, now())
+	c.rare.opening.proxied = who.proxied // before its loop can find it
+	if who.counted != nil {
+		c.rare.about = &about{counted: who.counted}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
-	c.rare.opening.proxied = who.proxied
-	if who.counted != nil {
-		c.aboutLocked().counted = who.counted
-	}
 	if who.err != nil {
 		c.turnAwayLocked(who.err, nil, nil)
 	}

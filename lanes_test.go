@@ -19,7 +19,7 @@ func laneText(text string) message {
 //	text            a message of laneOrdered comes; request and a digit: of laneRequests
 //	next            the next job is taken; its words are appended, "nothing" if there is none
 //	done            the oldest job that runs has returned; done! the latest
-//	starts, goes on, ends, discards   what befalls HandleClientAdd and the connection
+//	starts, goes on, ends, discards, sealed   what befalls HandleClientAdd and the connection
 type laneRun struct {
 	lanes   lanes
 	at      life
@@ -49,6 +49,11 @@ func (r *laneRun) do(t *testing.T, word string) {
 	case "accepted":
 		r.at = life{phaseOpen}
 		r.lanes.open(true, true, false)
+	case "accepted with OnClose":
+		r.at = life{phaseOpen}
+		r.lanes.open(true, true, true)
+	case "sealed":
+		r.at = life{phaseFlushing}
 	case "ends":
 		r.at = life{phaseEnding}
 	case "discards":
@@ -80,6 +85,8 @@ func (r *laneRun) next() {
 		r.called = append(r.called, "Add")
 	case jobRemove:
 		r.called = append(r.called, "Remove")
+	case jobClose:
+		r.called = append(r.called, "Close")
 	}
 	for _, m := range j.messages {
 		r.called = append(r.called, string(m.payload))
@@ -123,6 +130,17 @@ func TestLanes(t *testing.T) {
 			[]string{"accepted", "ends", "discards", "next"}, []string{"nothing"}},
 		{"messages that came before the end", phaseAuth, [laneCount]int{1, 1, 1},
 			[]string{"accepted", "next", "done", "a", "ends", "next", "next", "done", "next"}, []string{"Add", "a", "nothing", "Remove"}},
+		{"OnClose last, behind the Close frame", phaseAuth, [laneCount]int{1, 1, 1},
+			[]string{"accepted with OnClose", "next", "done", "ends", "next", "done", "next", "sealed", "next", "done", "next"},
+			[]string{"Add", "Remove", "nothing", "Close", "nothing"}},
+		{"OnClose once a handler that held nothing up has returned", phaseAuth, [laneCount]int{1, 1, 1},
+			[]string{"accepted with OnClose", "next", "done", "a", "next", "sealed", "next", "done", "next", "next", "done", "next"},
+			[]string{"Add", "a", "nothing", "Remove", "nothing", "Close"}},
+		{"OnClose not beside a writer", phaseAuth, [laneCount]int{1, 1, 1},
+			[]string{"accepted with OnClose", "next", "starts", "goes on", "sealed", "next", "done!", "next", "done", "next"},
+			[]string{"Add", "Remove", "nothing", "Close"}},
+		{"OnClose also for a connection that HandleClientAdd has not seen", phaseAuth, [laneCount]int{1, 1, 1},
+			[]string{"accepted with OnClose", "ends", "discards", "next", "sealed", "next"}, []string{"nothing", "Close"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := laneRun{at: life{row.phase}, atOnce: row.atOnce}

@@ -5,8 +5,11 @@ package websocket
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"math"
+	"net"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -612,6 +615,116 @@ func TestEngineAdoptsUntilItStops(t *testing.T) {
 	n, err := unix.Read(peer, make([]byte, 1))
 	assert.NoError(t, err)
 	assert.Zero(t, n, "the socket was closed")
+}
+
+// TestProxyHeaderInPieces brings a PROXY protocol header, the request behind it and a message in two pieces, split anywhere.
+func TestProxyHeaderInPieces(t *testing.T) {
+	message := string(NewFrameBin(true, []byte("early")))
+	for _, header := range []string{"PROXY TCP4 192.0.2.1 198.51.100.1 12345 443\r\n", proxyBinary(proxyProxied, proxyTCP4, 12, proxyAddrs4)} {
+		all := header + rawRequest + message
+		var got []string
+		l, turn := serveLoop(t, func(_ int, p []byte) { got = append(got, string(p)) })
+		l.opts.ConnectPath, l.opts.MaxConnectionsPerAddress = "/", 1
+		for split := 1; split < len(all); split++ {
+			got = nil
+			l.now = now()
+			c, peer := serveConn(t, l)
+			c.phase, c.reads = phaseOpening, readHandshake
+			c.rare = &rare{opening: &opening{proxied: true}, moments: moments{phaseBegan: l.now}}
+			for _, piece := range []string{all[:split], all[split:]} {
+				engineSend(t, peer, []byte(piece))
+				for c.readable = true; c.readable; {
+					c.look = true
+					l.serve(turn, c)
+				}
+				if split < len(header) && piece == all[:split] {
+					require.True(t, c.isOpening())
+					require.Zero(t, l.addresses.len())
+				}
+			}
+			engineExpect(t, peer, []byte(rawAccepted))
+			require.Equal(t, []string{"early"}, got, "split at %d", split)
+			require.Equal(t, "192.0.2.1:12345", c.remoteLocked().String())
+			require.Equal(t, 1, l.addresses.len())
+			require.NotNil(t, c.rare, "what it has to tell is kept")
+			l.addresses.leave(c.rare.about.counted)
+			require.Zero(t, l.addresses.len())
+			l.deadlines.remove(c)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	t.Run("an address is there while it has a connection", func(t *testing.T) {
+		var a addresses
+		one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		first, n := a.enter(one)
+		require.EqualValues(t, 1, n)
+		second, n := a.enter(one)
+		require.EqualValues(t, 2, n)
+		require.Same(t, first, second)
+		third, n := a.enter(other)
+		require.EqualValues(t, 1, n)
+		require.Equal(t, 2, a.len())
+		a.leave(first)
+		a.leave(third)
+		a.leave(nil)
+		require.Equal(t, 1, a.len())
+		a.leave(second)
+		require.Zero(t, a.len())
+		_, n = a.enter(one)
+		require.EqualValues(t, 1, n)
+	})
+	for address, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "::1": "::",
+		"fe80::1%eth0": "fe80::1", "fe80::1": "fe80::1",
+	} {
+		t.Run(address+" counts as "+want, func(t *testing.T) {
+			got, ok := countedAddress(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1)))
+			require.True(t, ok)
+			require.Equal(t, want, got.String())
+		})
+	}
+	t.Run("other peers do not count", func(t *testing.T) {
+		for _, peer := range []net.Addr{nil, &net.UnixAddr{}, &net.TCPAddr{}, &net.TCPAddr{IP: net.IP{1}}} {
+			_, ok := countedAddress(peer)
+			require.False(t, ok)
+		}
+	})
+	t.Run("nothing is counted or kept without the option", func(t *testing.T) {
+		l, _ := serveLoop(t, nil)
+		who := l.arrive(0)
+		require.Nil(t, who.counted)
+		require.Zero(t, l.addresses.len())
+	})
+	t.Run("all that come and go leave none", func(t *testing.T) {
+		opts := ServerOptions{MaxConnectionsPerAddress: 20}
+		opts.HandleText = func(conn int, p []byte) { Send(conn, NewFrameText(false, p)) }
+		s := startServer(t, &opts)
+		s.mu.Lock()
+		e := s.runningLocked()
+		s.mu.Unlock()
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for range 25 {
+					c, err := net.Dial("tcp", e.listener.Addr().String())
+					if !assert.NoError(t, err) {
+						return
+					}
+					io.WriteString(c, rawRequest)
+					c.Read(make([]byte, 16))
+					c.Close()
+				}
+			}()
+		}
+		wg.Wait()
+		s.Stop()
+		assert.Zero(t, e.addresses.len())
+		assert.Zero(t, e.connections.Load())
+	})
 }
 
 // TestDeadlinesAreTheRegister drives a loop by hand.
