@@ -17,7 +17,7 @@
 // of different connections run at the same time. For one connection, HandleAuth returns before HandleClientAdd is called,
 // that returns before the first message is handled (or takes longer than ServerOptions.AddTimeout, and then is a writer that may
 // go on beside all others), HandleText, HandleBin and HandleRsvControl are called one after the other, in the order of the
-// messages, and HandleClientRemove is the last to be called. ServerOptions.MessagesAtOnce lets several messages of one
+// messages, and HandleClientRemove is the last to be called, but for OnClose. ServerOptions.MessagesAtOnce lets several messages of one
 // connection be handled at the same time; routed requests always are, up to ServerOptions.RequestsAtOnce.
 //
 // A handler may block for as long as it likes without holding up any other connection, the server's Pings and Pongs, or Stop.
@@ -40,7 +40,7 @@
 //
 // # Limits
 //
-// Every limit has a default and a field: see ServerOptions and Client.
+// Every limit has a default and a field: see ServerOptions and Client. One has to be set: ServerOptions.MaxConnectionsPerAddress.
 //
 // # One port, behind a reverse proxy
 //
@@ -55,6 +55,9 @@
 //		proxy_set_header Connection "upgrade";
 //		proxy_read_timeout 60s; # longer than PingInterval
 //	}
+//
+// What the proxy says of a client, such as X-Forwarded-For, is a matter between the two. A proxy of TCP that sends PROXY protocol
+// headers is named in ServerOptions.ProxyProtocol; then the client's address is known wherever the server tells one.
 //
 // # Who may connect
 //

@@ -317,6 +317,32 @@ func ExampleServerOptions_origin() {
 	// websocket: handshake refused: 400 origin not allowed
 }
 
+// What ended each connection: here the program did, with a code of its own.
+func ExampleClientManager_Close() {
+	causes := make(chan CloseCause, 1)
+	opts := &ServerOptions{OnClose: func(_ ConnInfo, cause CloseCause) { causes <- cause }}
+	serv := NewServer(opts)
+	opts.HandleText = func(conn int, _ []byte) {
+		if err := serv.Clients.Close(conn, 4001, "session replaced"); err != nil {
+			log.Print(err)
+		}
+	}
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	client := &Client{Endpoint: "ws://" + ln.Addr().String()}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	if err := client.SendText([]byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	cause := <-causes
+	fmt.Println(cause.Kind, cause.Code, cause.Reason)
+	// Output: removed 4001 session replaced
+}
+
 // A HandleClientAdd that goes on as the writer of its connection, until that ends.
 func ExampleDone() {
 	ended := make(chan string)

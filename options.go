@@ -101,8 +101,8 @@ type ServerOptions struct {
 	HandleStatus HandlerStatusFn
 
 	// Logger is told of panics, lack of descriptors and, at debug level, why handshakes are refused and connections end.
-	// Records about a connection have its number as "conn", the "address" of its peer as far as the system knows it and, if it
-	// has one, the id of its "user"; those of a refused handshake have the "status" and the "path", without the query.
+	// Records about a connection have its number as "conn", the "address" of its peer as far as the system, or a proxy
+	// that ProxyProtocol trusts, knows it and, if it has one, the id of its "user"; those of a refused handshake have the "status" and the "path", without the query.
 	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
 	// default is slog.Default().
 	Logger *slog.Logger
@@ -139,7 +139,7 @@ type ServerOptions struct {
 	// MaxConnectionsPerAddress is the number of connections that one address may have at the same time, handshakes and those that
 	// are about to end included. More are answered with status 503. IPv4 counts by address, also if it is mapped into IPv6, and IPv6
 	// by its first 64 bits, since one customer has as many addresses (but fe80::/10 by address). What ProxyProtocol says of the client
-	// counts, and not the proxy. Unix sockets do not count. A limit costs 144 bytes for each connection and about 130 for each address.
+	// counts, and not the proxy. Unix sockets do not count. A limit costs 144 bytes for each connection and some 100 for each address.
 	// The default, 0, is no limit.
 	MaxConnectionsPerAddress int
 

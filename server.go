@@ -219,7 +219,8 @@ func (serv *Server) Addr() net.Addr {
 // Stop stops accepting, sends every client a Close frame with StatusGone behind what was sent before, and closes the
 // connections: a client has a second to answer, and WriteTimeout to take what is queued. Stop returns when all descriptors have
 // been given back. It may be called at any time, from handlers too. It does not wait for handlers that run: their connections
-// are closed, and HandleClientRemove is called when they return, or AddTimeout after the start of a HandleClientAdd that does not.
+// are closed, and HandleClientRemove is called when they return, or AddTimeout after the start of a HandleClientAdd that does not;
+// then OnClose.
 func (serv *Server) Stop() {
 	serv.mu.Lock()
 	e := serv.runningLocked()
