@@ -3,6 +3,7 @@ package websocket
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -139,21 +140,23 @@ func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
 		return err
 	}
 	o.buf = append([]byte(nil), rest...)
-	switch o.request.URL.Path {
-	case l.opts.StatusPath:
+	switch l.terms.find(o.request) {
+	case toNothing:
+		return errUnknownPath
+	case toStatus:
 		o.isStatus = true
 		return nil
-	case l.opts.ConnectPath:
-	default:
-		return errUnknownPath
 	}
 	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' && l.rules.Load().allowedRsv&bitRsv1 == 0 { // a second request, no frame
 		return errPipelined
 	}
-	return o.request.check()
+	if err = o.request.check(); err != nil {
+		return err
+	}
+	return l.terms.negotiate(o.request)
 }
 
-// textRefused is the record of a handshake that is refused, and maxLoggedPath how much of its path is in it, in bytes.
+// textRefused is the record of a handshake that is refused, and maxLoggedPath how much of its path, or origin, is in it, in bytes.
 const (
 	textRefused   = "websocket: handshake refused"
 	maxLoggedPath = 256
@@ -166,6 +169,10 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 		args := []any{"status", refusalFor(err).status, "cause", err}
 		if path := loggedPath(req, request); path != "" {
 			args = append(args, "path", path)
+		}
+		if errors.Is(err, errOrigin) {
+			from := joinLines(req.Header["Origin"])
+			args = append(args, "origin", from[:min(len(from), maxLoggedPath)])
 		}
 		c.reportLocked(slog.LevelDebug, textRefused, args...)
 	}

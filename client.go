@@ -40,6 +40,12 @@ type Client struct {
 	// Connect. The map is not changed.
 	Headers http.Header
 
+	// Subprotocols are offered to the server, in order of preference (RFC 6455, section 1.9), in place of a Sec-WebSocket-Protocol in
+	// Headers. A server that chooses none is accepted, while a browser would fail the connection: see Subprotocol. One that chooses
+	// another, or several, is an error of Connect, and so is a name that is not a token or is there twice. If it is empty, what Headers
+	// has is offered.
+	Subprotocols []string
+
 	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. If it is nil, or names no server, the
 	// server's certificate is checked for the host of the Endpoint. If NextProtos offers h2 or another version of HTTP, http/1.1
 	// is offered instead; the configuration itself is not changed.
@@ -115,12 +121,18 @@ type Client struct {
 	response http.Header // of the last handshake that has opened a connection
 }
 
-// Response returns the header fields of the answer with which the server has accepted the last connection, for example
-// Sec-Websocket-Protocol with the chosen subprotocol. The map must not be changed. It is nil before the first connection.
+// Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be
+// changed. It is nil before the first connection.
 func (cl *Client) Response() http.Header {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	return cl.response
+}
+
+// Subprotocol returns the subprotocol that the server has chosen for the last connection, from those that Subprotocols or Headers
+// offered. It is empty if the server chose none, and before the first connection.
+func (cl *Client) Subprotocol() string {
+	return cl.Response().Get("Sec-WebSocket-Protocol")
 }
 
 // Close sends a Close frame with StatusNormal, waits for the server's answer and the end of the connection, for 10 seconds at most

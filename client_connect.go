@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,6 +20,10 @@ import (
 const (
 	// maxInterim is how many answers with a status 1xx may come before the one that counts (RFC 9110, section 15.2).
 	maxInterim = 16
+
+	// maxRefusalBody is how many bytes of a refusal's body the program is shown, and maxRefusalTime how long they are awaited.
+	maxRefusalBody = 4 << 10
+	maxRefusalTime = time.Second
 
 	// answerReadSize is how many bytes of the answer to an opening handshake one read has room for, at least.
 	answerReadSize = 1 << 10
@@ -33,8 +38,9 @@ var (
 func (cl *Client) Connect() (err error) { return cl.ConnectContext(context.Background()) }
 
 // ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1), after HandshakeTimeout at
-// the latest. If the server refuses it, the text of the error has the status code and the reason. A client whose connection has ended
-// may connect again; connecting while it is connected, or is connecting, is an error.
+// the latest. If the server answers with another status than 101, the error is a *HandshakeError, with the status, the reason, the
+// header fields and the beginning of the body. A client whose connection has ended may connect again; connecting while it is connected,
+// or is connecting, is an error.
 //
 // The context is for connecting only. If it ends before that is done, the error matches its Err, and no connection is left; once
 // ConnectContext has returned nil, its end changes nothing. Close, CloseWith and Quit end a ConnectContext in the same way; its error
@@ -141,7 +147,7 @@ func (cl *Client) abandon() {
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	u, secure, err := cl.serverURL()
 	if err == nil {
-		err = checkFields(cl.Headers)
+		err = cl.checkOffers()
 	}
 	if err != nil {
 		return nil, nil, err
@@ -170,7 +176,7 @@ func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header
 			return nil, nil, err
 		}
 	}
-	if response, err = cl.shakeHands(c, u); err != nil {
+	if response, err = cl.shakeHands(c, u, deadline); err != nil {
 		return nil, nil, err
 	}
 	if err = c.conn.SetDeadline(time.Time{}); err != nil {
@@ -209,16 +215,8 @@ func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
 
 // shakeHands sends the opening handshake and reads the answer (RFC 6455, section 4.1). What follows the answer stays in the connection's
 // buffer.
-func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, err error) {
-	offered := make(http.Header, len(cl.Headers))
-	for name, values := range cl.Headers {
-		for _, value := range values {
-			offered.Add(name, value)
-		}
-	}
-	if credentials, _ := basicCredentials(u.User); credentials != "" && offered["Authorization"] == nil {
-		offered.Set("Authorization", credentials)
-	}
+func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (response http.Header, err error) {
+	offered := cl.offers(u)
 	isSecure := u.Scheme == "wss" || u.Scheme == "https"
 	request, key, err := appendRequest(nil, resourceName(u), hostField(u, isSecure), offered)
 	if err != nil {
@@ -232,10 +230,56 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL) (response http.Header, e
 		return nil, err
 	}
 	if response, err = checkAccept(head, key, offered); err != nil {
+		if refused, ok := err.(*HandshakeError); ok {
+			refused.Body = readRefusal(c.conn, rest, refused, deadline)
+		}
 		return nil, err
 	}
 	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
 	return response, nil
+}
+
+// checkOffers returns an error if the program's fields or subprotocols cannot be sent.
+func (cl *Client) checkOffers() error {
+	if err := checkFields(cl.Headers); err != nil {
+		return err
+	}
+	return checkSubprotocols(cl.Subprotocols)
+}
+
+// offers returns the fields that the program, and the user of the URL, add to the request.
+func (cl *Client) offers(u *url.URL) http.Header {
+	header := make(http.Header, len(cl.Headers))
+	for name, values := range cl.Headers {
+		for _, value := range values {
+			header.Add(name, value)
+		}
+	}
+	if len(cl.Subprotocols) > 0 {
+		header.Set("Sec-WebSocket-Protocol", joinLines(cl.Subprotocols))
+	}
+	if credentials, _ := basicCredentials(u.User); credentials != "" && header["Authorization"] == nil {
+		header.Set("Authorization", credentials)
+	}
+	return header
+}
+
+// readRefusal reads the beginning of a refusal's body, of which rest has come with the head. What does not come in time is left out.
+func readRefusal(conn net.Conn, rest []byte, refused *HandshakeError, deadline time.Time) (body []byte) {
+	n, isKnown, isChunked := contentLength(refused.Status, refused.Header)
+	if soon := time.Now().Add(maxRefusalTime); soon.Before(deadline) {
+		deadline = soon
+	}
+	conn.SetReadDeadline(deadline) // if it fails, the reads do
+	in := io.MultiReader(bytes.NewReader(rest), conn)
+	switch {
+	case isChunked:
+		in = httputil.NewChunkedReader(in)
+	case isKnown:
+		in = io.LimitReader(in, n)
+	}
+	body, _ = io.ReadAll(io.LimitReader(in, maxRefusalBody))
+	return body
 }
 
 // readAnswer reads the head of the server's final answer. rest is what came behind it. Answers with a status 1xx before it are skipped;

@@ -272,7 +272,7 @@ func TestClient_request(t *testing.T) {
 			c.conn = client
 			done := make(chan error, 1)
 			go func() {
-				_, err := cl.shakeHands(c, u)
+				_, err := cl.shakeHands(c, u, time.Now().Add(time.Hour))
 				done <- err
 			}()
 			request, err := http.ReadRequest(bufio.NewReader(server))

@@ -240,7 +240,11 @@ func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
 // welcomeLocked answers the handshake, and makes the connection known to the program.
 func (c *conn) welcomeLocked() {
 	l := c.loop
-	c.writeLocked(&outgoing{body: appendAccept(nil, c.rare.opening.request)})
+	req := c.rare.opening.request
+	if req.Subprotocol != "" {
+		c.aboutLocked().subprotocol = req.Subprotocol
+	}
+	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
 	c.sent = 0       // the client answers nothing before it has got this
 	if !c.isOpen() { // the client did not wait for the answer
 		return

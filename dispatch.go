@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"time"
 )
@@ -301,8 +302,16 @@ func (c *conn) status() {
 // authenticate asks HandleAuth whether the connection may be opened.
 func (c *conn) authenticate(req *Handshake) {
 	ctx, err := c.loop.opts.HandleAuth(req)
-	if err == nil {
-		err = checkFields(req.ResponseHeader)
+	var broken error
+	if own := asHandshakeError(err); own != nil {
+		broken = own.check()
+	} else if err == nil {
+		if err = c.loop.terms.settle(req); errors.Is(err, errHandlerFailed) {
+			broken = err
+		}
+	}
+	if broken != nil {
+		c.loop.log.Error("websocket: HandleAuth decided what cannot be answered", append(c.attrs(), "error", broken)...)
 	}
 	if ctx == nil {
 		ctx = context.Background()

@@ -16,6 +16,7 @@ type engine struct {
 	// Immutable once it runs.
 	opts        ServerOptions
 	limits      limits
+	terms       terms
 	atOnce      [laneCount]int
 	textLane    lane
 	clients     *ClientManager
@@ -57,6 +58,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 	if isRouter {
 		e.textLane = laneRequests
 	}
+	e.terms, _ = opts.terms() // they were checked
 	e.rules.Store(&rules{
 		maxMessage:      uint64(opts.MaxMessageSize),
 		maxFragments:    opts.MaxFragments,

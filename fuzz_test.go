@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +145,8 @@ func FuzzHandshake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
 		const maxSize, maxFields = 2 << 10, 20
 		fuzzRefusal(t, errors.New(string(in)))
+		fuzzRefusal(t, &HandshakeError{Status: 400 + int(cut)%200, Reason: string(in)})
+		fuzzOrigin(t, string(in))
 		at := int(cut) % (len(in) + 1)
 		scan := func(lengths ...int) (n int, err error) {
 			var s headerScanner
@@ -200,6 +203,55 @@ func fuzzRefusal(t *testing.T, err error) {
 	}
 }
 
+// fuzzOrigin holds what is read as an origin to what it means as a URL: a scheme, a host and a port, and nothing else.
+func fuzzOrigin(t *testing.T, in string) {
+	o, ok := parseOrigin(in)
+	if !ok || o == (origin{}) || o.scheme == "file" && o.host == "" {
+		return
+	}
+	u, err := url.Parse(in)
+	require.NoError(t, err)
+	require.Equal(t, u.Scheme, o.scheme)
+	require.Equal(t, in, in[:len(u.Scheme)]+"://"+u.Host, "there is more")
+	require.True(t, strings.HasPrefix(o.host, "[") || o.host == strings.ToLower(u.Hostname()))
+	back, ok := parseOrigin(o.scheme + "://" + o.host + strings.TrimSuffix(":"+o.port, ":"))
+	require.True(t, ok)
+	require.Equal(t, o, back)
+	allowed, err := parseAllowed(in)
+	require.True(t, err != nil || allowed.covers(o))
+}
+
+// fuzzPath holds the values of a path's parameters to a request that is made of them.
+func fuzzPath(t *testing.T, pattern, target string) {
+	p, err := parsePattern(pattern)
+	if err != nil {
+		return
+	}
+	u, err := parseTarget(target)
+	if err != nil {
+		return
+	}
+	params, ok := p.match(u)
+	require.Equal(t, !ok || p.params == 0, params == nil)
+	if !ok || p.params == 0 {
+		return
+	}
+	made := ""
+	for _, segment := range p.segments {
+		if value := params[strings.TrimPrefix(segment, ":")]; isParam(segment) {
+			require.NotEmpty(t, value)
+			segment = value
+		}
+		made += "/" + url.PathEscape(segment)
+	}
+	again, err := parseTarget(made)
+	require.NoError(t, err)
+	same, ok := p.match(again)
+	require.True(t, ok)
+	require.Equal(t, params, same)
+	require.LessOrEqual(t, p.least(), len(target))
+}
+
 // fuzzAccepted holds an accepted request to what net/http reads in it, and to itself once it is written anew.
 func fuzzAccepted(t *testing.T, head []byte, req *Handshake) {
 	head = bytes.TrimPrefix(head, []byte("\r\n"))
@@ -238,6 +290,7 @@ func FuzzRoutes(f *testing.F) {
 		if len(targets) > 1<<10 || len(path) > 1<<10 {
 			return
 		}
+		fuzzPath(t, targets, path)
 		var r routes
 		var known [][]string // the segments of what is registered
 		names := make(map[string]string)

@@ -38,11 +38,20 @@ type Handshake struct {
 	// Header holds all header fields under their canonical names.
 	Header http.Header
 
-	// ResponseHeader is for HandleAuth to fill: fields for the answer that accepts the connection, such as
-	// Sec-WebSocket-Protocol with one of the offered subprotocols (a browser gives up if it offered some and none is chosen),
-	// Sec-WebSocket-Extensions or Set-Cookie. It is never nil in HandleAuth. Upgrade, Connection, Sec-WebSocket-Accept and
-	// Content-Length are left out; a field with a control character refuses the handshake.
+	// ResponseHeader is for HandleAuth to fill: fields for the answer that accepts the connection, such as Set-Cookie or
+	// Sec-WebSocket-Extensions. It is never nil in HandleAuth. Upgrade, Connection, Sec-WebSocket-Accept and Content-Length are left
+	// out; a field with a control character refuses the handshake. Sec-WebSocket-Protocol is sent as it is, in place of Subprotocol.
 	ResponseHeader http.Header
+
+	// Params has the values of the parameters of ServerOptions.ConnectPath, percent-decoded, as their client wrote them: none is
+	// empty, but one may be ".." or have a slash in it. It is nil if ConnectPath has no parameters.
+	Params map[string]string
+
+	// Subprotocol is the one that was chosen for the connection (RFC 6455, section 1.9): the first of ServerOptions.Subprotocols that
+	// the client offers, empty if there is none. HandleAuth may change it to another one that was offered, see Protocol, or to none;
+	// if it is something else, the handshake is refused with status 500 and the log is told at level error. If HandleAuth puts
+	// Sec-WebSocket-Protocol into ResponseHeader, that is the answer instead.
+	Subprotocol string
 
 	// Host is the value of the Host field, or the host of URL if that has one.
 	Host []byte

@@ -34,13 +34,17 @@ func appendRequest(dst []byte, target, host string, header http.Header) (request
 	return append(dst, "\r\n"...), key, nil
 }
 
-// checkAccept holds the head of a server's answer to the rules of RFC 6455, section 4.1.
+// checkAccept holds the head of a server's answer to the rules of RFC 6455, section 4.1. The error is a HandshakeError, without its
+// body, if the server refuses.
 func checkAccept(head []byte, key string, offered http.Header) (http.Header, error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
-	if err := checkStatusLine(string(line)); err != nil {
-		return nil, err
-	}
 	header, err := parseFields(unfold(string(fields)))
+	if statusErr := checkStatusLine(string(line)); statusErr != nil {
+		if refused, ok := statusErr.(*HandshakeError); ok && err == nil {
+			refused.Header = header
+		}
+		return nil, statusErr
+	}
 	if err != nil {
 		return nil, fmt.Errorf("websocket: malformed answer: %w", err)
 	}
@@ -77,21 +81,41 @@ func isInterim(head []byte) bool {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// checkStatusLine returns an error unless the first line of an answer opens the connection. For a refusal it has the status and
-// its reason.
+// checkStatusLine returns an error unless the first line of an answer opens the connection. For a refusal it is a HandshakeError with
+// the status and its reason.
 func checkStatusLine(line string) error {
 	version, status, ok := strings.Cut(line, " ")
 	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
 		return errors.New("websocket: malformed status line")
 	}
-	code, _, _ := strings.Cut(status, " ")
-	if code != strconv.Itoa(http.StatusSwitchingProtocols) {
-		return fmt.Errorf("websocket: handshake refused: %s", status)
+	code, reason, _ := strings.Cut(status, " ")
+	if len(code) != 3 || code[0] == '0' || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) { // RFC 9110, section 15
+		return fmt.Errorf("websocket: handshake refused: malformed status: %s", status)
+	}
+	if number, _ := strconv.Atoi(code); number != http.StatusSwitchingProtocols {
+		return &HandshakeError{Status: number, Reason: reason}
 	}
 	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
 		return errors.New("websocket: answer is not HTTP/1.1")
 	}
 	return nil
+}
+
+// contentLength returns how many bytes an answer has for a body, as far as its status and fields tell (RFC 9112, section 6.3). If it
+// is in chunks, or ends with the connection, that is not known.
+func contentLength(status int, header http.Header) (n int64, isKnown, isChunked bool) {
+	if status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
+		return 0, true, false
+	}
+	if coding := header["Transfer-Encoding"]; coding != nil {
+		return 0, false, strings.EqualFold(joinLines(coding), "chunked")
+	}
+	lengths := header["Content-Length"]
+	if len(lengths) == 0 {
+		return 0, false, false
+	}
+	n, err := strconv.ParseInt(lengths[0], 10, 64)
+	return max(n, 0), err == nil && n >= 0, false
 }
 
 // dropEmpty removes the empty lines of a field from a header: some servers send one to say that they chose none.

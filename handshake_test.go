@@ -418,13 +418,13 @@ func TestAppendRefusal(t *testing.T) {
 
 func TestAppendAnswer(t *testing.T) {
 	t.Run("a body has its type and length", func(t *testing.T) {
-		res, body := handshakeResponse(t, appendResponse(nil, false, 200, "OK", "", "application/json", []byte(`{"up":1}`)))
+		res, body := handshakeResponse(t, answer{status: 200, reason: "OK", contentType: "application/json", body: []byte(`{"up":1}`)}.append(nil, false))
 		assert.Equal(t, "200 OK", res.Status)
 		assert.Equal(t, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"8"}, "Cache-Control": {"no-store"}, "Connection": {"close"}}, res.Header)
 		assert.Equal(t, `{"up":1}`, body)
 	})
 	t.Run("a content type adds no field", func(t *testing.T) {
-		res, _ := handshakeResponse(t, appendResponse(nil, false, 200, "OK", "", "text/plain\r\nX-Injected: 1", nil))
+		res, _ := handshakeResponse(t, answer{status: 200, reason: "OK", contentType: "text/plain\r\nX-Injected: 1"}.append(nil, false))
 		assert.Empty(t, res.Header.Get("X-Injected"))
 		assert.Len(t, res.Header, 4)
 	})
@@ -1093,4 +1093,281 @@ func TestParseProxy(t *testing.T) {
 		clear(b)
 		assert.Equal(t, "/run/a", h.path)
 	})
+}
+func TestOrigins(t *testing.T) {
+	for _, c := range []struct {
+		allowed string
+		yes, no []string
+	}{
+		{"https://example.com",
+			[]string{"https://example.com", "https://example.com:443", "HTTPS://EXAMPLE.com", "https://example.com:0443"},
+			[]string{
+				"http://example.com", "https://example.com:8443", "https://example.com.", "https://example.com/", "https://example.com/path", "https://example.com?",
+				"https://example.com#", "https://example.com.evil.org", "https://evil.org/https://example.com", "https://evil.org?https://example.com",
+				"https://example.com@evil.org", "https://evil.org@example.com", "https://:@example.com", "https://example.com:443@evil.org", "https://evil.org\\@example.com",
+				"https://evil.org#https://example.com", "https://sub.example.com", "https://evilexample.com", "https://example.co", "https://xexample.com", "https://example.com:",
+				"https://example.com:0", "https://example.com:65979", "https://example.com:443:443", "https://example.com:+443", "https://example.com:4 43", "https://[example.com]",
+				"https:example.com", "https:/example.com", "https:///example.com", "//example.com", "example.com", "://example.com", "", " ", "null", "NULL",
+				"https://example.com https://evil.org", "https://evil.org https://example.com", "https://example.com, https://evil.org", "https://example%2Ecom", "https://exampl\u0435.com",
+				"https://example.com\x00", "https://example\uff0ecom", "https://", "wss://example.com", "*", "https://*", "https://*.com", "1https://example.com", "ht tps://example.com",
+			}},
+		{"http://Example.com:80", []string{"http://example.com", "http://example.com:80"}, []string{"https://example.com", "http://example.com:443"}},
+		{"http://localhost:9002", []string{"http://localhost:9002", "http://LOCALHOST:9002"}, []string{"http://localhost", "http://127.0.0.1:9002", "http://localhost:90020"}},
+		{"https://example.com.", []string{"https://example.com."}, []string{"https://example.com", "https://example.com.."}},
+		{"https://*.example.com",
+			[]string{"https://a.example.com", "https://A.Example.Com:443", "https://xn--bcher-kva.example.com", "https://a_b-c.example.com", "https://1.example.com"},
+			[]string{
+				"https://example.com", "https://.example.com", "https://a.b.example.com", "https://a..example.com", "https://*.example.com", "https://a.example.com.", "https://a.example.com:8443",
+				"http://a.example.com", "https://a.example.com.evil.org", "https://evil.org/a.example.com", "https://evil.org/.example.com", "https://a@x.example.com", "https://evil.org#.example.com",
+				"https://evil.org%2F.example.com", "https://aexample.com", "https://a.evilexample.com", "https://evil.org:1.example.com", "null",
+			}},
+		{"http://*.localhost:3000", []string{"http://a.localhost:3000"}, []string{"http://a.localhost", "http://localhost:3000"}},
+		{"null", []string{"null"}, []string{"", "Null", "NULL", "null/", "http://null", "null null", "file://"}},
+		{"http://[::1]:9002", []string{"http://[::1]:9002", "http://[0:0:0:0:0:0:0:1]:9002"}, []string{"http://::1:9002", "http://[::1]", "http://[::1%25lo]:9002", "http://[::1]:9002]", "http://[::1]x:9002", "http://[::2]:9002", "http://[127.0.0.1]:9002", "http://[]:9002", "http://[::1:9002"}},
+		{"https://[2001:DB8::0001]", []string{"https://[2001:db8::1]", "https://[2001:db8:0::1]:443"}, []string{"https://[2001:db8::1]:8443"}},
+		{"https://xn--bcher-kva.example", []string{"https://XN--bcher-kva.example"}, []string{"https://bücher.example", "https://bucher.example"}},
+		{"chrome-extension://abcdefgh", []string{"chrome-extension://abcdefgh"}, []string{"chrome-extension://abcdefghi", "https://abcdefgh"}},
+		{"file://", []string{"file://"}, []string{"null", "file:///", "file://x", "http://"}},
+	} {
+		t.Run("pages of "+c.allowed, func(t *testing.T) {
+			o, err := parseAllowed(c.allowed)
+			require.NoError(t, err)
+			terms := terms{origins: []origin{{scheme: "https", host: "other.example"}, o}}
+			for _, from := range c.yes {
+				assert.True(t, terms.allows([]string{from}), "%q", from)
+			}
+			for _, from := range c.no {
+				assert.False(t, terms.allows([]string{from}), "%q", from)
+			}
+			assert.True(t, terms.allows(nil), "programs have none")
+			assert.False(t, terms.allows([]string{c.yes[0], c.yes[0]}), "two are one too many")
+			assert.False(t, terms.allows([]string{c.yes[0], ""}))
+		})
+	}
+	t.Run("an empty list lets no page in", func(t *testing.T) {
+		opts := ServerOptions{Origins: []string{}}
+		opts.fill()
+		terms, err := opts.terms()
+		require.NoError(t, err)
+		assert.False(t, terms.allows([]string{"null"}))
+		assert.False(t, terms.allows([]string{"https://example.com"}))
+		assert.True(t, terms.allows(nil))
+	})
+	t.Run("without a list any page may connect, whatever it says", func(t *testing.T) {
+		opts := new(ServerOptions)
+		opts.fill()
+		terms, err := opts.terms()
+		require.NoError(t, err)
+		assert.True(t, terms.allows([]string{"https://evil.org"}))
+		assert.True(t, terms.allows([]string{"not an origin", ""}))
+	})
+	for _, wrong := range []string{
+		"", " ", "*", "Null", "example.com", "//example.com", "https://", "https:///", "https://example.com/", "https://example.com/path", "https://user@example.com", "https://example.com?x", "https://example.com#x",
+		"https://example.com:", "https://example.com:0", "https://example.com:65536", "https://example.com:https", "https://*", "https://*.", "https://*.*.example.com", "https://a.*.example.com",
+		"https://*example.com", "https://a*.example.com", "*.example.com", "*://example.com", "https://*..example.com", "https://*.[::1]", "https://*.", "https://bücher.example", "https://[::1", "https://[::1%25eth0]", "https://::1",
+		"https://[1.2.3.4]", "https://a b", " https://example.com", "https://example.com ", "https://example.com\n", "https://a.example,https://b.example", "ws://example.com", "WSS://example.com", "http//example.com", "https://%65xample.com",
+	} {
+		t.Run(fmt.Sprintf("%q is an error", wrong), func(t *testing.T) {
+			_, err := parseAllowed(wrong)
+			assert.ErrorContains(t, err, "websocket: Origins: ")
+		})
+	}
+}
+
+// negotiated is the request of a client that offers those lines, as a server with those subprotocols has negotiated it.
+func negotiated(t *testing.T, speaks []string, lines ...string) (*terms, *Handshake) {
+	var fields []string
+	for _, line := range lines {
+		fields = append(fields, "+Sec-WebSocket-Protocol: "+line)
+	}
+	req, err := handshakeJudge(handshakeRequest(handshakeLine, fields...))
+	require.NoError(t, err)
+	require.NoError(t, checkSubprotocols(speaks))
+	terms := &terms{subprotocols: speaks, anyOrigin: true}
+	require.NoError(t, terms.negotiate(req))
+	return terms, req
+}
+
+func TestSubprotocols(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		speaks, lines []string
+		want          string
+	}{
+		{"the server's preference counts", []string{"v2", "v1"}, []string{"v1, v2"}, "v2"},
+		{"over several lines too", []string{"v2", "v1"}, []string{"v0, v1", "x,v2"}, "v2"},
+		{"the next best is taken", []string{"v3", "v1"}, []string{"v2", "v1"}, "v1"},
+		{"empty elements are none", []string{"v1"}, []string{",, v1 ,"}, "v1"},
+		{"names differ by case", []string{"V1"}, []string{"v1"}, ""},
+		{"a part of a name is none", []string{"v1"}, []string{"v1.1, xv1"}, ""},
+		{"none is spoken", nil, []string{"v1"}, ""},
+		{"none is offered", []string{"v1"}, nil, ""},
+		{"an empty line offers none", []string{"v1"}, []string{""}, ""},
+		{"one offered twice is one", []string{"v1"}, []string{"v1, v1"}, "v1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			terms, req := negotiated(t, c.speaks, c.lines...)
+			assert.Equal(t, c.want, req.Subprotocol)
+			require.NoError(t, terms.settle(req))
+			res, _ := handshakeResponse(t, appendAccept(nil, req))
+			want := []string(nil)
+			if c.want != "" {
+				want = []string{c.want}
+			}
+			assert.Equal(t, want, res.Header["Sec-Websocket-Protocol"])
+		})
+	}
+	t.Run("tokens only are offered", func(t *testing.T) {
+		for _, line := range []string{"a b", `"v1"`, "v1;q=1", "v1, a/b", "é"} {
+			_, err := handshakeJudge(handshakeRequest(handshakeLine, "+Sec-WebSocket-Protocol: "+line))
+			assert.ErrorIs(t, err, ErrInvalidHeaderWSProtocol, line)
+		}
+	})
+	for _, c := range []struct {
+		name    string
+		decide  func(req *Handshake) // what HandleAuth does
+		want    []string             // in the answer
+		chosen  string
+		refused bool
+	}{
+		{"HandleAuth may take another one that was offered", func(req *Handshake) { req.Subprotocol = "x" }, []string{"x"}, "x", false},
+		{"or none", func(req *Handshake) { req.Subprotocol = "" }, nil, "", false},
+		{"but nothing that was not offered", func(req *Handshake) { req.Subprotocol = "v1" }, nil, "", true},
+		{"nor a list", func(req *Handshake) { req.Subprotocol = "v2, x" }, nil, "", true},
+		{"nor a line break", func(req *Handshake) { req.Subprotocol = "v2\r\nX: y" }, nil, "", true},
+		{"what it puts into ResponseHeader is the answer", func(req *Handshake) { req.ResponseHeader.Set("Sec-WebSocket-Protocol", "x") }, []string{"x"}, "x", false},
+		{"under a name of any case", func(req *Handshake) { req.ResponseHeader["sec-WebSocket-Protocol"] = []string{"x"} }, []string{"x"}, "x", false},
+		{"also if it was not offered", func(req *Handshake) { req.ResponseHeader.Set("Sec-WebSocket-Protocol", "other") }, []string{"other"}, "other", false},
+		{"whatever Subprotocol is", func(req *Handshake) {
+			req.Subprotocol = "nonsense"
+			req.ResponseHeader.Set("Sec-WebSocket-Protocol", "x")
+		}, []string{"x"}, "x", false},
+		{"a nil ResponseHeader changes nothing", func(req *Handshake) { req.ResponseHeader = nil }, []string{"v2"}, "v2", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			terms, req := negotiated(t, []string{"v1", "v2"}, "x, v2")
+			require.Equal(t, "v2", req.Subprotocol)
+			c.decide(req)
+			err := terms.settle(req)
+			if c.refused {
+				assert.ErrorIs(t, err, errHandlerFailed)
+				assert.Equal(t, http.StatusInternalServerError, refusalFor(err).status)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.chosen, req.Subprotocol)
+			res, _ := handshakeResponse(t, appendAccept(nil, req))
+			assert.Equal(t, c.want, res.Header["Sec-Websocket-Protocol"])
+		})
+	}
+	for _, wrong := range [][]string{{""}, {"a b"}, {"a,b"}, {"a", "b", "a"}, {"a/b"}, {"é"}, {"a\r\n"}} {
+		t.Run(fmt.Sprintf("%q is an error", wrong), func(t *testing.T) {
+			assert.ErrorContains(t, checkSubprotocols(wrong), "websocket: Subprotocols")
+		})
+	}
+}
+
+func TestHandshakeError(t *testing.T) {
+	plain := func(body string) http.Header {
+		return http.Header{"Content-Type": {plainText}, "Content-Length": {strconv.Itoa(len(body))}, "Cache-Control": {"no-store"}, "Connection": {"close"}}
+	}
+	with := func(header http.Header, changes ...string) http.Header {
+		for i := 0; i < len(changes); i += 2 {
+			header[changes[i]] = append(header[changes[i]], changes[i+1])
+		}
+		return header
+	}
+	for _, c := range []struct {
+		name   string
+		err    error
+		status string
+		header http.Header
+		body   string
+	}{
+		{"a status alone has the usual reason, also as the body", &HandshakeError{Status: 401}, "401 Unauthorized", plain("Unauthorized"), "Unauthorized"},
+		{"a wrapped one counts", fmt.Errorf("auth: %w", &HandshakeError{Status: 403}), "403 Forbidden", plain("Forbidden"), "Forbidden"},
+		{"fields are sent", &HandshakeError{Status: 401, Header: http.Header{"WWW-Authenticate": {`Bearer realm="x"`, "Basic"}}}, "401 Unauthorized",
+			with(plain("Unauthorized"), "Www-Authenticate", `Bearer realm="x"`, "Www-Authenticate", "Basic"), "Unauthorized"},
+		{"a redirect", &HandshakeError{Status: 302, Header: http.Header{"Location": {"/x"}}}, "302 Found", with(plain("Found"), "Location", "/x"), "Found"},
+		{"a reason of one's own", &HandshakeError{Status: 503, Reason: "à bientôt", Header: http.Header{"Retry-After": {"5"}}}, "503 à bientôt", with(plain("à bientôt"), "Retry-After", "5"), "à bientôt"},
+		{"a body", &HandshakeError{Status: 400, Body: []byte("hello\r\n\r\n")}, "400 Bad Request", plain("hello\r\n\r\n"), "hello\r\n\r\n"},
+		{"an empty body is none", &HandshakeError{Status: 400, Body: []byte{}}, "400 Bad Request", plain(""), ""},
+		{"a body with a type, and a cache that may keep it", &HandshakeError{Status: 404, Header: http.Header{"content-type": {"application/json"}, "Cache-Control": {"max-age=1"}}, Body: []byte("{}")}, "404 Not Found",
+			http.Header{"Content-Type": {"application/json"}, "Content-Length": {"2"}, "Cache-Control": {"max-age=1"}, "Connection": {"close"}}, "{}"},
+		{"a type without a body is that of the reason", &HandshakeError{Status: 404, Header: http.Header{"Content-Type": {"application/json"}}}, "404 Not Found", plain("Not Found"), "Not Found"},
+		{"fields that are the server's own are left out", &HandshakeError{Status: 400, Header: http.Header{
+			"Content-Length": {"999"}, "connection": {"upgrade"}, "UPGRADE": {"h2c"}, "Transfer-Encoding": {"chunked"}, "Sec-Websocket-Accept": {"x"}, "sec-websocket-protocol": {"x"}, "X-A": {"b"},
+		}}, "400 Bad Request", with(plain("Bad Request"), "X-A", "b"), "Bad Request"},
+		{"426 has the fields that it needs, once", &HandshakeError{Status: 426, Header: http.Header{"Upgrade": {"x"}, "Sec-Websocket-Version": {"8"}}}, "426 Upgrade Required",
+			with(plain("Upgrade Required"), "Upgrade", "websocket", "Sec-Websocket-Version", "13"), "Upgrade Required"},
+		{"a status without a text", &HandshakeError{Status: 599}, "599 ", plain(""), ""},
+		{"304 has no body, and no length", &HandshakeError{Status: 304, Body: []byte("x")}, "304 Not Modified", http.Header{"Content-Type": {plainText}, "Cache-Control": {"no-store"}, "Connection": {"close"}}, ""},
+		{"the lowest status", &HandshakeError{Status: 300}, "300 Multiple Choices", plain("Multiple Choices"), "Multiple Choices"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			answer := appendRefusal(nil, c.err, false)
+			res, body := handshakeResponse(t, answer)
+			assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status+"\r\n"), "%q", answer)
+			assert.Equal(t, c.header, res.Header)
+			assert.Equal(t, c.body, body)
+			assert.Equal(t, string(answer[:len(answer)-len(body)]), string(appendRefusal(nil, c.err, true)), "for HEAD")
+		})
+	}
+	for name, err := range map[string]*HandshakeError{
+		"no status": {}, "101": {Status: 101}, "100": {Status: 100}, "200": {Status: 200}, "299": {Status: 299}, "600": {Status: 600}, "-1": {Status: -1}, "a nil pointer": nil,
+		"a line break in the reason": {Status: 400, Reason: "a\r\nX: y"}, "an escape in the reason": {Status: 400, Reason: "\x1b[2J"},
+		"a line break in a value": {Status: 400, Header: http.Header{"X": {"a\nb"}}}, "a line break in a name": {Status: 400, Header: http.Header{"X: y\r\nZ": {"a"}}},
+		"a NUL in a field that is left out": {Status: 400, Header: http.Header{"Connection": {"\x00"}}}, "a NUL in the type": {Status: 400, Header: http.Header{"Content-Type": {"\x00"}}, Body: []byte("x")},
+	} {
+		t.Run(name+" is a 500", func(t *testing.T) {
+			for _, err := range []error{err, fmt.Errorf("auth: %w", err)} {
+				answer := appendRefusal(nil, err, false)
+				res, body := handshakeResponse(t, answer)
+				assert.Equal(t, "500 Internal Server Error", res.Status)
+				assert.Equal(t, plain(body), res.Header)
+				assert.Equal(t, "Internal Server Error", body)
+				assert.Error(t, asHandshakeError(err).check())
+				assert.True(t, isFieldValue(err.Error()))
+			}
+		})
+	}
+	t.Run("one that was sent is not changed", func(t *testing.T) {
+		own := &HandshakeError{Status: 426, Header: http.Header{"Upgrade": {"x"}, "X-A": {"b"}}, Body: []byte("body")}
+		first := appendRefusal(nil, own, false)
+		assert.Equal(t, &HandshakeError{Status: 426, Header: http.Header{"Upgrade": {"x"}, "X-A": {"b"}}, Body: []byte("body")}, own)
+		assert.Equal(t, string(first), string(appendRefusal(nil, own, false)))
+	})
+	t.Run("its text has the status and a reason", func(t *testing.T) {
+		assert.EqualError(t, &HandshakeError{Status: 400, Reason: "Missing authorization"}, "websocket: handshake refused: 400 Missing authorization")
+		assert.EqualError(t, &HandshakeError{Status: 401}, "websocket: handshake refused: 401 Unauthorized")
+	})
+}
+
+func TestContentLength(t *testing.T) {
+	type known struct {
+		n                  int64
+		isKnown, isChunked bool
+	}
+	for _, c := range []struct {
+		name   string
+		status int
+		header http.Header
+		want   known
+	}{
+		{"a length", 400, http.Header{"Content-Length": {"7"}}, known{7, true, false}},
+		{"none", 400, nil, known{0, false, false}},
+		{"chunks, which count", 400, http.Header{"Content-Length": {"7"}, "Transfer-Encoding": {"Chunked"}}, known{0, false, true}},
+		{"another coding", 400, http.Header{"Transfer-Encoding": {"gzip", "chunked"}}, known{0, false, false}},
+		{"a length that is none", 400, http.Header{"Content-Length": {"x"}}, known{0, false, false}},
+		{"a length below zero", 400, http.Header{"Content-Length": {"-7"}}, known{0, false, false}},
+		{"two lengths", 400, http.Header{"Content-Length": {"7, 7"}}, known{0, false, false}},
+		{"1xx", 199, http.Header{"Content-Length": {"7"}}, known{0, true, false}},
+		{"204", 204, http.Header{"Content-Length": {"7"}}, known{0, true, false}},
+		{"304", 304, http.Header{"Content-Length": {"7"}}, known{0, true, false}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n, isKnown, isChunked := contentLength(c.status, c.header)
+			assert.Equal(t, c.want, known{n, isKnown, isChunked})
+		})
+	}
 }

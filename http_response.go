@@ -26,6 +26,9 @@ func appendAccept(dst []byte, req *Handshake) []byte {
 	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 	dst = append(slices.Grow(dst, len(head)+len("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), head...)
 	dst = append(append(dst, acceptKey(req.Key)...), "\r\n"...)
+	if _, ok := req.answersProtocol(); req.Subprotocol != "" && !ok {
+		dst = append(append(append(dst, "Sec-WebSocket-Protocol: "...), req.Subprotocol...), "\r\n"...)
+	}
 	dst = appendFields(dst, req.ResponseHeader, "Upgrade", "Connection", "Sec-WebSocket-Accept", "Content-Length")
 	return append(dst, "\r\n"...)
 }
@@ -42,46 +45,66 @@ var (
 // portText tells a stranger what this port is for.
 const portText = "This port serves WebSocket connections (RFC 6455)."
 
-// refusal is how a request is refused.
-type refusal struct {
-	status int
-	reason string // for the status line
-	fields string // fields besides those that every response has
-	text   string // for the body, if it says more than the reason
+// plainText is the type of the bodies that are the server's own.
+const plainText = "text/plain; charset=utf-8"
+
+// answer is what is answered to a request that opens no connection.
+type answer struct {
+	status      int
+	reason      string // for the status line
+	fields      string // fields besides those that every answer has
+	contentType string // empty: none
+	body        []byte
+	caches      bool // the fields say what caches may do
 }
 
+// refusal returns the answer that tells why, with a text for the body if it says more than the reason.
+func refusal(status int, reason, fields, text string) answer {
+	if text == "" {
+		text = oneLine(reason)
+	}
+	return answer{status: status, reason: reason, fields: fields, contentType: plainText, body: []byte(text)}
+}
+
+// upgradeFields are for a client that has to come another way (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
+const upgradeFields = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+
 // refusalFor returns how a request is refused because of an error. The reason is the error's text, unless HTTP has one for the
-// status.
-func refusalFor(err error) refusal {
-	const upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+// status, or the error is a HandshakeError.
+func refusalFor(err error) answer {
+	if own := asHandshakeError(err); own != nil {
+		if own.check() != nil {
+			err = errHandlerFailed
+		} else {
+			return own.answer()
+		}
+	}
 	reason := err.Error()
 	switch {
-	case errors.Is(err, ErrUnsupportedWSVersion): // RFC 6455, section 4.4
-		return refusal{status: http.StatusUpgradeRequired, reason: reason, fields: upgrade}
-	case errors.Is(err, errPlainGet): // RFC 9110, section 15.5.22
-		return refusal{status: http.StatusUpgradeRequired, reason: http.StatusText(http.StatusUpgradeRequired), fields: upgrade, text: portText}
+	case errors.Is(err, ErrUnsupportedWSVersion):
+		return refusal(http.StatusUpgradeRequired, reason, upgradeFields, "")
+	case errors.Is(err, errPlainGet):
+		return refusal(http.StatusUpgradeRequired, http.StatusText(http.StatusUpgradeRequired), upgradeFields, portText)
 	case errors.Is(err, errUnknownPath):
-		return refusal{status: http.StatusNotFound, reason: reason, text: reason + ". " + portText}
+		return refusal(http.StatusNotFound, reason, "", reason+". "+portText)
+	case errors.Is(err, errOrigin):
+		return refusal(http.StatusForbidden, reason, "", "")
 	case errors.Is(err, errHeaderTooLarge): // RFC 6585, section 5
-		return refusal{status: http.StatusRequestHeaderFieldsTooLarge, reason: reason}
+		return refusal(http.StatusRequestHeaderFieldsTooLarge, reason, "", "")
 	case errors.Is(err, errSlowRequest):
-		return refusal{status: http.StatusRequestTimeout, reason: http.StatusText(http.StatusRequestTimeout)}
+		return refusal(http.StatusRequestTimeout, http.StatusText(http.StatusRequestTimeout), "", "")
 	case errors.Is(err, errHandlerFailed):
-		return refusal{status: http.StatusInternalServerError, reason: http.StatusText(http.StatusInternalServerError)}
+		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", "")
 	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress):
-		return refusal{status: http.StatusServiceUnavailable, reason: reason, fields: "Retry-After: 10\r\n"}
+		return refusal(http.StatusServiceUnavailable, reason, "Retry-After: 10\r\n", "")
 	}
-	return refusal{status: http.StatusBadRequest, reason: reason}
+	return refusal(http.StatusBadRequest, reason, "", "")
 }
 
 // appendRefusal appends the response to a request that is refused. The text is in the body too, since proxies drop the reason
 // of a status line.
 func appendRefusal(dst []byte, err error, isHead bool) []byte {
-	r := refusalFor(err)
-	if r.text == "" {
-		r.text = oneLine(r.reason)
-	}
-	return appendResponse(dst, isHead, r.status, r.reason, r.fields, "text/plain; charset=utf-8", []byte(r.text))
+	return refusalFor(err).append(dst, isHead)
 }
 
 // asksHead reports whether a request, of which only the beginning may be there, is a HEAD request.
@@ -91,28 +114,37 @@ func asksHead(request []byte) bool {
 
 // appendStatus appends the response to a request for StatusPath.
 func appendStatus(dst []byte, req *Handshake, contentType string, body []byte) []byte {
-	return appendResponse(dst, req.verb == verbHead, http.StatusOK, http.StatusText(http.StatusOK), "", contentType, body)
+	ok := answer{status: http.StatusOK, reason: http.StatusText(http.StatusOK), contentType: contentType, body: body}
+	return ok.append(dst, req.verb == verbHead)
 }
 
 // appendOptions appends the response that lists the methods of StatusPath (RFC 9110, section 9.3.7).
 func appendOptions(dst []byte) []byte {
-	return appendResponse(dst, false, http.StatusOK, http.StatusText(http.StatusOK), "Allow: GET, HEAD, OPTIONS\r\n", "", nil)
+	ok := answer{status: http.StatusOK, reason: http.StatusText(http.StatusOK), fields: "Allow: GET, HEAD, OPTIONS\r\n"}
+	return ok.append(dst, false)
 }
 
-// appendResponse appends an HTTP response, after which the connection is closed. No cache may keep it: it is about this moment.
-// The response to a HEAD request has the length of the body but not the body (RFC 9110, section 9.3.2).
-func appendResponse(dst []byte, isHead bool, status int, reason, fields, contentType string, body []byte) []byte {
-	dst = append(strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10), ' ')
-	dst = append(append(append(dst, oneLine(reason)...), "\r\n"...), fields...)
-	if contentType != "" {
-		dst = append(append(append(dst, "Content-Type: "...), oneLine(contentType)...), "\r\n"...)
+// append appends the answer, after which the connection is closed. No cache may keep it, unless its fields say otherwise: it is about
+// this moment. The answer to a HEAD request has the length of the body but not the body (RFC 9110, section 9.3.2), and that of a status
+// without content neither (section 15.4.5).
+func (a answer) append(dst []byte, isHead bool) []byte {
+	dst = append(strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(a.status), 10), ' ')
+	dst = append(append(append(dst, oneLine(a.reason)...), "\r\n"...), a.fields...)
+	if a.contentType != "" {
+		dst = append(append(append(dst, "Content-Type: "...), oneLine(a.contentType)...), "\r\n"...)
 	}
-	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(body)), 10)
-	dst = append(dst, "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"...)
-	if isHead {
+	isEmpty := a.status == http.StatusNotModified
+	if !isEmpty {
+		dst = append(strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(a.body)), 10), "\r\n"...)
+	}
+	if !a.caches {
+		dst = append(dst, "Cache-Control: no-store\r\n"...)
+	}
+	dst = append(dst, "Connection: close\r\n\r\n"...)
+	if isHead || isEmpty {
 		return dst
 	}
-	return append(dst, body...)
+	return append(dst, a.body...)
 }
 
 // oneLine replaces control characters with spaces, so that no text can add a header line.

@@ -21,7 +21,7 @@ import (
 // coreFiles turn bytes, values and moments into bytes and values: no I/O, clock, lock or log.
 var coreFiles = slices.Concat([]string{
 	"frame.go", "receiver.go", "assembly.go", "errors.go",
-	"handshake.go", "handshake_client.go", "fields.go", "http_response.go", "proxyproto.go",
+	"handshake.go", "handshake_client.go", "fields.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
 	"routes.go", "request.go", "response.go",
 }, engineCoreFiles)
 
@@ -323,7 +323,7 @@ func layerRoot(expr ast.Expr) *ast.Ident {
 const (
 	houseFunction = 40
 	houseFile     = 400
-	houseRoot     = 84 // what a connection tells, the PROXY protocol and the limit for each address are rooms of their own
+	houseRoot     = 87 // negotiation, paths, refusals; what a connection tells, the PROXY protocol and the limit for each address
 )
 
 func TestHouseIsSmall(t *testing.T) {

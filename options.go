@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"path"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -24,9 +23,9 @@ const (
 	CtxKeyUID
 )
 
-// HandlerAuthFn decides about an opening handshake. If it returns an error, the handshake is refused: the text of the error is
-// the reason in the status line of the answer, with status 400. Otherwise the context becomes that of the connection; nil
-// stands for context.Background(). See Handshake for what may be added to the answer.
+// HandlerAuthFn decides about an opening handshake. If it returns an error, the handshake is refused: as a *HandshakeError in the error
+// says, else with status 400 and the text of the error as the reason in the status line of the answer. Otherwise the context becomes
+// that of the connection; nil stands for context.Background(). See Handshake for what may be added to the answer.
 type HandlerAuthFn func(req *Handshake) (ctx context.Context, err error)
 
 // HandlerClientFn is told of a connection that was opened, or that is about to be closed.
@@ -111,13 +110,37 @@ type ServerOptions struct {
 	// ":80".
 	Address string
 
-	// ConnectPath is the path of the opening handshake, compared with the decoded path of a request. It begins with a slash and
-	// has neither "?" nor "#", else Start returns an error. The default is "/". Other paths are answered with status 404.
+	// ConnectPath is the path of the opening handshake. It begins with a slash, is compared with the decoded path of a request, and
+	// may have parameters, "/ocpp/:station", whose values are in Handshake.Params: each is one segment, not empty. With parameters,
+	// segments are decoded one by one, so that %2F is a slash in a value. A slash at the end, of the option or of a request, makes no
+	// difference. The default is "/". Other paths are answered with status 404.
+	//
+	// A path without a slash in front, with "?", "#", a control character or a percent-encoding, which no request would ever have, is
+	// an error of Start, and so are a parameter without a name and two of one name.
 	ConnectPath string
 
 	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, which need no header
-	// fields. It is compared as ConnectPath is, and must be another path. The default is ConnectPath joined with "/status".
+	// fields. It is written as ConnectPath is, and may have parameters too. If a request is for both paths, that one is meant which
+	// has the first literal segment in place of the other's parameter; that both are always for the same requests is an error of
+	// Start. The default is ConnectPath joined with "/status".
 	StatusPath string
+
+	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455, section 1.9). The first one that a
+	// client offers is in Handshake.Subprotocol, where HandleAuth may change it, and in the answer. A client that offers none of them
+	// is let in without one; a browser then fails the connection if it has offered any. A name that is not a token, or is there twice,
+	// is an error of Start. The default is none.
+	Subprotocols []string
+
+	// Origins are the origins whose pages may connect, by the Origin field that every browser sends (RFC 6455, section 10.2):
+	// "https://example.com", with the port if it is not the default one of the scheme; "https://*.example.com" for exactly one label
+	// of any name in front, so neither for example.com nor for a.b.example.com; "null" for pages that hide where they come from, such
+	// as files and sandboxed frames. Case does not matter, and international names are in their ASCII form (xn--). Other pages are
+	// answered with status 403, before HandleAuth is asked. A request without an Origin does not come from a page, and is let in. Two
+	// Origins are not. What is no origin is an error of Start.
+	//
+	// If it is nil, any page of the world may connect, with the cookies, client certificates and network of whoever looks at it: that
+	// is dangerous if one of those is all that HandleAuth asks for. An empty list lets no page in.
+	Origins []string
 
 	// MaxMessageSize is the size of a message in bytes, all its fragments together. A longer one closes the connection with
 	// StatusRequestEntityTooLarge as soon as a header announces it. The default is 16 MiB.
@@ -265,25 +288,45 @@ const (
 	leastFields = 5
 )
 
+// terms returns what the options, whose defaults are filled in, say about opening handshakes, and an error if that makes no sense.
+func (opts *ServerOptions) terms() (t terms, err error) {
+	if t.connect, err = parsePattern(opts.ConnectPath); err != nil {
+		return t, fmt.Errorf("websocket: ConnectPath %q %w", opts.ConnectPath, err)
+	}
+	if t.status, err = parsePattern(opts.StatusPath); err != nil {
+		return t, fmt.Errorf("websocket: StatusPath %q %w", opts.StatusPath, err)
+	}
+	if t.status.isSame(&t.connect) {
+		return t, fmt.Errorf("websocket: ConnectPath and StatusPath are both %q: no client could connect", t.connect.path)
+	}
+	t.statusFirst = t.status.goesBefore(&t.connect)
+	if err = checkSubprotocols(opts.Subprotocols); err != nil {
+		return t, err
+	}
+	t.subprotocols = slices.Clone(opts.Subprotocols)
+	t.anyOrigin = opts.Origins == nil
+	for _, s := range opts.Origins {
+		o, err := parseAllowed(s)
+		if err != nil {
+			return t, err
+		}
+		t.origins = append(t.origins, o)
+	}
+	return t, nil
+}
+
 // check returns an error if no client could ever be served as the options say, whose defaults are filled in.
 func (opts *ServerOptions) check() error {
-	for _, of := range []struct{ name, path string }{{"ConnectPath", opts.ConnectPath}, {"StatusPath", opts.StatusPath}} {
-		switch {
-		case !strings.HasPrefix(of.path, "/"):
-			return fmt.Errorf("websocket: %s %q does not begin with a slash: no request has it", of.name, of.path)
-		case strings.ContainsAny(of.path, "?#"):
-			return fmt.Errorf("websocket: %s %q has more than a path: no request has it", of.name, of.path)
-		}
-	}
 	for _, network := range opts.ProxyProtocol {
 		if !network.IsValid() {
 			return errors.New("websocket: ProxyProtocol has an invalid prefix: it would trust nobody")
 		}
 	}
-	least := len(leastHandshake) + len(opts.ConnectPath)
+	t, err := opts.terms()
+	least := len(leastHandshake) + t.connect.least()
 	switch {
-	case opts.ConnectPath == opts.StatusPath:
-		return fmt.Errorf("websocket: ConnectPath and StatusPath are both %q: no client could connect", opts.StatusPath)
+	case err != nil:
+		return err
 	case opts.MaxHeaderSize < least:
 		return fmt.Errorf("websocket: MaxHeaderSize of %d is less than any opening handshake has, %d bytes", opts.MaxHeaderSize, least)
 	case opts.MaxHeaderFields < leastFields:

@@ -203,7 +203,7 @@ func (row *rfcAsk) run(t *testing.T) {
 		require.NoError(t, err)
 		done := make(chan error, 1)
 		go func() {
-			_, err := cl.shakeHands(l, u)
+			_, err := cl.shakeHands(l, u, time.Now().Add(time.Hour))
 			done <- err
 		}()
 		got := make(chan string, 1)
@@ -423,7 +423,7 @@ func (s *rfcSubject) connectOver(l *clientConn, conn net.Conn) error {
 	l.attach(conn)
 	u, _, err := s.serverURL()
 	if err == nil {
-		_, err = s.shakeHands(l, u)
+		_, err = s.shakeHands(l, u, time.Now().Add(time.Hour))
 	}
 	if err != nil {
 		conn.Close()

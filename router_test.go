@@ -558,3 +558,117 @@ func TestNewBroadcast(t *testing.T) {
 		assert.JSONEq(t, `{"id":0,"code":0,"message":"","body":""}`, string(Unpack(packet).Payload()))
 	})
 }
+
+// pathRequest is the URL of a request with that target.
+func pathRequest(t testing.TB, target string) *url.URL {
+	u, err := parseTarget(target)
+	require.NoError(t, err, target)
+	return u
+}
+
+func TestPathPattern(t *testing.T) {
+	type values = map[string]string
+	for _, c := range []struct {
+		pattern string
+		fits    map[string]values // targets, and the parameters in them
+		not     []string
+	}{
+		{"/", map[string]values{"/": nil, "/?a=b": nil, "ws://h": nil, "//": nil}, []string{"/x", "/%20", "///"}},
+		{"/ws", map[string]values{"/ws": nil, "/ws/": nil, "/ws?": nil, "/%77s": nil, "ws://h/ws/": nil}, []string{"/", "/WS", "/wss", "/ws//", "/ws/x", "//ws", "/ws/.", "/x/ws"}},
+		{"/ws/", map[string]values{"/ws": nil, "/ws/": nil}, []string{"/ws//", "/"}},
+		{"/a b/é", map[string]values{"/a%20b/%C3%A9": nil, "/a%20b/%c3%a9/": nil}, []string{"/a+b/%C3%A9", "/a%20b"}},
+		{"/a/b", map[string]values{"/a/b": nil, "/a%2Fb": nil}, []string{"/a//b"}},
+		{"/100%", map[string]values{"/100%25": nil}, nil},
+		{"/:x", map[string]values{
+			"/a": {"x": "a"}, "/a/": {"x": "a"}, "/a%20b": {"x": "a b"}, "/a%2Fb": {"x": "a/b"}, "/%2F": {"x": "/"}, "/%3Ax": {"x": ":x"}, "/:x": {"x": ":x"},
+			"/..": {"x": ".."}, "/%2e%2E": {"x": ".."}, "/%00%FF": {"x": "\x00\xff"}, "/a%252Fb": {"x": "a%2Fb"}, "/a+b": {"x": "a+b"}, "/a;b=c,d": {"x": "a;b=c,d"}, "/a?x=y": {"x": "a"},
+		}, []string{"/", "//", "/a/b", "/a//", "//a"}},
+		{"/ocpp/:station", map[string]values{"/ocpp/CP%2F1": {"station": "CP/1"}, "/ocpp/x/": {"station": "x"}, "/%6Fcpp/x": {"station": "x"}, "/%6Fcpp/x%2F": {"station": "x/"}},
+			[]string{"/ocpp", "/ocpp/", "/ocpp//", "/ocpp/a/b", "/ocpp%2Fa", "/OCPP/a", "/x/ocpp/a"}},
+		{"/:a/x/:b/", map[string]values{"/1/x/2": {"a": "1", "b": "2"}, "/1/x/2/": {"a": "1", "b": "2"}, "/x/x/x": {"a": "x", "b": "x"}, "/%31/%78/%2F2": {"a": "1", "b": "/2"}},
+			[]string{"/1/y/2", "/1/x", "/1/x//", "//x/2", "/1/%2Fx/2"}},
+	} {
+		p, err := parsePattern(c.pattern)
+		require.NoError(t, err)
+		for target, want := range c.fits {
+			t.Run(target+" is for "+c.pattern, func(t *testing.T) {
+				params, ok := p.match(pathRequest(t, target))
+				assert.True(t, ok)
+				assert.Equal(t, want, params)
+			})
+		}
+		for _, target := range c.not {
+			t.Run(target+" is not for "+c.pattern, func(t *testing.T) {
+				params, ok := p.match(pathRequest(t, target))
+				assert.False(t, ok)
+				assert.Nil(t, params)
+			})
+		}
+	}
+	t.Run("a path that was changed behind its encoded form counts as it is", func(t *testing.T) {
+		p, _ := parsePattern("/:x")
+		params, ok := p.match(&url.URL{Path: "/new", RawPath: "/old%2Fpath"})
+		assert.True(t, ok)
+		assert.Equal(t, values{"x": "new"}, params)
+	})
+	t.Run("a literal path costs no memory", func(t *testing.T) {
+		p, _ := parsePattern("/a b/c")
+		yes, no, encoded := pathRequest(t, "/a%20b/c/"), pathRequest(t, "/a%20b"), pathRequest(t, "/a%20b%2Fc")
+		assert.Zero(t, testing.AllocsPerRun(100, func() { p.match(yes); p.match(no); p.match(encoded) }))
+	})
+	t.Run("a path with parameters that does not fit costs none either", func(t *testing.T) {
+		p, _ := parsePattern("/a/:x")
+		no := pathRequest(t, "/b/c")
+		assert.Zero(t, testing.AllocsPerRun(100, func() { p.match(no) }))
+	})
+}
+
+func TestPathPrecedence(t *testing.T) {
+	for _, c := range []struct {
+		connect, status string
+		isSame          bool
+		both            string // a request that is for both; empty: there is none
+		statusFirst     bool
+	}{
+		{"/", "/status", false, "", false},
+		{"/ws", "/ws/", true, "/ws", false},
+		{"/:a", "/:b/", true, "/x", false},
+		{"/:a/x/:b", "/:c/x/:d", true, "/1/x/2", false},
+		{"/:a", "/status", false, "/status", true},
+		{"/status", "/:a", false, "/status", false},
+		{"/:a/x", "/status/:b", false, "/status/x", true},
+		{"/x/:a", "/:b/y", false, "/x/y", false},
+		{"/x/:a/:b", "/x/:c/y", false, "/x/1/y", true},
+		{"/ocpp/:station", "/ocpp/:station/status", false, "", false},
+		{"/:a/:b", "/:a", false, "", false},
+	} {
+		t.Run(c.connect+" and "+c.status, func(t *testing.T) {
+			opts := ServerOptions{ConnectPath: c.connect, StatusPath: c.status}
+			opts.fill()
+			terms, err := opts.terms()
+			assert.Equal(t, c.isSame, err != nil)
+			if c.isSame {
+				assert.ErrorContains(t, opts.check(), "are both")
+				return
+			}
+			if c.both == "" {
+				return
+			}
+			req := &Handshake{URL: pathRequest(t, c.both)}
+			if to := terms.find(req); c.statusFirst {
+				assert.Equal(t, toStatus, to)
+				assert.Nil(t, req.Params)
+			} else {
+				assert.Equal(t, toConnect, to)
+			}
+		})
+	}
+}
+
+func TestPathLeast(t *testing.T) {
+	for path, want := range map[string]int{"/": 1, "/ws": 3, "/ws/": 3, "/:station": 2, "/ocpp/:a/:b": 9, "/a//b": 5} {
+		p, err := parsePattern(path)
+		require.NoError(t, err)
+		assert.Equal(t, want, p.least(), path)
+	}
+}

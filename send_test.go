@@ -483,6 +483,7 @@ func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 	e.opts.HandleBin = handle
 	e.opts.fill()
 	e.limits = e.opts.limits()
+	e.terms, _ = e.opts.terms()
 	e.atOnce = [laneCount]int{1, 1, 1}
 	e.rules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
 	l, err := newLoop(e)

@@ -41,7 +41,23 @@ func TestServerOptionsCheck(t *testing.T) {
 		{"MaxHeaderFields below every handshake", websocket.ServerOptions{MaxHeaderFields: leastFields - 1}, "MaxHeaderFields"},
 		{"the defaults", websocket.ServerOptions{}, ""},
 		{"a StatusPath in front of ConnectPath", websocket.ServerOptions{ConnectPath: "/ws", StatusPath: "/"}, ""},
-		{"paths with slashes at their ends", websocket.ServerOptions{ConnectPath: "/ws/", StatusPath: "/ws"}, ""},
+		{"a StatusPath that differs from ConnectPath by a slash at the end", websocket.ServerOptions{ConnectPath: "/ws/", StatusPath: "/ws"}, `both "/ws"`},
+		{"a StatusPath that differs from ConnectPath by the name of a parameter", websocket.ServerOptions{ConnectPath: "/ws/:a", StatusPath: "/ws/:b"}, `both "/ws/:a"`},
+		{"a ConnectPath with a nameless parameter", websocket.ServerOptions{ConnectPath: "/ws/:/x"}, `ConnectPath "/ws/:/x"`},
+		{"a ConnectPath with two parameters of one name", websocket.ServerOptions{ConnectPath: "/:a/:b/:a"}, "two parameters :a"},
+		{"a StatusPath with two parameters of one name", websocket.ServerOptions{StatusPath: "/:a/:a"}, "two parameters :a"},
+		{"a ConnectPath that is percent-encoded", websocket.ServerOptions{ConnectPath: "/a%20b"}, `ConnectPath "/a%20b"`},
+		{"a ConnectPath with a line break", websocket.ServerOptions{ConnectPath: "/ws\n"}, `ConnectPath "/ws\n"`},
+		{"an Origin with a path", websocket.ServerOptions{Origins: []string{"https://example.com/"}}, `Origins: "https://example.com/"`},
+		{"an Origin without a scheme", websocket.ServerOptions{Origins: []string{"null", "example.com"}}, `Origins: "example.com"`},
+		{"a wildcard alone", websocket.ServerOptions{Origins: []string{"*"}}, `Origins: "*"`},
+		{"a subprotocol that is no token", websocket.ServerOptions{Subprotocols: []string{"v1", "a b"}}, `Subprotocols: "a b"`},
+		{"a subprotocol twice", websocket.ServerOptions{Subprotocols: []string{"v1", "v1"}}, `Subprotocols has "v1" twice`},
+		{"a MaxHeaderSize that has no room for a value", websocket.ServerOptions{ConnectPath: "/:station", MaxHeaderSize: len(leastHandshake) + 1}, "MaxHeaderSize"},
+		{"paths with slashes at their ends", websocket.ServerOptions{ConnectPath: "/ws/", StatusPath: "/"}, ""},
+		{"paths with parameters", websocket.ServerOptions{ConnectPath: "/:a/x", StatusPath: "/y/:a"}, ""},
+		{"a percent sign", websocket.ServerOptions{ConnectPath: "/100%"}, ""},
+		{"the smallest limit under which a value goes", websocket.ServerOptions{ConnectPath: "/:station", MaxHeaderSize: len(leastHandshake) + 2}, ""},
 		{"paths with blanks, letters beyond ASCII and dots", websocket.ServerOptions{ConnectPath: "/a b/é", StatusPath: "/../x"}, ""},
 		{"the smallest limits under which a handshake goes", websocket.ServerOptions{MaxHeaderSize: len(leastHandshake) + 1, MaxHeaderFields: leastFields}, ""},
 	} {
@@ -53,7 +69,7 @@ func TestServerOptionsCheck(t *testing.T) {
 			if c.says == "" {
 				s := peer.Start(t, &c.opts)
 				conn := s.Dial(t)
-				path := strings.NewReplacer(" ", "%20", "é", "%C3%A9").Replace(s.Options.ConnectPath)
+				path := strings.NewReplacer(" ", "%20", "é", "%C3%A9", "%", "%25", ":station", "x").Replace(s.Options.ConnectPath)
 				conn.Send([]byte(strings.Replace(leastHandshake, "GET ", "GET "+path, 1)))
 				status, err := conn.Reader.ReadString('\n')
 				require.NoError(t, err)
