@@ -36,7 +36,8 @@ type rfcAsk struct {
 	name     string
 	endpoint string
 	headers  http.Header
-	out      string // KEY stands for the key
+	speaks   []string // Client.Subprotocols
+	out      string   // KEY stands for the key
 }
 
 const rfcOwnFields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: KEY\r\nSec-WebSocket-Version: 13\r\n"
@@ -50,6 +51,7 @@ var rfcAsks = []rfcAsk{
 	{section: "3", name: "credentials of the program go first", endpoint: "ws://user:secret@example.com/", headers: http.Header{"authorization": {"Bearer x"}}, out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "Authorization: Bearer x\r\n\r\n"},
 	{section: "3", name: "the zone of an address is not sent", endpoint: "ws://[fe80::1%25eth0]:81/", out: "GET / HTTP/1.1\r\nHost: [fe80::1]:81\r\n" + rfcOwnFields + "\r\n"},
 	{section: "4.1", name: "subprotocols, extensions and other fields are those of the program", endpoint: "ws://[::1]:9001/", headers: http.Header{"Origin": {"http://a"}, "Sec-Websocket-Protocol": {"chat, v2"}, "Sec-Websocket-Extensions": {"x"}}, out: "GET / HTTP/1.1\r\nHost: [::1]:9001\r\n" + rfcOwnFields + "Origin: http://a\r\nSec-Websocket-Extensions: x\r\nSec-Websocket-Protocol: chat, v2\r\n\r\n"},
+	{section: "4.1", name: "subprotocols in order of preference, in one field", endpoint: "ws://example.com/", headers: http.Header{"sec-websocket-protocol": {"x"}}, speaks: []string{"v2", "chat"}, out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "Sec-Websocket-Protocol: v2, chat\r\n\r\n"},
 	{section: "4.1", name: "fields of the handshake itself are there once", endpoint: "ws://example.com/", headers: http.Header{"Host": {"x"}, "upgrade": {"x"}, "CONNECTION": {"x"}, "Sec-Websocket-Key": {"x"}, "Sec-Websocket-Version": {"8"}}, out: "GET / HTTP/1.1\r\nHost: example.com\r\n" + rfcOwnFields + "\r\n"},
 }
 
@@ -62,6 +64,7 @@ type rfcAnswer struct {
 	says    string      // in the text of Connect's error
 	is      error       // what that error is
 	ends    bool        // the server ends its side
+	status  int         // of the HandshakeError that Connect returns; 0: it is none
 }
 
 const rfcSwitching = "HTTP/1.1 101 Switching Protocols"
@@ -116,11 +119,13 @@ var rfcGoodAnswers = []rfcAnswer{
 }
 
 var rfcBadAnswers = []rfcAnswer{
-	{section: "4.1", name: "a refusal tells status and reason", in: rfcAnswerOf("HTTP/1.1 400 Missing authorization", rfcFields()...), offered: rfcOffered, says: "400 Missing authorization"},
-	{section: "4.1", name: "a refusal without fields", in: rfcAnswerOf("HTTP/1.0 403 Forbidden"), offered: rfcOffered, says: "403 Forbidden"},
-	{section: "4.1", name: "200 is no 101", in: rfcAnswerOf("HTTP/1.1 200 OK", rfcFields()...), offered: rfcOffered, says: "200 OK"},
+	{section: "4.1", name: "a refusal tells status and reason", in: rfcAnswerOf("HTTP/1.1 400 Missing authorization", rfcFields()...), offered: rfcOffered, says: "400 Missing authorization", status: 400, ends: true},
+	{section: "4.1", name: "a refusal with a body", in: rfcAnswerOf("HTTP/1.1 401 Unauthorized", "Content-Length: 5") + "hello", offered: rfcOffered, says: "401 Unauthorized", status: 401},
+	{section: "4.1", name: "a refusal with a body in chunks", in: rfcAnswerOf("HTTP/1.1 503 later", "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n", offered: rfcOffered, says: "503 later", status: 503},
+	{section: "4.1", name: "a refusal without fields", in: rfcAnswerOf("HTTP/1.0 403 Forbidden"), offered: rfcOffered, says: "403 Forbidden", status: 403, ends: true},
+	{section: "4.1", name: "200 is no 101", in: rfcAnswerOf("HTTP/1.1 200 OK", rfcFields()...), offered: rfcOffered, says: "200 OK", status: 200, ends: true},
 	{section: "4.1", name: "1010 is no 101", in: rfcAnswerOf("HTTP/1.1 1010 x", rfcFields()...), offered: rfcOffered, says: "1010 x"},
-	{section: "4.1", name: "a redirect", in: rfcAnswerOf("HTTP/1.1 302 Found", rfcFields("Location: /x")...), offered: rfcOffered, says: "302 Found"},
+	{section: "4.1", name: "a redirect", in: rfcAnswerOf("HTTP/1.1 302 Found", rfcFields("Location: /x")...), offered: rfcOffered, says: "302 Found", status: 302, ends: true},
 	{section: "4.1", name: "two blanks before the status", in: rfcAnswerOf("HTTP/1.1  101 x", rfcFields()...), offered: rfcOffered, says: "refused"},
 	{section: "4.1", name: "something else than HTTP", in: rfcAnswerOf("SSH-2.0-x 101", rfcFields()...), offered: rfcOffered, says: "status line"},
 	{section: "4.1", name: "HTTP/2", in: rfcAnswerOf("HTTP/2 101 x", rfcFields()...), offered: rfcOffered, says: "status line"},
@@ -130,13 +135,13 @@ var rfcBadAnswers = []rfcAnswer{
 	{section: "4.1", name: "a malformed field", in: rfcAnswerOf(rfcSwitching, rfcFields("nonsense")...), offered: rfcOffered, is: ErrInvalidHeaderFormat},
 	{section: "4.1", name: "a folded line in front of all fields", in: rfcAnswerOf(rfcSwitching, append([]string{" X-A: a"}, rfcFields()...)...), offered: rfcOffered, is: ErrInvalidHeaderFormat},
 	{section: "4.1", name: "a folded value that is wrong", in: rfcAnswerOf(rfcSwitching, rfcFields()[0], "Connection: up", " grade", rfcFields()[2]), offered: rfcOffered, is: ErrInvalidHeaderConn},
-	{section: "4.1", name: "a refusal behind an interim answer", in: rfcInterim("100 Continue") + rfcAnswerOf("HTTP/1.1 403 Forbidden"), offered: rfcOffered, says: "403 Forbidden"},
+	{section: "4.1", name: "a refusal behind an interim answer", in: rfcInterim("100 Continue") + rfcAnswerOf("HTTP/1.1 403 Forbidden"), offered: rfcOffered, says: "403 Forbidden", status: 403, ends: true},
 	{section: "4.1", name: "an interim answer alone", in: rfcInterim("100 Continue"), says: "no complete answer", ends: true},
 	{section: "4.1", name: "an interim answer in place of the next one's fields", in: rfcInterim("100 Continue", rfcFields()...) + rfcAnswerOf(rfcSwitching), is: ErrMissingRequiredHeader},
 	{section: "4.1", name: "101 for something else is no interim answer", in: rfcInterim("101 Switching Protocols", "Upgrade: TLS/1.2", "Connection: Upgrade") + rfcAnswerOf(rfcSwitching, rfcFields()...), is: ErrInvalidHeaderUpgrade},
 	{section: "4.1", name: "a status 1000 is no interim answer", in: rfcInterim("1000 x") + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "1000 x"},
 	{section: "4.1", name: "a status 1x0 is no interim answer", in: rfcInterim("1x0 x") + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "1x0 x"},
-	{section: "10.4", name: "one interim answer over the limit", in: strings.Repeat(rfcInterim("100 Continue"), maxInterim+1) + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "100 Continue"},
+	{section: "10.4", name: "one interim answer over the limit", in: strings.Repeat(rfcInterim("100 Continue"), maxInterim+1) + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "100 Continue", status: 100},
 	{section: "10.4", name: "interim answers of one byte over the limit", in: rfcInterimPadded(rfcMaxHeader + 1), says: "too large"},
 	{section: "10.4", name: "interim answers as large as the limit", in: strings.Repeat(rfcInterim("103 x", "X: "+strings.Repeat("y", rfcMaxHeader/2-len(rfcInterim("103 x", "X: ")))), 2) + rfcAnswerOf(rfcSwitching, rfcFields()...), says: "too large"},
 	{section: "4.1", name: "no Upgrade", in: rfcAnswerOf(rfcSwitching, rfcFields()[1:]...), offered: rfcOffered, is: ErrMissingRequiredHeader},
@@ -193,7 +198,7 @@ func rfcRunAnswers(t *testing.T, count *rfcCount) {
 
 // run compares the request of a client.
 func (row *rfcAsk) run(t *testing.T) {
-	cl := &Client{Endpoint: row.endpoint, Headers: row.headers}
+	cl := &Client{Endpoint: row.endpoint, Headers: row.headers, Subprotocols: row.speaks}
 	keys := make(map[string]bool)
 	for range 3 {
 		client, server := net.Pipe()
@@ -321,6 +326,10 @@ func (row *rfcAnswer) refused(p *rfcPeer, err error) error {
 		return errors.New("the answer is accepted")
 	case !strings.HasPrefix(err.Error(), "websocket: "), !strings.Contains(err.Error(), row.says), row.is != nil && !errors.Is(err, row.is):
 		return fmt.Errorf("the error is %q", err)
+	}
+	var refused *HandshakeError
+	if errors.As(err, &refused) != (row.status != 0) || refused != nil && refused.Status != row.status {
+		return fmt.Errorf("the error is %#v", err)
 	}
 	if end := p.toEnd(); errors.Is(end, errTCPOpen) || len(p.got) > 0 {
 		return fmt.Errorf("went out: %v, %v", p.got, end)
