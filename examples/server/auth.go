@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/wsloop/websocket"
@@ -13,7 +16,7 @@ import (
 // maxDevices is how many connections one user may have.
 const maxDevices = 16
 
-// The client reads these in the status line of the answer.
+// The client reads these in the status line of the answer, and the page in that of its question before.
 var (
 	errNoKey      = errors.New("no key: send Authorization: Bearer KEY or ?key=KEY")
 	errUnknownKey = errors.New("unknown key")
@@ -26,9 +29,6 @@ type sinceKey struct{}
 
 // authenticate decides about an opening handshake, and stores who the connection belongs to.
 func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, err error) {
-	if !s.originAllowed(req.Header.Get("Origin"), string(req.Host)) {
-		return nil, errOrigin
-	}
 	// A browser cannot add a header to a WebSocket handshake, so its page sends the key in the query. URLs end up in logs:
 	// a real server gives the page a ticket that can be used once and for a few seconds.
 	key := bearer(req.Header)
@@ -36,11 +36,11 @@ func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, er
 		key = req.URL.Query().Get("key")
 	}
 	if key == "" {
-		return nil, errNoKey
+		return nil, refused(errNoKey)
 	}
 	u, err := s.admit(key)
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	ctx = context.WithValue(context.Background(), websocket.CtxKeyUID, u.id)
 	id, ok, err := parseSince(req.URL.Query())
@@ -62,6 +62,20 @@ func (s *server) admit(key string) (*user, error) {
 	return u, nil
 }
 
+// refused returns the answer that tells why somebody may not connect.
+func refused(why error) *websocket.HandshakeError {
+	answer := &websocket.HandshakeError{Status: http.StatusUnauthorized, Reason: why.Error(), Header: make(http.Header)}
+	switch why {
+	case errOrigin:
+		answer.Status = http.StatusForbidden
+	case errTooMany:
+		answer.Status = http.StatusTooManyRequests
+	default:
+		answer.Header.Set("WWW-Authenticate", "Bearer")
+	}
+	return answer
+}
+
 // bearer returns the key in "Authorization: Bearer KEY".
 func bearer(header http.Header) string {
 	scheme, key, _ := strings.Cut(header.Get("Authorization"), " ")
@@ -71,31 +85,50 @@ func bearer(header http.Header) string {
 	return strings.TrimSpace(key)
 }
 
-// originAllowed reports whether a handshake comes from our own page, or from a program.
+// pageOrigins returns the origins whose pages may connect: for ServerOptions.Origins, which does not look at what programs send.
 //
 // Browsers let every page in the world open a WebSocket to every server, without asking as they do for other requests (CORS);
 // all that the server gets is the Origin (RFC 6455, section 10.2). If users log in with a cookie, which the browser adds by
 // itself, a server that does not check it lets foreign pages act for its users. A key must be known to the page, so here the
-// check is a second line of defence. Programs send no Origin, and could send any.
+// check is a second line of defence.
 //
-// Our page comes from the port of -web and the same host as the handshake. Behind a proxy neither server sees what the browser
-// does, so there the page comes from the origin of -public-url, such as https://chat.example.com.
-func (s *server) originAllowed(origin, host string) bool {
-	if origin == "" {
-		return true
+// Behind a proxy neither server sees what the browser does, so there the page comes from the origin of -public-url, and from
+// nowhere else. Without one it comes from the port of -web, under a name or an address of this machine, or the name in -web. The
+// Host field of a request would be no measure: a foreign page chooses the name under which a browser finds this server.
+func (s *server) pageOrigins(web string, listening net.Addr) (origins []string) {
+	switch {
+	case s.public != "":
+		return []string{s.public}
+	case listening == nil:
+		return []string{} // there is no page, and nil would let in all
 	}
-	if s.public != "" {
-		return origin == s.public
+	port := portOf(listening)
+	add := func(host string) {
+		origin := "http://" + strings.ToLower(strings.TrimSuffix(net.JoinHostPort(host, port), ":80"))
+		if host != "" && validHost.MatchString(strings.TrimPrefix(origin, "http://")) && !slices.Contains(origins, origin) {
+			origins = append(origins, origin)
+		}
 	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Scheme != "http" || s.webPort == "" {
-		return false
+	name, _, _ := net.SplitHostPort(web)
+	tcp, ok := listening.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		add(name)
+		add(hostname(listening.String()))
 	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
+	if ok && (tcp.IP.IsUnspecified() || tcp.IP.IsLoopback()) {
+		add("localhost")
 	}
-	return port == s.webPort && strings.EqualFold(u.Hostname(), hostname(host))
+	if ok && tcp.IP.IsUnspecified() {
+		self, _ := os.Hostname() // without it, the page is found by address
+		add(self)
+		addresses, _ := net.InterfaceAddrs()
+		for _, address := range addresses {
+			if network, ok := address.(*net.IPNet); ok {
+				add(network.IP.String())
+			}
+		}
+	}
+	return origins
 }
 
 // hostname returns a Host field without its port.

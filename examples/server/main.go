@@ -109,7 +109,7 @@ func serve(ctx context.Context, cfg config, stdout, stderr io.Writer, ready func
 			return err
 		}
 		addrs.web = page.Addr()
-		s.webPort = portOf(addrs.web)
+		s.ws.Options.Origins = s.pageOrigins(cfg.web, addrs.web)
 		web := s.newWeb(portOf(addrs.ws))
 		go func() { pageEnded <- web.Serve(page) }()
 		defer stopWeb(web)
@@ -138,6 +138,7 @@ func newConfigured(cfg config, stderr io.Writer) (*server, error) {
 		return nil, err
 	}
 	s.isDemo, s.public = cfg.users == "", cfg.public
+	s.ws.Options.Origins = s.pageOrigins("", nil) // until the page is there
 	return s, nil
 }
 

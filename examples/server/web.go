@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,23 +94,16 @@ func parsePublicURL(text string) (origin string, err error) {
 // comes from, since browsers add no Origin to a request of this kind.
 func (s *server) checkLogin(w http.ResponseWriter, r *http.Request) {
 	u, err := s.admit(bearer(r.Header))
-	if !s.originAllowed(r.URL.Query().Get("origin"), r.Host) {
+	if origin := r.URL.Query().Get("origin"); origin != "" && !slices.Contains(s.ws.Options.Origins, origin) {
 		err = errOrigin
 	}
-	code := http.StatusOK
-	switch err {
-	case nil:
-		writeJSON(w, code, chat.User{Name: u.name})
+	if err != nil {
+		answer := refused(err)
+		maps.Copy(w.Header(), answer.Header)
+		writeJSON(w, answer.Status, map[string]string{"error": answer.Reason})
 		return
-	case errUnknownKey:
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		code = http.StatusUnauthorized
-	case errOrigin:
-		code = http.StatusForbidden
-	case errTooMany:
-		code = http.StatusTooManyRequests
 	}
-	writeJSON(w, code, map[string]string{"error": err.Error()})
+	writeJSON(w, http.StatusOK, chat.User{Name: u.name})
 }
 
 // secured sets what browsers have to know to protect the user: the page runs only scripts and styles of its own, talks only to
