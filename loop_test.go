@@ -220,6 +220,37 @@ func TestLateLoop(t *testing.T) {
 	})
 }
 
+func TestAbout(t *testing.T) {
+	for name, c := range map[string]struct{ offers, want string }{
+		"a connection with a subprotocol keeps it": {"Sec-WebSocket-Protocol: x, v1\r\n", "v1"},
+		"one without keeps nothing":                {"Sec-WebSocket-Protocol: x\r\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, turn := serveLoop(t, nil)
+			l.terms.subprotocols = []string{"v1"}
+			l.now = now()
+			conn, peer := serveConn(t, l)
+			conn.phase, conn.reads = phaseOpening, readHandshake
+			conn.rare = &rare{opening: new(opening), moments: moments{phaseBegan: l.now}}
+			request := strings.TrimSuffix(rawRequest, "\r\n") + c.offers + "\r\n"
+			_, err := writeSocket(peer, append([]byte(request), NewFrameBin(true, nil)...), false)
+			require.NoError(t, err)
+			conn.readable = true
+			l.agenda.add(conn)
+			for next := l.agenda.next(); next != nil; next = l.agenda.next() {
+				l.serve(turn, next)
+			}
+			require.True(t, conn.isOpen())
+			if c.want == "" {
+				assert.Nil(t, conn.rare)
+			} else {
+				require.NotNil(t, conn.rare)
+				assert.Equal(t, &rare{about: &about{subprotocol: c.want}, moments: conn.rare.moments}, conn.rare)
+			}
+		})
+	}
+}
+
 func TestEvents(t *testing.T) {
 	for _, row := range []struct {
 		name    string
