@@ -62,18 +62,26 @@
 // # Who may connect
 //
 // HandleAuth decides. A browser sends its cookies along with whatever page opens a WebSocket, so a server that knows its users by
-// them has to compare Origin, or any page may act as its visitors:
+// them has to say whose pages may connect, or any page may act as its visitors:
 //
+//	Origins: []string{"https://chat.example.com"},
 //	HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
-//		if origin := req.Header.Get("Origin"); origin != "" && origin != "https://chat.example.com" {
-//			return nil, errors.New("origin not allowed")
-//		}
-//		uid, err := userOf(req) // from a cookie, a header field or the query
+//		uid, err := userOf(req) // from a cookie, a header field, the query or req.Params
 //		if err != nil {
-//			return nil, err
+//			return nil, &websocket.HandshakeError{
+//				Status: http.StatusUnauthorized,
+//				Header: http.Header{"WWW-Authenticate": {"Bearer"}},
+//			}
 //		}
 //		return context.WithValue(context.Background(), websocket.CtxKeyUID, uid), nil
 //	},
+//
+// # Subprotocols
+//
+// Both sides name the subprotocols that they speak, in order of preference. The server's preference counts, and both know what was
+// chosen: Handshake.Subprotocol, which HandleAuth may change, and Client.Subprotocol. If they have none in common, the connection opens
+// without one. A browser whose page has offered some then fails it (WHATWG WebSockets, "establish a WebSocket connection"), and a Client
+// does not: it should look at Subprotocol.
 //
 // # Stopping on a signal
 //

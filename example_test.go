@@ -297,12 +297,7 @@ func ExampleClient_ConnectContext() {
 
 // Only the pages of one origin may connect; programs, which send none, may too.
 func ExampleServerOptions_origin() {
-	serv := NewServer(&ServerOptions{HandleAuth: func(req *Handshake) (context.Context, error) {
-		if origin := req.Header.Get("Origin"); origin != "" && origin != "https://chat.example.com" {
-			return nil, errors.New("origin not allowed")
-		}
-		return context.Background(), nil
-	}})
+	serv := NewServer(&ServerOptions{Origins: []string{"https://chat.example.com"}})
 	ln := listen()
 	go serv.Serve(ln)
 	defer serv.Stop()
@@ -314,7 +309,38 @@ func ExampleServerOptions_origin() {
 	}
 	// Output:
 	// <nil>
-	// websocket: handshake refused: 400 origin not allowed
+	// websocket: handshake refused: 403 origin not allowed
+}
+
+// Charging stations connect under their names, and speak one of two versions. One that is not known is told so.
+func ExampleHandshakeError() {
+	serv := NewServer(&ServerOptions{
+		ConnectPath:  "/ocpp/:station",
+		Subprotocols: []string{"ocpp2.0.1", "ocpp1.6"},
+		HandleAuth: func(req *Handshake) (context.Context, error) {
+			if req.Params["station"] != "CP 1" {
+				return nil, &HandshakeError{Status: http.StatusNotFound, Reason: "unknown station"}
+			}
+			return context.Background(), nil
+		},
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	for _, station := range []string{"CP%201", "CP%202"} {
+		client := &Client{Endpoint: "ws://" + ln.Addr().String() + "/ocpp/" + station, Subprotocols: []string{"ocpp1.6", "ocpp2.0.1"}}
+		err := client.Connect()
+		if refused := (*HandshakeError)(nil); errors.As(err, &refused) {
+			fmt.Println("refused:", refused.Status, refused.Reason)
+			continue
+		}
+		fmt.Println("connected:", client.Subprotocol())
+		client.Close()
+	}
+	// Output:
+	// connected: ocpp2.0.1
+	// refused: 404 unknown station
 }
 
 // What ended each connection: here the program did, with a code of its own.

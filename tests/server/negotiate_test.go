@@ -102,6 +102,7 @@ func TestSubprotocols(t *testing.T) {
 		want   []string
 	}{
 		{"the server's preference counts, over several lines", []string{"Sec-WebSocket-Protocol: v1, x", "Sec-WebSocket-Protocol: v2"}, nil, []string{"v2"}},
+		{"thousands are looked through", []string{"Sec-WebSocket-Protocol: " + strings.Repeat("x,", 7000) + "v1"}, nil, []string{"v1"}},
 		{"a client that offers others is let in without", []string{"Sec-WebSocket-Protocol: x, y"}, nil, nil},
 		{"so is one that offers none", nil, nil, nil},
 		{"HandleAuth sees it, and may change it", []string{"Sec-WebSocket-Protocol: v1, x, v2"}, func(req *websocket.Handshake) {
