@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +20,9 @@ const (
 
 // acceptor accepts the connections of a listener, if there is one, and looks after the quarantine. It is owned by one of the loops.
 type acceptor struct {
+	given atomic.Pointer[givenListener] // what it accepts from, or did until it was closed
+
+	// Everything following is owned by the loop.
 	fd     int   // -1: no listener
 	ready  bool  // connections may be waiting
 	resume int64 // when to try again after descriptors had run out; never: not resting
@@ -24,9 +30,21 @@ type acceptor struct {
 	trim   int64 // when the quarantine has to be looked at
 }
 
+// givenListener is a listener that is given to an acceptor, with the acceptor's own descriptor of it, which the poller watches.
+type givenListener struct {
+	listener net.Listener
+	fd       int
+}
+
+// give gives the acceptor its listener, for good. It returns false if it has one, or has been closed. It may be called from any
+// goroutine.
+func (a *acceptor) give(ln net.Listener, fd int) bool {
+	return a.given.CompareAndSwap(nil, &givenListener{ln, fd})
+}
+
 // due is when the acceptor has something to do on its own.
 func (a *acceptor) due() int64 {
-	if a.ready {
+	if a.ready || a.fd < 0 && a.given.Load() != nil {
 		return 0
 	}
 	return min(a.resume, a.trim)
@@ -36,6 +54,11 @@ func (a *acceptor) due() int64 {
 func (a *acceptor) accept(l *loop) {
 	if a.trim = l.numbers.trim(); a.resume <= l.now {
 		a.ready, a.resume = true, never
+	}
+	if a.fd < 0 {
+		if given := a.given.Load(); given != nil {
+			a.fd, a.ready = given.fd, true
+		}
 	}
 	if a.ready {
 		unblockListener(a.fd)
@@ -71,10 +94,10 @@ func (a *acceptor) rest(l *loop, err error) {
 
 // close stops accepting for good.
 func (a *acceptor) close(l *loop) {
-	if a.fd >= 0 {
-		l.poll.remove(a.fd)
-		closeDescriptor(a.fd)
-		l.listener.Close()
+	if given := a.given.Swap(new(givenListener)); given != nil {
+		l.poll.remove(given.fd)
+		closeDescriptor(given.fd)
+		given.listener.Close()
 	}
 	l.acceptor = nil
 	l.leave()
@@ -106,17 +129,13 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	c.look = true
 	switch {
 	case !c.isOpening():
+	case err == errForeign:
+		o.buf = slices.Clone(b)
+		c.stepLocked(factForeign)
 	case err != nil:
 		c.turnAwayLocked(err, o.request, b)
-	case o.isStatus && o.request.verb == verbOptions:
-		c.refuseLocked(appendOptions(nil))
-	case o.isStatus || l.opts.HandleAuth != nil:
-		if !o.isStatus {
-			o.request.RemoteAddr = c.remoteLocked()
-		}
-		c.stepLocked(factRequest)
 	default:
-		c.acceptLocked(context.Background(), 0)
+		c.decideLocked()
 	}
 }
 
@@ -133,27 +152,46 @@ func (l *loop) refuseCutOff(c *conn) {
 	}
 }
 
-// checkUpgrade reads a complete request. It returns an error if the handshake is to be refused. The rest, which the client sent behind
-// the request, stays in the buffer.
+// checkUpgrade reads a complete request. It returns an error if the handshake is to be refused, errForeign if the request is for the
+// program's Handler. The rest, which the client sent behind the request, stays in the buffer.
 func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
 	if o.request, err = parseRequest(request); err != nil {
-		return err
+		return l.orForeign(err)
 	}
+	o.request.Context = context.Background()
 	o.buf = append([]byte(nil), rest...)
-	switch l.terms.find(o.request) {
+	to, params := l.terms.find(o.request.URL)
+	switch to {
 	case toNothing:
-		return errUnknownPath
+		return l.orForeign(errUnknownPath)
 	case toStatus:
 		o.isStatus = true
 		return nil
 	}
-	if len(o.buf) > 0 && o.buf[0] >= 'A' && o.buf[0] <= 'Z' && l.rules.Load().allowedRsv&bitRsv1 == 0 { // a second request, no frame
+	o.request.Params = params
+	switch {
+	case l.opts.Handler != nil && !o.request.isMeant():
+		return errForeign
+	case l.isPipelined(o.buf):
 		return errPipelined
 	}
 	if err = o.request.check(); err != nil {
 		return err
 	}
 	return l.terms.negotiate(o.request)
+}
+
+// orForeign is why a request is refused that is no opening handshake, if the program has no Handler for it.
+func (l *loop) orForeign(err error) error {
+	if l.opts.Handler == nil {
+		return err
+	}
+	return errForeign
+}
+
+// isPipelined reports whether what follows an opening handshake is a second request, and no frame.
+func (e *engine) isPipelined(rest []byte) bool {
+	return len(rest) > 0 && rest[0] >= 'A' && rest[0] <= 'Z' && e.rules.Load().allowedRsv&bitRsv1 == 0
 }
 
 // textRefused is the record of a handshake that is refused, and maxLoggedPath how much of its path, or origin, is in it, in bytes.

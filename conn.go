@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,7 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, addresses, reports, monitor } → descriptorTable.mu
+//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, addresses, reports, monitor, web } → descriptorTable.mu
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something.
 type conn struct {
@@ -95,14 +94,6 @@ type rare struct {
 	about   *about      // nil if there is nothing of that kind; else it keeps the rare part
 }
 
-// about is what few connections have to tell. It is guarded by the connection's mu.
-type about struct {
-	subprotocol string
-	remote      net.Addr      // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
-	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
-	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
-}
-
 // opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
 type opening struct {
 	buf     []byte
@@ -139,33 +130,6 @@ func (c *conn) rareLocked() *rare {
 		c.rare = new(rare)
 	}
 	return c.rare
-}
-
-// aboutLocked returns what the connection has to tell, made if there is nothing.
-func (c *conn) aboutLocked() *about {
-	r := c.rareLocked()
-	if r.about == nil {
-		r.about = new(about)
-	}
-	return r.about
-}
-
-// tellsLocked returns what the connection has to tell, which may be nothing.
-func (c *conn) tellsLocked() (a about) {
-	if c.rare != nil && c.rare.about != nil {
-		a = *c.rare.about
-	}
-	return a
-}
-
-// remoteLocked returns the address of the peer: nil if it has none, or nobody knows it any more. The system is asked for it, rather than
-// that it is kept for every connection.
-func (c *conn) remoteLocked() net.Addr {
-	remote := c.tellsLocked().remote
-	if remote == nil && c.hasSocket() { // else the placeholder is there
-		remote = peerAddress(c.fd())
-	}
-	return remote
 }
 
 // dropRareLocked forgets the rare part of an open connection that does not need it any more.
@@ -231,6 +195,22 @@ func (c *conn) closeFrameLocked() {
 	c.out.releaseWaiters()
 }
 
+// decideLocked goes on with a request that keeps the rules.
+func (c *conn) decideLocked() {
+	o := c.rare.opening
+	switch {
+	case o.isStatus && o.request.verb == verbOptions:
+		c.refuseLocked(appendOptions(nil))
+	case o.isStatus || c.loop.opts.HandleAuth != nil:
+		if !o.isStatus {
+			o.request.RemoteAddr = c.remoteLocked()
+		}
+		c.stepLocked(factRequest)
+	default:
+		c.acceptLocked(context.Background(), 0)
+	}
+}
+
 // acceptLocked opens the connection after its handshake.
 func (c *conn) acceptLocked(ctx context.Context, uid uint64) {
 	c.ctx, c.uid, c.opened = ctx, uid, now()
@@ -287,6 +267,8 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		c.coverLocked()
 	case doRelease:
 		c.releaseLocked()
+	case doHandOver:
+		c.handOverLocked()
 	}
 	return true
 }
@@ -349,7 +331,11 @@ func (c *conn) coverLocked() {
 	}
 	l.deadlines.remove(c)
 	l.connections.Add(-1)
-	l.addresses.leave(c.tellsLocked().counted)
+	told := c.tellsLocked()
+	l.addresses.leave(told.counted)
+	if told.covered != nil {
+		go told.covered()
+	}
 	if c.lanes.isBusy() && c.lanes.add == addAwaited {
 		c.goOnLaterLocked()
 	}

@@ -21,14 +21,16 @@ type engine struct {
 	textLane    lane
 	clients     *ClientManager
 	log         *slog.Logger // for goroutines that hold no lock
-	listener    net.Listener // nil if there is none
+	acceptor    *acceptor    // of the first loop; without a listener until it is given one
 	placeholder int
 	loops       []*loop
 	monitor     *monitor
+	web         *web          // nil without a Handler
 	done        chan struct{} // closed in the last stage
 
 	// Guarded by the Server's mu.
 	warnedOfRoutes bool
+	listener       net.Listener // nil if there is none
 
 	// With locks of their own.
 	reports     *reports
@@ -67,25 +69,26 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 		reservedControl: opts.HandleRsvControl != nil,
 	})
 	e.numbers.budget = maxDescriptors() / 4
+	if opts.Handler != nil {
+		e.web = newWeb(e)
+	}
 	e.monitor = &monitor{bell: make(chan struct{}, 1), ended: make(chan struct{})}
 	return e
 }
 
 // start starts the engine, with a listener or without one.
 func (e *engine) start(ln net.Listener) (err error) {
-	a := &acceptor{fd: -1, resume: never, trim: never}
-	if err = e.prepare(ln, a); err != nil {
+	e.acceptor = &acceptor{fd: -1, resume: never, trim: never}
+	if err = e.prepare(ln); err != nil {
 		for _, l := range e.loops {
 			l.poll.close()
 		}
-		for _, fd := range []int{a.fd, e.placeholder} {
-			if fd >= 0 {
-				closeDescriptor(fd)
-			}
+		if e.placeholder >= 0 {
+			closeDescriptor(e.placeholder)
 		}
 		return err
 	}
-	e.loops[0].acceptor = a
+	e.loops[0].acceptor = e.acceptor
 	e.monitor.loops = e.loops
 	e.entrances.Store(1)
 	e.running.Store(int32(len(e.loops)))
@@ -97,13 +100,7 @@ func (e *engine) start(ln net.Listener) (err error) {
 }
 
 // prepare opens what an engine needs.
-func (e *engine) prepare(ln net.Listener, a *acceptor) (err error) {
-	if ln != nil {
-		if a.fd, err = listenerDescriptor(ln); err != nil {
-			return err
-		}
-		e.listener = ln
-	}
+func (e *engine) prepare(ln net.Listener) (err error) {
 	if e.placeholder, err = newPlaceholder(); err != nil {
 		return err
 	}
@@ -114,9 +111,29 @@ func (e *engine) prepare(ln net.Listener, a *acceptor) (err error) {
 		}
 		e.loops = append(e.loops, l)
 	}
-	if a.fd >= 0 {
-		return e.loops[0].poll.add(a.fd, anyGeneration)
+	if ln == nil {
+		return nil
 	}
+	return e.listenLocked(ln)
+}
+
+// listenLocked gives the engine its listener. It is called with the mu of the Server held.
+func (e *engine) listenLocked(ln net.Listener) error {
+	fd, err := listenerDescriptor(ln)
+	if err != nil {
+		return err
+	}
+	l := e.loops[0]
+	if err = l.poll.add(fd, anyGeneration); err == nil && !e.acceptor.give(ln, fd) {
+		l.poll.remove(fd)
+		err = ErrServerRunning // and stops
+	}
+	if err != nil {
+		closeDescriptor(fd)
+		return err
+	}
+	e.listener = ln
+	l.wake()
 	return nil
 }
 
@@ -155,16 +172,26 @@ func (e *engine) adopt(fd int) bool {
 		e.sendAway(fd, &who)
 		return true
 	}
-	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, now())
-	c.rare.opening.proxied = who.proxied // before its loop can find it
+	r := rare{opening: &opening{proxied: who.proxied}}
 	if who.counted != nil {
-		c.rare.about = &about{counted: who.counted}
+		r.about = &about{counted: who.counted}
 	}
+	e.admit(fd, r, who.err)
+	return true
+}
+
+// admit makes a connection that has been counted, and whose opening handshake is to be read, or was read by somebody else and is
+// complete. Its caller has entered.
+func (e *engine) admit(fd int, r rare, refused error) {
+	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
-	if who.err != nil {
-		c.turnAwayLocked(who.err, nil, nil)
+	switch request := r.opening.request; {
+	case refused != nil:
+		c.turnAwayLocked(refused, request, nil)
+	case request != nil:
+		c.decideLocked()
 	}
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
@@ -172,20 +199,23 @@ func (e *engine) adopt(fd int) bool {
 		c.endLocked(endReason{})
 	}
 	c.postLocked()
-	return true
 }
 
 // newConn makes the connection of a socket.
-func newConn(l *loop, fd int, at int64) *conn {
-	return &conn{
-		stream: stream{nextID(fd)}, loop: l, heapIndex: -1, reads: readHandshake,
-		rare: &rare{opening: new(opening), moments: moments{phaseBegan: at}},
+func newConn(l *loop, fd int, r rare) *conn {
+	r.moments.phaseBegan = now()
+	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: &r}
+	if r.opening.request == nil {
+		c.reads = readHandshake
 	}
+	return c
 }
 
 // stop has the loops end all connections.
 func (e *engine) stop() {
-	e.stopping.Store(true)
+	if e.stopping.CompareAndSwap(false, true) && e.web != nil {
+		e.web.stop()
+	}
 	e.wakeAll()
 }
 

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ var (
 	errUnknownPath    = errors.New("unknown path")
 	errPlainGet       = errors.New("upgrade required")
 	errBody           = fmt.Errorf("%w: request must have no body", ErrBadRequest)
+	errForeign        = errors.New("no opening handshake")
 	errPipelined      = fmt.Errorf("%w: data before the handshake is done", ErrBadRequest)
 )
 
@@ -52,6 +54,12 @@ type Handshake struct {
 	// if it is something else, the handshake is refused with status 500 and the log is told at level error. If HandleAuth puts
 	// Sec-WebSocket-Protocol into ResponseHeader, that is the answer instead.
 	Subprotocol string
+
+	// Context is the one of the *http.Request if the connection came by Server.ServeHTTP, with the values that middleware has put
+	// into it, but without its end: net/http cancels it as soon as the connection has been taken over. Else it is
+	// context.Background(). A HandleAuth that returns it, or one made of it, gives the connection those values, and keeps for as
+	// long as the connection lasts what they refer to.
+	Context context.Context
 
 	// Host is the value of the Host field, or the host of URL if that has one.
 	Host []byte
@@ -216,6 +224,22 @@ func (req *Handshake) check() error {
 	req.Extensions, req.Protocol = []byte(extensions), []byte(protocols)
 	req.ResponseHeader = make(http.Header)
 	return nil
+}
+
+// isMeant reports whether a request is an opening handshake, be it a bad one: a GET with something of it.
+func (req *Handshake) isMeant() bool {
+	if req.verb != verbGet {
+		return false
+	}
+	if hasToken(joinLines(req.Header["Upgrade"]), "websocket") {
+		return true
+	}
+	for name := range req.Header {
+		if strings.HasPrefix(name, "Sec-Websocket-") {
+			return true
+		}
+	}
+	return false
 }
 
 // isPlain reports whether a request is a complete one of HTTP that has nothing to do with WebSocket, such as a browser sends if

@@ -40,6 +40,8 @@ var (
 	errTooMany       = errors.New("too many connections")
 
 	errTooManyOfAddress = errors.New("too many connections from this address")
+	errStopped          = errors.New("server is stopped")
+	errNoTakeover       = errors.New("connection cannot be taken over")
 )
 
 // portText tells a stranger what this port is for.
@@ -95,7 +97,9 @@ func refusalFor(err error) answer {
 		return refusal(http.StatusRequestTimeout, http.StatusText(http.StatusRequestTimeout), "", "")
 	case errors.Is(err, errHandlerFailed):
 		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", "")
-	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress):
+	case errors.Is(err, errNoTakeover):
+		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", reason)
+	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress), errors.Is(err, errStopped):
 		return refusal(http.StatusServiceUnavailable, reason, "Retry-After: 10\r\n", "")
 	}
 	return refusal(http.StatusBadRequest, reason, "", "")

@@ -126,3 +126,41 @@ func (c *conn) infoLocked() ConnInfo {
 		Queued:      c.out.len(),
 	}
 }
+
+// about is what few connections have to tell. It is guarded by the connection's mu.
+type about struct {
+	subprotocol string
+	remote      net.Addr      // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
+	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
+	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
+
+	// covered is called on a goroutine of its own once the connection has given its socket up. It may be nil.
+	covered func()
+}
+
+// aboutLocked returns what the connection has to tell, made if there is nothing.
+func (c *conn) aboutLocked() *about {
+	r := c.rareLocked()
+	if r.about == nil {
+		r.about = new(about)
+	}
+	return r.about
+}
+
+// tellsLocked returns what the connection has to tell, which may be nothing.
+func (c *conn) tellsLocked() (a about) {
+	if c.rare != nil && c.rare.about != nil {
+		a = *c.rare.about
+	}
+	return a
+}
+
+// remoteLocked returns the address of the peer: nil if it has none, or nobody knows it any more. The system is asked for it, rather than
+// that it is kept for every connection.
+func (c *conn) remoteLocked() net.Addr {
+	remote := c.tellsLocked().remote
+	if remote == nil && c.hasSocket() { // else the placeholder is there
+		remote = peerAddress(c.fd())
+	}
+	return remote
+}

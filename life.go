@@ -25,6 +25,7 @@ const (
 	factWritten                        // nothing is queued, or what was has been given up
 	factPeerDone                       // the peer has closed its side, or that is no longer awaited
 	factUnused                         // no handler that runs knows the connection
+	factForeign                        // its first request is one for the program's http.Handler
 )
 
 // action is what an edge of a connection's life wants done, once the connection is in its new phase.
@@ -38,6 +39,7 @@ const (
 	doHalfClose        // end this side of the stream
 	doCover            // put the placeholder over the number
 	doRelease          // hold the number back
+	doHandOver         // give the socket to the program's http.Handler
 )
 
 // edge is a step that a connection may take: up by so many phases. It cannot lead back, since a difference below zero does not compile.
@@ -53,6 +55,7 @@ var edges = [phaseGone + 1][]edge{
 		{factEnded, phaseFlushing - phaseOpening, doNothing},
 		{factAccepted, phaseOpen - phaseOpening, doWelcome},
 		{factRequest, phaseAuth - phaseOpening, doNothing},
+		{factForeign, phaseGone - phaseOpening, doHandOver},
 	},
 	phaseAuth: {
 		{factEnded, phaseFlushing - phaseAuth, doNothing},

@@ -21,6 +21,7 @@ func TestPhaseStep(t *testing.T) {
 	}
 	rows := []row{
 		{"a request that is there goes to HandleAuth", phaseOpening, factRequest, phaseAuth, doNothing},
+		{"a request for somebody else leaves the loop, with its socket", phaseOpening, factForeign, phaseGone, doHandOver},
 		{"without a HandleAuth it is accepted as it is", phaseOpening, factAccepted, phaseOpen, doWelcome},
 		{"a refusal is written before the socket is closed", phaseOpening, factEnded, phaseFlushing, doNothing},
 		{"HandleAuth accepts", phaseAuth, factAccepted, phaseOpen, doWelcome},
@@ -31,7 +32,7 @@ func TestPhaseStep(t *testing.T) {
 		{"the number is covered once the peer has ended its side", phaseDraining, factPeerDone, phaseClosed, doCover},
 		{"and held back once nobody knows it", phaseClosed, factUnused, phaseGone, doRelease},
 	}
-	all := []facts{factRequest, factAccepted, factEnded, factHandlersDone, factWritten, factPeerDone, factUnused}
+	all := []facts{factRequest, factAccepted, factEnded, factHandlersDone, factWritten, factPeerDone, factUnused, factForeign}
 	for from := phaseOpening; from <= phaseGone; from++ {
 		for _, fact := range all {
 			want := row{fmt.Sprintf("phase %d stays with fact %b", from, fact), from, fact, from, doNothing}
@@ -130,5 +131,5 @@ func TestSizeOfConn(t *testing.T) {
 
 	// What a connection keeps beside it that has something to tell, such as each with MaxConnectionsPerAddress.
 	assert.LessOrEqual(t, unsafe.Sizeof(rare{}), uintptr(96))
-	assert.LessOrEqual(t, unsafe.Sizeof(about{}), uintptr(48))
+	assert.LessOrEqual(t, unsafe.Sizeof(about{}), uintptr(64))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,18 +31,17 @@ const (
 	toStatus
 )
 
-// find returns what a request is for, and stores the parameters of its path.
-func (t *terms) find(req *Handshake) destination {
-	params, isConnect := t.connect.match(req.URL)
-	_, isStatus := t.status.match(req.URL)
+// find returns what a request for a target is for, and the parameters of its path.
+func (t *terms) find(target *url.URL) (to destination, params map[string]string) {
+	params, isConnect := t.connect.match(target)
+	_, isStatus := t.status.match(target)
 	switch {
 	case isStatus && (t.statusFirst || !isConnect):
-		return toStatus
+		return toStatus, nil
 	case isConnect:
-		req.Params = params
-		return toConnect
+		return toConnect, params
 	}
-	return toNothing
+	return toNothing, nil
 }
 
 // negotiate decides about the origin of a checked request, and chooses a subprotocol (RFC 6455, section 4.2.2).

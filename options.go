@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"net/netip"
 	"path"
 	"slices"
@@ -62,6 +63,19 @@ const (
 // ServerOptions configure a Server. The zero value of each field stands for its default, and so does a value below zero unless
 // the field says otherwise. Changes after Start have no effect on the running server.
 type ServerOptions struct {
+	// Handler answers, on the server's own listener, every request that is neither an opening handshake for ConnectPath (a GET that asks
+	// for an upgrade to WebSocket) nor for StatusPath: a page, files, an API. It is called by a server of net/http on goroutines of
+	// its own, also where ConnectPath is asked for without an upgrade, and may do whatever an http.Handler may. An opening handshake
+	// may follow on the same connection. Its panics are net/http's, which logs them at error level.
+	//
+	// The first request of a connection is held to MaxHeaderSize, MaxHeaderFields and HandshakeTimeout; of later ones each has
+	// HandshakeTimeout for its header, which may have MaxHeaderSize and 4 KiB more, and a minute to begin. There is no limit for
+	// bodies, which Handler sets if it wants one (http.MaxBytesReader, http.ResponseController). Its connections count for
+	// MaxConnections until they are closed. Stop gives the requests that Handler works on WriteTimeout, then it closes them.
+	//
+	// Without a Handler such requests are refused, as ConnectPath and StatusPath say. ServeHTTP never calls it.
+	Handler http.Handler
+
 	// HandleAuth decides about opening handshakes. Without one every well-formed handshake is accepted. It may block; other
 	// connections do not wait, and HandshakeTimeout does not count the time. A panic is answered with status 500.
 	HandleAuth HandlerAuthFn

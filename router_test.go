@@ -654,10 +654,9 @@ func TestPathPrecedence(t *testing.T) {
 			if c.both == "" {
 				return
 			}
-			req := &Handshake{URL: pathRequest(t, c.both)}
-			if to := terms.find(req); c.statusFirst {
+			if to, params := terms.find(pathRequest(t, c.both)); c.statusFirst {
 				assert.Equal(t, toStatus, to)
-				assert.Nil(t, req.Params)
+				assert.Nil(t, params)
 			} else {
 				assert.Equal(t, toConnect, to)
 			}

@@ -22,12 +22,13 @@ type Server struct {
 
 	mu         sync.Mutex
 	engine     *engine // what runs or ran last; guarded by mu
+	stopped    bool    // ServeHTTP starts nothing: Stop was called since the last Start; guarded by mu
 	allowedRsv byte    // guarded by mu
 
 	routerGiven bool // the program finds the router in Options.HandleText, and may call it from its own handler; immutable
 }
 
-// NewServer makes a server. It fills the defaults into opts, which may be nil, and keeps it. Nothing runs until Start.
+// NewServer makes a server. It fills the defaults into opts, which may be nil, and keeps it. Nothing runs until Start or ServeHTTP.
 func NewServer(opts *ServerOptions) (serv *Server) {
 	if opts == nil {
 		opts = new(ServerOptions)
@@ -74,7 +75,7 @@ func (serv *Server) runningLocked() *engine {
 	if serv.engine != nil {
 		select {
 		case <-serv.engine.done:
-			serv.engine = nil
+			serv.engine, serv.stopped = nil, true
 		default:
 		}
 	}
@@ -142,8 +143,9 @@ func (serv *Server) ClientRemove(conn int) {
 }
 
 // Start listens on Options.Address and serves until Stop, then returns nil. It returns an error if it cannot listen,
-// ErrServerRunning if the server runs, ErrUnsupported on a system without a poller, and an error for options under which no
-// client could ever be served. A stopped server may be started again.
+// ErrServerRunning if the server has a listener, ErrUnsupported on a system without a poller, and an error for options under which
+// no client could ever be served. A stopped server may be started again. One that ServeHTTP has started gets the listener, and
+// goes on with the options that it was started with.
 func (serv *Server) Start() (err error) {
 	ln, err := net.Listen("tcp", serv.Options.Address)
 	if err != nil {
@@ -178,12 +180,23 @@ func (serv *Server) ServeContext(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
+// start runs the server with a listener. What ServeHTTP has started gets it.
 func (serv *Server) start(ln net.Listener) (*engine, error) {
 	serv.mu.Lock()
 	defer serv.mu.Unlock()
-	if serv.runningLocked() != nil {
+	e := serv.runningLocked()
+	if e == nil {
+		return serv.startLocked(ln)
+	}
+	if e.listener != nil || !e.enter() {
 		return nil, ErrServerRunning
 	}
+	defer e.leave()
+	return e, e.listenLocked(ln)
+}
+
+// startLocked makes an engine and lets it run, with a listener or without one.
+func (serv *Server) startLocked(ln net.Listener) (*engine, error) {
 	opts := *serv.Options
 	opts.fill()
 	if err := opts.check(); err != nil {
@@ -198,7 +211,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	if err := e.start(ln); err != nil {
 		return nil, err
 	}
-	serv.engine = e
+	serv.engine, serv.stopped = e, false
 	if serv.warnsLocked(e) {
 		e.report(slog.LevelWarn, textUnroutable)
 	}
@@ -217,13 +230,15 @@ func (serv *Server) Addr() net.Addr {
 }
 
 // Stop stops accepting, sends every client a Close frame with StatusGone behind what was sent before, and closes the
-// connections: a client has a second to answer, and WriteTimeout to take what is queued. Stop returns when all descriptors have
+// connections: a client has a second to answer, and WriteTimeout to take what is queued. Requests that Handler works on have
+// WriteTimeout too. Afterwards ServeHTTP answers 503, until the next Start. Stop returns when all descriptors have
 // been given back. It may be called at any time, from handlers too. It does not wait for handlers that run: their connections
 // are closed, and HandleClientRemove is called when they return, or AddTimeout after the start of a HandleClientAdd that does not;
 // then OnClose.
 func (serv *Server) Stop() {
 	serv.mu.Lock()
 	e := serv.runningLocked()
+	serv.stopped = true
 	serv.mu.Unlock()
 	if e != nil {
 		e.stop()

@@ -10,9 +10,10 @@ import (
 // package knows which one it is:
 //
 //	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
-//	                            newPlaceholder, coverSocket, formerPeer
+//	                            newPlaceholder, coverSocket, newSocketPair, formerPeer
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
-//	                            closeDescriptor, maxDescriptors, peerAddress
+//	                            closeDescriptor, maxDescriptors, peerAddress, socketOf, connOf, newPair,
+//	                            isOutOfDescriptors
 //	poll_linux.go, poll_bsd.go  poller
 //
 // sys_other.go has them all for systems without a poller, where each fails.

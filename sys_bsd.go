@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"cmp"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -92,6 +93,24 @@ func newPlaceholder() (fd int, err error) {
 	}
 	unix.CloseOnExec(fd)
 	return fd, unix.SetNonblock(fd, true)
+}
+
+// newSocketPair returns both ends of a stream.
+func newSocketPair() (ends [2]int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != nil {
+		return ends, err
+	}
+	for _, fd := range ends {
+		unix.CloseOnExec(fd)
+		err = cmp.Or(err, unix.SetNonblock(fd, true))
+	}
+	if err != nil {
+		unix.Close(ends[0])
+		unix.Close(ends[1])
+	}
+	return ends, err
 }
 
 // coverSocket puts the placeholder over the number of a socket, in one step for every other thread.

@@ -160,6 +160,11 @@ func newPlaceholder() (fd int, err error) {
 	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 }
 
+// newSocketPair returns both ends of a stream.
+func newSocketPair() (ends [2]int, err error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+}
+
 // coverSocket puts the placeholder over the number of a socket, in one step for every other thread.
 func coverSocket(fd, placeholder int) error {
 	for {

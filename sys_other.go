@@ -15,6 +15,10 @@ func unackedBytes(int) int                              { return 0 }
 func acceptSocket(int) (int, error)                     { return -1, ErrUnsupported }
 func listenerDescriptor(net.Listener) (int, error)      { return -1, ErrUnsupported }
 func unblockListener(int)                               {}
+func socketOf(net.Conn) (int, bool, error)              { return -1, true, ErrUnsupported }
+func connOf(int) (net.Conn, error)                      { return nil, ErrUnsupported }
+func newPair() (int, net.Conn, error)                   { return -1, nil, ErrUnsupported }
+func isOutOfDescriptors(error) bool                     { return false }
 func waitSocket(int, bool, time.Duration) error         { return ErrUnsupported }
 func newPlaceholder() (int, error)                      { return -1, ErrUnsupported }
 func coverSocket(int, int) error                        { return ErrUnsupported }

@@ -3,7 +3,9 @@
 package websocket
 
 import (
+	"errors"
 	"net"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -18,7 +20,15 @@ func listenerDescriptor(ln net.Listener) (fd int, err error) {
 	if !ok {
 		return -1, ErrUnsupported
 	}
-	raw, err := sc.SyscallConn()
+	if fd, err = copyDescriptor(sc); err == nil {
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // fails on a Unix socket, which has no delay
+	}
+	return fd, err
+}
+
+// copyDescriptor returns another descriptor for what a socket of the program has one for.
+func copyDescriptor(of syscall.Conn) (fd int, err error) {
+	raw, err := of.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
@@ -28,10 +38,51 @@ func listenerDescriptor(ln net.Listener) (fd int, err error) {
 	if ctlErr != nil {
 		return -1, ctlErr
 	}
-	if err == nil {
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // fails on a Unix socket, which has no delay
-	}
 	return fd, err
+}
+
+// socketOf returns a descriptor of its own for a connection of the program, which is closed with it. ok is false, and the connection
+// stays as it is, if it is not a socket itself but something around one.
+func socketOf(conn net.Conn) (fd int, ok bool, err error) {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return -1, false, nil
+	}
+	if fd, err = copyDescriptor(conn.(syscall.Conn)); err != nil {
+		return -1, true, err
+	}
+	if err = unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return -1, true, err
+	}
+	conn.Close() // its descriptor; the socket goes on
+	return fd, true, nil
+}
+
+// connOf makes a connection for net/http of a socket, whose descriptor it closes.
+func connOf(fd int) (conn net.Conn, err error) {
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// newPair returns two ends of one stream: the descriptor of one, and a connection for the other.
+func newPair() (fd int, end net.Conn, err error) {
+	ends, err := newSocketPair()
+	if err != nil {
+		return -1, nil, err
+	}
+	if end, err = connOf(ends[1]); err != nil {
+		unix.Close(ends[0])
+		return -1, nil, err
+	}
+	return ends[0], end, nil
+}
+
+// isOutOfDescriptors reports whether an error means that the process has none left.
+func isOutOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
 // unblockListener makes sure that accepting does not wait. The program has the same socket under another number, and asking the

@@ -1,0 +1,253 @@
+package websocket
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// webIdle is how long a connection may wait for its next request.
+const webIdle = time.Minute
+
+// web serves the requests of a server's own listener that are not WebSocket's: it is a server of net/http, whose listener is this
+// room. A connection comes from its loop with the bytes that were read, and is counted as before; it leaves by an upgrade, or is
+// closed.
+type web struct {
+	engine *engine
+	server *http.Server
+	bell   chan struct{} // rung when there is something to accept, and at the end
+
+	mu      sync.Mutex
+	waiting []handover            // guarded by mu
+	conns   map[*webConn]struct{} // guarded by mu
+	serves  bool                  // guarded by mu
+	stopped bool                  // guarded by mu
+}
+
+// handover is a socket, and what was read from it.
+type handover struct {
+	fd    int
+	early []byte
+}
+
+// webKey is the key of the web in the context of its requests.
+type webKey struct{}
+
+func newWeb(e *engine) *web {
+	w := &web{engine: e, bell: make(chan struct{}, 1), conns: make(map[*webConn]struct{})}
+	w.server = &http.Server{
+		Handler:           w,
+		ReadHeaderTimeout: e.opts.HandshakeTimeout,
+		IdleTimeout:       webIdle,
+		MaxHeaderBytes:    e.opts.MaxHeaderSize,
+		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelError),
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), webKey{}, w) },
+	}
+	return w
+}
+
+// handOverLocked takes the connection out of its loop, which has read a request that is not WebSocket's, and gives its socket to the
+// program's Handler. No program knows its number.
+func (c *conn) handOverLocked() {
+	l := c.loop
+	early := c.rare.opening.buf
+	c.rare.opening = nil
+	l.poll.remove(c.fd())
+	l.deadlines.remove(c)
+	descriptors.set(c.fd(), nil)
+	l.web.take(handover{c.fd(), early})
+}
+
+// take takes a connection over. It may be called with the mu of a connection held.
+func (w *web) take(next handover) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		w.drop(next)
+		return
+	}
+	w.waiting = append(w.waiting, next)
+	if !w.serves {
+		w.serves = true
+		w.engine.entrances.Add(1)
+		go w.serve()
+	}
+	w.ring()
+}
+
+// drop closes a connection that is not served.
+func (w *web) drop(h handover) {
+	w.engine.connections.Add(-1)
+	closeDescriptor(h.fd)
+}
+
+func (w *web) ring() {
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
+}
+
+// serve runs the server of net/http until the engine stops, and closes all connections that are left then, whoever has them.
+func (w *web) serve() {
+	defer w.engine.leave()
+	w.server.Serve(w)
+	ctx, cancel := context.WithTimeout(context.Background(), w.engine.opts.WriteTimeout)
+	defer cancel()
+	w.server.Shutdown(ctx)
+	w.server.Close()
+	for _, c := range w.rest() {
+		c.Close()
+	}
+}
+
+// rest returns the connections that are left.
+func (w *web) rest() (left []*webConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		left = append(left, c)
+	}
+	return left
+}
+
+// stop has no connection accepted any more.
+func (w *web) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	for _, h := range w.waiting {
+		w.drop(h)
+	}
+	w.waiting = nil
+	w.ring()
+}
+
+// Accept is of net.Listener.
+func (w *web) Accept() (net.Conn, error) {
+	for {
+		next, ok := w.next()
+		switch {
+		case !ok:
+			return nil, net.ErrClosed
+		case next.fd < 0:
+			<-w.bell
+			continue
+		}
+		conn, err := connOf(next.fd)
+		if err == nil {
+			return w.register(conn, next.early), nil
+		}
+		w.engine.connections.Add(-1)
+		w.engine.report(slog.LevelWarn, "websocket: cannot hand over a connection", "error", err)
+	}
+}
+
+// next returns what waits; its descriptor is -1 if nothing does. It returns false after the end.
+func (w *web) next() (h handover, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) == 0 {
+		w.waiting = nil
+		return handover{fd: -1}, !w.stopped
+	}
+	h, w.waiting = w.waiting[0], w.waiting[1:]
+	return h, true
+}
+
+// Close is of net.Listener. Only stop closes it.
+func (w *web) Close() error { return nil }
+
+// Addr is of net.Listener.
+func (w *web) Addr() net.Addr { return webAddr{} }
+
+// webAddr is the address of a listener that has none.
+type webAddr struct{}
+
+func (webAddr) Network() string { return "websocket" }
+func (webAddr) String() string  { return "websocket" }
+
+// ServeHTTP answers a request: all that may be WebSocket's as the server does, everything else as the program's Handler does.
+func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
+	opts := &w.engine.opts
+	to, _ := w.engine.terms.find(r.URL)
+	isStatus := to == toStatus && slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.Method)
+	if isStatus || to == toConnect && isMeant(r) {
+		if w.engine.enter() {
+			defer w.engine.leave()
+			w.engine.serveHTTP(res, r)
+		} else {
+			refuseHTTP(res, r, errStopped)
+		}
+		return
+	}
+	opts.Handler.ServeHTTP(res, r)
+}
+
+// isMeant reports whether a request of net/http is an opening handshake, be it a bad one.
+func isMeant(r *http.Request) bool {
+	req := Handshake{Header: r.Header}
+	return r.Method == http.MethodGet && req.isMeant()
+}
+
+// webConn is a connection of web. What its loop has read comes first.
+type webConn struct {
+	net.Conn
+	web   *web
+	early []byte // owned by whoever reads
+}
+
+func (w *web) register(conn net.Conn, early []byte) *webConn {
+	c := &webConn{Conn: conn, web: w, early: early}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns[c] = struct{}{}
+	return c
+}
+
+// left takes a connection out of the register. It returns false if it was taken out before.
+func (w *web) left(c *webConn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.conns[c]
+	delete(w.conns, c)
+	return ok
+}
+
+func (c *webConn) Read(b []byte) (n int, err error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(b)
+	}
+	n = copy(b, c.early)
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil
+	}
+	return n, nil
+}
+
+// ReadFrom lets files go the short way.
+func (c *webConn) ReadFrom(r io.Reader) (n int64, err error) { return io.Copy(c.Conn, r) }
+
+// CloseWrite is what net/http looks for before it closes a connection that may have more to read.
+func (c *webConn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+func (c *webConn) Close() error {
+	if c.web.left(c) {
+		c.web.engine.connections.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+// handBack gives the connection back to the server, with its place, and what was read and is not used, behind what net/http has. It
+// fails if the connection has been closed.
+func (c *webConn) handBack(buffered []byte) (conn net.Conn, rest []byte, err error) {
+	if !c.web.left(c) {
+		return nil, nil, net.ErrClosed
+	}
+	return c.Conn, append(buffered, c.early...), nil
+}
