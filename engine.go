@@ -183,11 +183,12 @@ func (e *engine) adopt(fd int) bool {
 // admit makes a connection that has been counted, and whose opening handshake is to be read, or was read by somebody else and is
 // complete. Its caller has entered.
 func (e *engine) admit(fd int, r rare, refused error) {
+	request := r.opening.request // which is the loop's, once there is a connection, if it is not there yet
 	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	descriptors.set(fd, c)
-	switch request := r.opening.request; {
+	switch {
 	case refused != nil:
 		c.turnAwayLocked(refused, request, nil)
 	case request != nil:
