@@ -294,12 +294,12 @@ func TestHandlerStop(t *testing.T) {
 		now()
 	})
 	t.Run("Stop from Handler", func(t *testing.T) {
-		var s *peer.Server
-		stopped := make(chan struct{})
-		s = peer.Start(t, &websocket.ServerOptions{WriteTimeout: 50 * time.Millisecond, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			s.Stop()
+		stop, stopped := make(chan func(), 1), make(chan struct{})
+		s := peer.Start(t, &websocket.ServerOptions{WriteTimeout: 50 * time.Millisecond, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			(<-stop)()
 			close(stopped)
 		})})
+		stop <- s.Stop
 		c := s.Dial(t)
 		c.Send([]byte(get))
 		peer.Done(t, stopped)

@@ -467,12 +467,12 @@ func TestServeHTTPAndStart(t *testing.T) {
 	})
 
 	t.Run("Stop from a handler ends a server without a listener", func(t *testing.T) {
-		var m *mount
-		stopped := make(chan struct{})
-		m = mounted(t, &websocket.ServerOptions{HandleText: func(int, []byte) {
-			m.Stop()
+		stop, stopped := make(chan func(), 1), make(chan struct{})
+		m := mounted(t, &websocket.ServerOptions{HandleText: func(int, []byte) {
+			(<-stop)()
 			close(stopped)
 		}}, itself, nil)
+		stop <- m.Stop
 		c := m.connect(t)
 		c.Text("stop")
 		c.ExpectClose(websocket.StatusGone)
