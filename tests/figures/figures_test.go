@@ -4,10 +4,13 @@ package figures
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"runtime"
@@ -60,16 +63,20 @@ func dial(address string) (c *figureClient, err error) {
 		return nil, err
 	}
 	c = &figureClient{conn, bufio.NewReaderSize(conn, 512)}
-	if _, err = io.WriteString(c, peer.Request); err != nil {
-		return nil, err
+	return c, c.shake()
+}
+
+func (c *figureClient) shake() error {
+	if _, err := io.WriteString(c, peer.Request); err != nil {
+		return err
 	}
 	for {
 		line, err := c.in.ReadString('\n')
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if line == "\r\n" {
-			return c, nil
+			return nil
 		}
 	}
 }
@@ -372,11 +379,20 @@ func BenchmarkChurn(b *testing.B) {
 
 // What an idle connection costs the server process, after one echo, with a context, a user id and its ClientManager entry.
 // The clients are in this process, the server is in a child: this test binary, run again.
-func BenchmarkIdleConnection(b *testing.B) {
-	const few, many = 2000, 10000
+func BenchmarkIdleConnection(b *testing.B) { idleConnections(b, "own", 2000, 10000) }
+
+// BenchmarkIdleAdopted is the same for connections that ServeHTTP takes over from net/http.
+func BenchmarkIdleAdopted(b *testing.B) { idleConnections(b, "adopted", 2000, 10000) }
+
+// BenchmarkIdleBridged is the same for connections over the TLS of net/http, and BenchmarkIdleTLS for what such a connection costs
+// when nothing but net/http has it, which waits for a request.
+func BenchmarkIdleBridged(b *testing.B) { idleConnections(b, "bridged", 1000, 4000) }
+func BenchmarkIdleTLS(b *testing.B)     { idleConnections(b, "tls", 1000, 4000) }
+
+func idleConnections(b *testing.B, way string, few, many int) {
 	for range b.N {
 		child := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkIdleServer$", "-test.benchtime=1x")
-		child.Env = append(os.Environ(), "WEBSOCKET_IDLE_SERVER=1")
+		child.Env = append(os.Environ(), "WEBSOCKET_IDLE_SERVER="+way)
 		child.Stderr = os.Stderr
 		stdin, _ := child.StdinPipe()
 		stdout, _ := child.StdoutPipe()
@@ -403,10 +419,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 		var conns []*figureClient
 		open := func(n int) {
 			for len(conns) < n {
-				c, err := dial(address)
-				if err == nil {
-					err = c.echo("hello")
-				}
+				c, err := dialIdle(address, way)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -418,7 +431,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 		residentFew, _ := measure()
 		open(many)
 		residentMany, goroutines := measure()
-		b.ReportMetric((residentMany-residentFew)/(many-few), "B/conn")
+		b.ReportMetric((residentMany-residentFew)/float64(many-few), "B/conn")
 		b.ReportMetric(goroutines, "goroutines")
 		b.ReportMetric(residentMany/(1<<20), "MiB-in-all")
 		stdin.Close()
@@ -429,18 +442,60 @@ func BenchmarkIdleConnection(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleServer is the server of BenchmarkIdleConnection.
+// dialIdle connects and exchanges one message.
+func dialIdle(address, way string) (c *figureClient, err error) {
+	if way == "own" || way == "adopted" {
+		if c, err = dial(address); err != nil {
+			return nil, err
+		}
+		return c, c.echo("hello")
+	}
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return nil, err
+	}
+	c = &figureClient{conn, bufio.NewReaderSize(conn, 512)}
+	if way == "tls" {
+		fmt.Fprintf(c, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		_, err = http.ReadResponse(c.in, nil)
+		return c, err
+	}
+	if err = c.shake(); err != nil {
+		return nil, err
+	}
+	return c, c.echo("hello")
+}
+
+// BenchmarkIdleServer is the server of those.
 func BenchmarkIdleServer(b *testing.B) {
-	if os.Getenv("WEBSOCKET_IDLE_SERVER") == "" {
+	way := os.Getenv("WEBSOCKET_IDLE_SERVER")
+	if way == "" {
 		b.Skip("is run by BenchmarkIdleConnection")
 	}
 	var users atomic.Uint64
-	_, address := server(b, &websocket.ServerOptions{
+	opts := &websocket.ServerOptions{
 		HandleAuth: func(*websocket.Handshake) (context.Context, error) {
 			return context.WithValue(context.Background(), websocket.CtxKeyUID, users.Add(1)), nil
 		},
 		HandleText: sendBack,
-	})
+	}
+	var address string
+	if way == "own" {
+		_, address = server(b, opts)
+	} else {
+		serv := websocket.NewServer(opts)
+		mux := http.NewServeMux()
+		mux.Handle("/{$}", serv)
+		hs := httptest.NewUnstartedServer(mux)
+		if way == "adopted" {
+			hs.Start()
+		} else {
+			hs.StartTLS()
+		}
+		b.Cleanup(hs.Close)
+		b.Cleanup(serv.Stop)
+		address = hs.Listener.Addr().String()
+	}
 	fmt.Println("address=" + address)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		debug.FreeOSMemory()
