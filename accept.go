@@ -155,8 +155,10 @@ func (l *loop) refuseCutOff(c *conn) {
 // checkUpgrade reads a complete request. It returns an error if the handshake is to be refused, errForeign if the request is for the
 // program's Handler. The rest, which the client sent behind the request, stays in the buffer.
 func (l *loop) checkUpgrade(o *opening, request, rest []byte) (err error) {
-	if o.request, err = parseRequest(request); err != nil {
+	if o.request, err = parseRequest(request); errors.Is(err, ErrInvalidHTTPMethod) {
 		return l.orForeign(err)
+	} else if err != nil {
+		return err
 	}
 	o.request.Context = context.Background()
 	o.buf = append([]byte(nil), rest...)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"runtime"
 	"runtime/metrics"
 	"strconv"
@@ -93,13 +94,18 @@ type abuse struct {
 	log  *recorder
 	calm *calmClient
 	pace time.Duration // between two echoes of that client
+
+	handler http.Handler // of the server; nil if it has none
 }
 
 // runRows runs rows one after the other.
-func runRows(t *testing.T, rows []attackRow) {
+func runRows(t *testing.T, rows []attackRow) { runRowsWith(t, nil, rows) }
+
+// runRowsWith is runRows for a server with a Handler.
+func runRowsWith(t *testing.T, handler http.Handler, rows []attackRow) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			a := &abuse{t: t, log: new(recorder), pace: echoPace}
+			a := &abuse{t: t, log: new(recorder), pace: echoPace, handler: handler}
 			peer.CheckGoroutines(t)
 			peer.CheckDescriptors(t)
 			a.checkHeap()
@@ -130,7 +136,7 @@ func (a *abuse) startApart(opts *websocket.ServerOptions) {
 
 // newServer makes a server whose log is the row's.
 func (a *abuse) newServer(opts *websocket.ServerOptions) *peer.Server {
-	opts.Logger = a.slog()
+	opts.Logger, opts.Handler = a.slog(), a.handler
 	return &peer.Server{Server: websocket.NewServer(peer.Quiet(opts)), T: a.t}
 }
 

@@ -75,93 +75,105 @@ func (a *abuse) refused(status int, requests ...string) {
 	}
 }
 
-func TestAbuseHandshake(t *testing.T) {
-	runRows(t, []attackRow{
-		{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: slowHandshakes},
-		{name: "200 header fields are answered with 431", attack: func(a *abuse) {
-			a.start(&websocket.ServerOptions{})
-			var lines []string
-			for i := range 200 {
-				lines = append(lines, fmt.Sprintf("X-%d: y", i))
+func TestAbuseHandshake(t *testing.T) { runRows(t, handshakeRows) }
+
+// TestAbuseHandshakeWithHandler has a server that gives all other requests to the program: whatever reaches it is refused as well.
+func TestAbuseHandshakeWithHandler(t *testing.T) {
+	runRowsWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		status := http.StatusBadRequest
+		if r.URL.Path != "/" {
+			status = http.StatusNotFound
+		}
+		http.Error(w, "the program's", status)
+	}), handshakeRows)
+}
+
+var handshakeRows = []attackRow{
+	{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: slowHandshakes},
+	{name: "200 header fields are answered with 431", attack: func(a *abuse) {
+		a.start(&websocket.ServerOptions{})
+		var lines []string
+		for i := range 200 {
+			lines = append(lines, fmt.Sprintf("X-%d: y", i))
+		}
+		a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding(lines...))
+	}},
+	{name: "one header field of 64 KiB is answered with 431", attack: func(a *abuse) {
+		a.start(&websocket.ServerOptions{})
+		a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding("X: "+strings.Repeat("y", 64<<10)))
+	}},
+	{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: endlessHeaders},
+	{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: longLists},
+	{name: "malformed lines are answered with 400", attack: func(a *abuse) {
+		a.start(&websocket.ServerOptions{})
+		bad := []string{
+			requestAdding("no colon here"),
+			requestAdding(": no name"),
+			requestAdding("X : blank before the colon"),
+			requestAdding("X: bare\nY: line feed"),
+			strings.ReplaceAll(peer.Request, "\r\n", "\n"),
+			requestAdding("X: folded", " line"),
+			requestAdding("X: folded", "\tline"),
+			requestAdding("X: nul\x00byte"),
+			requestAdding("X\x00: y"),
+			requestAdding("X: bare\rreturn"),
+			requestAdding("X: \x7f"),
+			strings.Replace(peer.Request, "GET / ", "GET /\x00 ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /\x01\x02 ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /\x7f ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /\x1b[2J ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /a\tb ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET  ", 1),
+			strings.Replace(peer.Request, "GET / HTTP/1.1", "GET /", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /#fragment ", 1),
+			strings.Replace(peer.Request, "GET / ", "GET /%zz ", 1),
+			strings.Replace(peer.Request, "GET / ", "G\x00T / ", 1),
+			"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n", // TLS
+			"\r\n\r\n\r\n",
+		}
+		a.refused(http.StatusBadRequest, bad...)
+	}},
+	{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: splitAnswers},
+	{name: "a request with a body is answered with 400", attack: func(a *abuse) {
+		a.start(&websocket.ServerOptions{})
+		second := strings.Replace(peer.Request, "GET / ", "GET /smuggled ", 1)
+		a.refused(http.StatusBadRequest,
+			requestAdding("Content-Length: 5")+"hello",
+			requestAdding(fmt.Sprint("Content-Length: ", len(second)))+second,
+			requestAdding("Content-Length: 0", "Content-Length: 5")+"hello",
+			requestAdding("Content-Length: -1"),
+			requestAdding("Content-Length: 99999999999999999999"),
+			requestAdding("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
+			requestAdding("Transfer-Encoding: identity"),
+			requestAdding("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
+		)
+	}},
+	{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: pipelined},
+	{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
+		a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+			if req.URL.RawQuery == "panic" {
+				panic("HandleAuth of the test")
 			}
-			a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding(lines...))
-		}},
-		{name: "one header field of 64 KiB is answered with 431", attack: func(a *abuse) {
-			a.start(&websocket.ServerOptions{})
-			a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding("X: "+strings.Repeat("y", 64<<10)))
-		}},
-		{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: endlessHeaders},
-		{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: longLists},
-		{name: "malformed lines are answered with 400", attack: func(a *abuse) {
-			a.start(&websocket.ServerOptions{})
-			bad := []string{
-				requestAdding("no colon here"),
-				requestAdding(": no name"),
-				requestAdding("X : blank before the colon"),
-				requestAdding("X: bare\nY: line feed"),
-				strings.ReplaceAll(peer.Request, "\r\n", "\n"),
-				requestAdding("X: folded", " line"),
-				requestAdding("X: folded", "\tline"),
-				requestAdding("X: nul\x00byte"),
-				requestAdding("X\x00: y"),
-				requestAdding("X: bare\rreturn"),
-				requestAdding("X: \x7f"),
-				strings.Replace(peer.Request, "GET / ", "GET /\x00 ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /\x01\x02 ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /\x7f ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /\x1b[2J ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /a\tb ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET  ", 1),
-				strings.Replace(peer.Request, "GET / HTTP/1.1", "GET /", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /#fragment ", 1),
-				strings.Replace(peer.Request, "GET / ", "GET /%zz ", 1),
-				strings.Replace(peer.Request, "GET / ", "G\x00T / ", 1),
-				"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n", // TLS
-				"\r\n\r\n\r\n",
-			}
-			a.refused(http.StatusBadRequest, bad...)
-		}},
-		{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: splitAnswers},
-		{name: "a request with a body is answered with 400", attack: func(a *abuse) {
-			a.start(&websocket.ServerOptions{})
-			second := strings.Replace(peer.Request, "GET / ", "GET /smuggled ", 1)
-			a.refused(http.StatusBadRequest,
-				requestAdding("Content-Length: 5")+"hello",
-				requestAdding(fmt.Sprint("Content-Length: ", len(second)))+second,
-				requestAdding("Content-Length: 0", "Content-Length: 5")+"hello",
-				requestAdding("Content-Length: -1"),
-				requestAdding("Content-Length: 99999999999999999999"),
-				requestAdding("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
-				requestAdding("Transfer-Encoding: identity"),
-				requestAdding("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
-			)
-		}},
-		{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: pipelined},
-		{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
-			a.start(&websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
-				if req.URL.RawQuery == "panic" {
-					panic("HandleAuth of the test")
-				}
-				return context.Background(), nil
-			}})
-			for range 50 {
-				a.refused(http.StatusInternalServerError, strings.Replace(peer.Request, "GET / ", "GET /?panic ", 1))
-			}
-			require.Equal(a.t, 50, a.log.count("websocket: handler panicked"))
-		}},
-		{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: blockedAuth},
-		{name: "a HandleAuth that returns no context opens the connection with an empty one", attack: func(a *abuse) {
-			opts := &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) { return nil, nil }}
-			contexts := make(chan context.Context, 8)
-			opts.HandleClientAdd = func(ctx context.Context, _ int) { contexts <- ctx }
-			a.start(opts)
-			require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
-			c := a.Connect(a.t)
-			require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
-			c.Text("x")
-			c.ExpectText("x")
-		}},
-	})
+			return context.Background(), nil
+		}})
+		for range 50 {
+			a.refused(http.StatusInternalServerError, strings.Replace(peer.Request, "GET / ", "GET /?panic ", 1))
+		}
+		require.Equal(a.t, 50, a.log.count("websocket: handler panicked"))
+	}},
+	{name: "a HandleAuth that blocks holds up nobody else, and no client that has gone", attack: blockedAuth},
+	{name: "a HandleAuth that returns no context opens the connection with an empty one", attack: func(a *abuse) {
+		opts := &websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) { return nil, nil }}
+		contexts := make(chan context.Context, 8)
+		opts.HandleClientAdd = func(ctx context.Context, _ int) { contexts <- ctx }
+		a.start(opts)
+		require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
+		c := a.Connect(a.t)
+		require.Equal(a.t, context.Background(), peer.Get(a.t, contexts))
+		c.Text("x")
+		c.ExpectText("x")
+	}},
 }
 
 // join is the longest that others may take to connect, beyond what a plain connection took at the same moment.

@@ -160,11 +160,11 @@ func TestHandler(t *testing.T) {
 			assert.Equal(t, "invalid Sec-Websocket-Key header", string(got))
 		}
 	})
-	t.Run("requests that nobody can read are net/http's", func(t *testing.T) {
+	t.Run("requests that nobody can read", func(t *testing.T) {
 		for request, status := range map[string]int{
 			"GET / HTTP/1.1\r\n\r\n":                                 http.StatusBadRequest, // no Host
 			"GET / HTTP/1.1\r\nHost: a\r\nbad field : x\r\n\r\n":     http.StatusBadRequest,
-			"GET / HTTP/3.7\r\nHost: a\r\n\r\n":                      http.StatusHTTPVersionNotSupported,
+			"GET / HTTP/3.7\r\nHost: a\r\n\r\n":                      http.StatusBadRequest,
 			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":                       http.StatusBadRequest,
 			"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n": http.StatusBadRequest,
 		} {

@@ -480,6 +480,88 @@ func TestServeHTTPAndStart(t *testing.T) {
 	})
 }
 
+// TestBridge is about what the goroutines between a peer and its connection must not get wrong.
+func TestBridge(t *testing.T) {
+	for _, way := range ways {
+		if !way.bridged {
+			continue
+		}
+		stall := func(t *testing.T) (m *mount, c *peer.Conn, conn int, removed <-chan int) {
+			opts := &websocket.ServerOptions{WriteTimeout: 100 * time.Millisecond, SendQueueSize: 64 << 10}
+			added := peer.Added(opts)
+			removed = peer.Removed(opts)
+			m = way.mount(t, opts)
+			c = m.connect(t)
+			return m, c, peer.Get(t, added), removed
+		}
+		t.Run("a peer that takes nothing is disconnected, by "+way.name, func(t *testing.T) {
+			_, _, conn, removed := stall(t)
+			packet := websocket.NewFrameBin(false, make([]byte, 32<<10))
+			for websocket.Send(conn, packet) == nil {
+			}
+			assert.Equal(t, conn, peer.Get(t, removed))
+		})
+		t.Run("a peer that takes nothing does not hold up Stop, by "+way.name, func(t *testing.T) {
+			m, _, conn, _ := stall(t)
+			peer.Fill(t, conn, websocket.NewFrameBin(false, make([]byte, 32<<10)))
+			stopped := make(chan struct{})
+			go func() {
+				m.Stop()
+				close(stopped)
+			}()
+			peer.Done(t, stopped)
+		})
+		t.Run("a peer that sends and does not read, by "+way.name, func(t *testing.T) {
+			opts := &websocket.ServerOptions{WriteTimeout: 100 * time.Millisecond, HandleText: peer.Echo}
+			removed := peer.Removed(opts)
+			m := way.mount(t, opts)
+			c := m.connect(t)
+			packet := websocket.NewFrameText(true, peer.Pattern(32<<10, 1))
+			for {
+				if _, err := c.Write(packet); err != nil {
+					break
+				}
+			}
+			peer.Get(t, removed)
+		})
+		t.Run("what was sent before the end arrives, by "+way.name, func(t *testing.T) {
+			opts := new(websocket.ServerOptions)
+			payload := peer.Pattern(512<<10, 2)
+			var remove func(int)
+			opts.HandleText = func(conn int, _ []byte) {
+				websocket.SendBin(conn, payload)
+				remove(conn)
+			}
+			m := way.mount(t, opts)
+			remove = m.ClientRemove
+			c := m.connect(t)
+			c.Text("go")
+			c.Expect(websocket.OpcodeBin, string(payload))
+			c.ExpectClose(websocket.StatusNormal)
+		})
+		t.Run("a client that vanishes, by "+way.name, func(t *testing.T) {
+			opts := new(websocket.ServerOptions)
+			removed := peer.Removed(opts)
+			m := way.mount(t, opts)
+			c := m.connect(t)
+			if inner, ok := c.Conn.(*tls.Conn); ok {
+				inner.NetConn().(*net.TCPConn).SetLinger(0)
+				inner.NetConn().Close()
+			} else {
+				c.Reset()
+			}
+			peer.Get(t, removed)
+		})
+		t.Run("a second request behind the first is refused, by "+way.name, func(t *testing.T) {
+			m := way.mount(t, new(websocket.ServerOptions))
+			c := m.dial(t)
+			c.Send([]byte(peer.Request + peer.Request))
+			status, _, _ := c.Answer()
+			assert.Equal(t, "HTTP/1.1 400 bad request: data before the handshake is done", status)
+		})
+	}
+}
+
 // TestManyAdoptions opens and closes many connections, in every way to end them, over each kind of takeover.
 func TestManyAdoptions(t *testing.T) {
 	n := 10_000
