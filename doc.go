@@ -42,10 +42,17 @@
 //
 // Every limit has a default and a field: see ServerOptions and Client. One has to be set: ServerOptions.MaxConnectionsPerAddress.
 //
+// # One port with HTTP
+//
+// The port of a Server speaks WebSocket at ServerOptions.ConnectPath and answers health checks at ServerOptions.StatusPath. Everything
+// else goes to ServerOptions.Handler: a page and an API on the same port. Or the other way round, the Server is an http.Handler, and is
+// mounted on the mux of a server of net/http: see Server.ServeHTTP.
+//
+//	mux.Handle("GET /ws", srv)
+//
 // # One port, behind a reverse proxy
 //
-// The port of a Server speaks WebSocket at ServerOptions.ConnectPath and answers health checks at ServerOptions.StatusPath, and
-// nothing else. A page, an API and the WebSocket get one address, with TLS, from a proxy in front, such as with nginx:
+// A page, an API and the WebSocket get one address, with TLS, from a proxy in front too, such as with nginx:
 //
 //	location /ws {
 //		proxy_pass http://127.0.0.1:9001;
@@ -119,6 +126,6 @@
 //
 // # What it does not do
 //
-// The server speaks no TLS (the client does), has no compression (permessage-deflate) and takes no connections of net/http. A
-// message is in memory as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
+// The server speaks no TLS on its own listener (the client does), and has no compression (permessage-deflate). A message is in memory
+// as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
 package websocket

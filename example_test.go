@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"math/rand/v2"
 	"net"
@@ -89,6 +90,59 @@ func ExampleServer_Serve() {
 	// same address: true
 	// client: websocket: closed with 1001
 	// server: <nil>
+}
+
+// A server that is mounted on the mux of another HTTP server.
+func ExampleServer_ServeHTTP() {
+	serv := NewServer(&ServerOptions{HandleText: func(conn int, payload []byte) { SendText(conn, payload) }})
+	defer serv.Stop()
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", serv)
+	ln := listen()
+	go http.Serve(ln, mux)
+	defer ln.Close()
+
+	echo := make(chan string)
+	client := &Client{
+		Endpoint: "ws://" + ln.Addr().String() + "/ws",
+		HandleText: func(_ *Client, frame *Frame) error {
+			echo <- string(frame.Payload())
+			return nil
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	client.SendText([]byte("hello"))
+	fmt.Println(<-echo)
+	client.Close()
+	// Output: hello
+}
+
+// A server that has a page on the port of its connections.
+func ExampleServerOptions_handler() {
+	serv := NewServer(&ServerOptions{
+		ConnectPath: "/ws",
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") }),
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	res, err := http.Get("http://" + ln.Addr().String() + "/")
+	if err != nil {
+		log.Fatal(err)
+	}
+	page, _ := io.ReadAll(res.Body)
+	fmt.Printf("%s\n", page)
+	http.DefaultClient.CloseIdleConnections()
+
+	client := &Client{Endpoint: "ws://" + ln.Addr().String() + "/ws"}
+	fmt.Println(client.Connect())
+	client.Close()
+	// Output:
+	// the page
+	// <nil>
 }
 
 // Without a HandleText, text messages are requests for the functions that are registered.

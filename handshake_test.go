@@ -406,7 +406,7 @@ func TestAppendRefusal(t *testing.T) {
 			switch _, text, _ := strings.Cut(c.status, " "); c.err {
 			case errPlainGet:
 				assert.Equal(t, portText, body)
-			case errUnknownPath:
+			case errUnknownPath, ErrInvalidHTTPMethod:
 				assert.Equal(t, text+". "+portText, body)
 			default:
 				assert.Equal(t, text, body)
@@ -720,7 +720,7 @@ func (row *rfcRequest) answer() string {
 	switch row.err {
 	case errPlainGet:
 		body = portText
-	case errUnknownPath:
+	case errUnknownPath, ErrInvalidHTTPMethod:
 		body += ". " + portText
 	}
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",

@@ -87,6 +87,8 @@ func refusalFor(err error) answer {
 		return refusal(http.StatusUpgradeRequired, reason, upgradeFields, "")
 	case errors.Is(err, errPlainGet):
 		return refusal(http.StatusUpgradeRequired, http.StatusText(http.StatusUpgradeRequired), upgradeFields, portText)
+	case errors.Is(err, ErrInvalidHTTPMethod):
+		return refusal(http.StatusBadRequest, reason, "", reason+". "+portText)
 	case errors.Is(err, errUnknownPath):
 		return refusal(http.StatusNotFound, reason, "", reason+". "+portText)
 	case errors.Is(err, errOrigin):

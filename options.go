@@ -128,7 +128,7 @@ type ServerOptions struct {
 	// ConnectPath is the path of the opening handshake. It begins with a slash, is compared with the decoded path of a request, and
 	// may have parameters, "/ocpp/:station", whose values are in Handshake.Params: each is one segment, not empty. With parameters,
 	// segments are decoded one by one, so that %2F is a slash in a value. A slash at the end, of the option or of a request, makes no
-	// difference. The default is "/". Other paths are answered with status 404.
+	// difference. The default is "/". Other paths are answered with status 404, or by Handler.
 	//
 	// A path without a slash in front, with "?", "#", a control character or a percent-encoding, which no request would ever have, is
 	// an error of Start, and so are a parameter without a name and two of one name.

@@ -330,7 +330,7 @@ func TestServeHTTP(t *testing.T) {
 			status        int
 		}{
 			{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "This port serves WebSocket connections (RFC 6455).", 426},
-			{"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", "invalid HTTP method", 400},
+			{"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", "invalid HTTP method. This port serves WebSocket connections (RFC 6455).", 400},
 			{peer.RequestWith("Sec-WebSocket-Key", "Sec-WebSocket-Key: short"), "invalid Sec-Websocket-Key header", 400},
 			{peer.RequestWith("Connection", "Connection: keep-alive"), "invalid Connection header", 400},
 			{peer.RequestWith("Sec-WebSocket-Key", ""), "bad request: length is less than minimum", 400},

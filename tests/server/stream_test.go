@@ -235,8 +235,8 @@ func TestStreamsOfHTTP2(t *testing.T) {
 	})
 	t.Run("the rules refuse with a status", func(t *testing.T) {
 		for want, fields := range map[string][]string{
-			"unsupported Sec-WebSocket-Version": append(streamHandshake[:5:5], "sec-websocket-version=12"),
-			"invalid HTTP method":               {":method=PUT", ":scheme=https", ":path=/", ":authority=localhost"},
+			"unsupported Sec-WebSocket-Version":                                       append(streamHandshake[:5:5], "sec-websocket-version=12"),
+			"invalid HTTP method. This port serves WebSocket connections (RFC 6455).": {":method=PUT", ":scheme=https", ":path=/", ":authority=localhost"},
 		} {
 			c, s := openStream(t, m)
 			require.NoError(t, s.ask(fields...))
