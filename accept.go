@@ -206,17 +206,22 @@ const (
 // as far as they have come; both may be nil.
 func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 	if c.loop.reports.enabled(slog.LevelDebug) {
-		args := []any{"status", refusalFor(err).status, "cause", err}
-		if path := loggedPath(req, request); path != "" {
-			args = append(args, "path", path)
-		}
-		if errors.Is(err, errOrigin) {
-			from := joinLines(req.Header["Origin"])
-			args = append(args, "origin", from[:min(len(from), maxLoggedPath)])
-		}
-		c.reportLocked(slog.LevelDebug, textRefused, args...)
+		c.reportLocked(slog.LevelDebug, textRefused, refusalAttrs(err, req, request)...)
 	}
 	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || req != nil && req.verb == verbHead))
+}
+
+// refusalAttrs tells why a handshake is refused, and what it asked for.
+func refusalAttrs(err error, req *Handshake, request []byte) []any {
+	attrs := []any{"status", refusalFor(err).status, "cause", err}
+	if path := loggedPath(req, request); path != "" {
+		attrs = append(attrs, "path", path)
+	}
+	if errors.Is(err, errOrigin) {
+		from := joinLines(req.Header["Origin"])
+		attrs = append(attrs, "origin", from[:min(len(from), maxLoggedPath)])
+	}
+	return attrs
 }
 
 // expireLocked refuses a handshake that takes too long. A client that never sent a byte is told nothing: it may keep the connection

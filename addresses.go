@@ -131,6 +131,30 @@ func (who *arrival) limit(n int64, limit int, err error) {
 	who.untold = who.untold || n > most+most/32+16
 }
 
+// takePlace counts a connection that net/http has, as one of all and as one of its address. It returns what such a connection has to
+// tell, which may be nil.
+func (e *engine) takePlace(peer net.Addr) (tells *about, err error) {
+	var who arrival
+	who.limit(e.connections.Add(1), e.opts.MaxConnections, errTooMany)
+	e.countAddress(&who, peer)
+	if who.counted != nil {
+		tells = &about{counted: who.counted}
+	}
+	if who.err != nil {
+		e.givePlace(tells)
+		return nil, who.err
+	}
+	return tells, nil
+}
+
+// givePlace takes back what was counted of a connection that is not, or no longer, the server's.
+func (e *engine) givePlace(tells *about) {
+	e.connections.Add(-1)
+	if tells != nil {
+		e.addresses.leave(tells.counted)
+	}
+}
+
 // sendAway closes a socket that has come, without a word to it.
 func (e *engine) sendAway(fd int, who *arrival) {
 	e.connections.Add(-1)

@@ -38,15 +38,18 @@ type bridgePeer interface {
 }
 
 // newBridge makes a connection of the server whose peer it is not yet carried to.
-func (e *engine) newBridge(peer bridgePeer, r *http.Request, o *opening) (*bridge, error) {
+func (e *engine) newBridge(peer bridgePeer, r *http.Request, o *opening, tells *about) (*bridge, error) {
 	fd, pair, err := e.newPair()
 	if err != nil {
 		return nil, err
 	}
 	b := &bridge{engine: e, peer: peer, pair: pair}
 	e.entrances.Add(1)
-	covered := func() { peer.expire(e.opts.WriteTimeout) }
-	e.admit(fd, rare{opening: o, about: &about{remote: addressOf(r), covered: covered}}, e.pipelined(o))
+	told := about{remote: addressOf(r), covered: func() { peer.expire(e.opts.WriteTimeout) }}
+	if tells != nil {
+		told.counted = tells.counted
+	}
+	e.admit(fd, rare{opening: o, about: &told}, e.pipelined(o))
 	return b, nil
 }
 
@@ -120,8 +123,8 @@ func carry(dst io.Writer, src io.Reader) (readErr, writeErr error) {
 }
 
 // bridgeConn carries a connection that net/http has given up.
-func (e *engine) bridgeConn(conn net.Conn, r *http.Request, o *opening) error {
-	b, err := e.newBridge(connPeer{conn}, r, o)
+func (e *engine) bridgeConn(conn net.Conn, r *http.Request, o *opening, tells *about) error {
+	b, err := e.newBridge(connPeer{conn}, r, o, tells)
 	if err != nil {
 		return err
 	}
@@ -144,11 +147,11 @@ func (p connPeer) finish() {
 func (p connPeer) expire(after time.Duration) { p.SetWriteDeadline(time.Now().Add(after)) }
 
 // bridgeStream carries a stream of HTTP/2 until it ends (RFC 8441, section 5). It has been counted.
-func (e *engine) bridgeStream(w http.ResponseWriter, r *http.Request, o *opening) {
+func (e *engine) bridgeStream(w http.ResponseWriter, r *http.Request, o *opening, tells *about) {
 	peer := &streamPeer{w: w, control: http.NewResponseController(w), body: r.Body}
-	b, err := e.newBridge(peer, r, o)
+	b, err := e.newBridge(peer, r, o, tells)
 	if err != nil {
-		e.connections.Add(-1)
+		e.givePlace(tells)
 		e.reportRefused(r, err)
 		refuseHTTP(w, r, errNoTakeover)
 		return

@@ -29,7 +29,7 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, addresses, reports, monitor, web } → descriptorTable.mu
+//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, reports, monitor, web } → { addresses, descriptorTable }
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something.
 type conn struct {

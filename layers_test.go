@@ -410,7 +410,7 @@ func houseCalls(f *ast.File, tell func(caller, callee string)) {
 // words in conn.go and, for the client, in client_conn.go.
 var lockOrder = map[string]int{
 	"Server": 0, "conn": 1,
-	"mailbox": 2, "clientShard": 2, "ends": 2, "quarantine": 2, "addresses": 2, "reports": 2, "monitor": 2, "web": 2, "descriptorTable": 3,
+	"mailbox": 2, "clientShard": 2, "ends": 2, "quarantine": 2, "reports": 2, "monitor": 2, "web": 2, "addresses": 3, "descriptorTable": 3,
 	"streamPeer":    3,
 	"unmanagedLock": 0, "unmanagedSockets": 1,
 	"Client": 0, "clientConn": 1, "clientOutbox": 2, "clientSocket": 2,

@@ -80,8 +80,9 @@ func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = e.addFields(o.request, w.Header())
 	}
-	if err == nil && !e.isOwn(r) && !e.hasPlace() {
-		err = errTooMany
+	var tells *about
+	if err == nil && !e.isOwn(r) {
+		tells, err = e.takePlace(addressOf(r))
 	}
 	if err != nil {
 		e.reportRefused(r, err)
@@ -90,10 +91,10 @@ func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if isStream(r) {
 		o.request.dropStreamFields()
-		e.bridgeStream(w, r, o)
+		e.bridgeStream(w, r, o, tells)
 		return
 	}
-	e.takeOver(w, r, o)
+	e.takeOver(w, r, o, tells)
 }
 
 // readRequest reads a request of net/http as the server's own listener reads it from a socket. What is left is to check it.
@@ -170,26 +171,10 @@ func (e *engine) addFields(req *Handshake, header http.Header) error {
 	return nil
 }
 
-// hasPlace counts a connection, if there may be one more.
-func (e *engine) hasPlace() bool {
-	if e.connections.Add(1) > int64(e.opts.MaxConnections) {
-		e.connections.Add(-1)
-		return false
-	}
-	return true
-}
-
 // isOwn reports whether a request came by the server's own listener: its connection has been counted.
 func (e *engine) isOwn(r *http.Request) bool {
 	own, _ := r.Context().Value(webKey{}).(*web)
 	return own != nil && own == e.web
-}
-
-// dropPlace takes back what was counted.
-func (e *engine) dropPlace(r *http.Request) {
-	if !e.isOwn(r) {
-		e.connections.Add(-1)
-	}
 }
 
 // statusHTTP answers a request for StatusPath.
@@ -205,8 +190,8 @@ func (e *engine) statusHTTP(w http.ResponseWriter, r *http.Request, req *Handsha
 // reportRefused tells the log why a request is refused.
 func (e *engine) reportRefused(r *http.Request, err error) {
 	if e.reports.enabled(slog.LevelDebug) {
-		path := r.URL.Path[:min(len(r.URL.Path), maxLoggedPath)]
-		e.report(slog.LevelDebug, textRefused, "address", r.RemoteAddr, "status", refusalFor(err).status, "cause", err, "path", path)
+		attrs := refusalAttrs(err, &Handshake{URL: r.URL, Header: r.Header}, nil)
+		e.report(slog.LevelDebug, textRefused, append([]any{"address", r.RemoteAddr}, attrs...)...)
 	}
 }
 
@@ -245,10 +230,12 @@ func copyHeader(dst, src http.Header, version int) {
 const textNoTakeover = "websocket: cannot take over a connection"
 
 // takeOver makes a connection of the server out of one of net/http. A place has been counted for it.
-func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening) {
+func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, tells *about) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		e.dropPlace(r)
+		if !e.isOwn(r) {
+			e.givePlace(tells)
+		}
 		e.report(slog.LevelError, textNoTakeover, "error", err, "address", r.RemoteAddr)
 		refuseHTTP(w, r, fmt.Errorf("%w: %w", errNoTakeover, err))
 		return
@@ -256,18 +243,18 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening) {
 	conn.SetDeadline(time.Time{})
 	o.buf = readBuffered(buffered.Reader)
 	if e.isOwn(r) {
-		if conn, err = e.takeBack(conn, o); err != nil { // Stop was faster
+		if conn, tells, err = e.takeBack(conn, o); err != nil { // Stop was faster
 			return
 		}
 	}
 	fd, isSocket, err := e.socketOf(conn)
 	if err == nil && !isSocket {
-		err = e.bridgeConn(conn, r, o)
+		err = e.bridgeConn(conn, r, o, tells)
 	} else if err == nil {
-		e.admit(fd, rare{opening: o}, e.pipelined(o))
+		e.admit(fd, rare{opening: o, about: tells}, e.pipelined(o))
 	}
 	if err != nil {
-		e.connections.Add(-1)
+		e.givePlace(tells)
 		e.report(slog.LevelError, textNoTakeover, "error", err, "address", r.RemoteAddr)
 		conn.SetWriteDeadline(time.Now().Add(maxAnswerTime))
 		conn.Write(appendRefusal(nil, errNoTakeover, false))
@@ -276,15 +263,15 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening) {
 }
 
 // takeBack takes a connection of the server's own listener back, with its place.
-func (e *engine) takeBack(conn net.Conn, o *opening) (net.Conn, error) {
+func (e *engine) takeBack(conn net.Conn, o *opening) (net.Conn, *about, error) {
 	own, ok := conn.(*webConn)
 	if !ok { // the program has put something around it, which closes it in the end: it has a place until then
 		e.connections.Add(1)
-		return conn, nil
+		return conn, nil, nil
 	}
 	conn, rest, err := own.handBack(o.buf)
 	o.buf = rest
-	return conn, err
+	return conn, own.tells, err
 }
 
 // readBuffered returns what net/http has read behind the request.

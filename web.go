@@ -29,10 +29,11 @@ type web struct {
 	stopped bool                  // guarded by mu
 }
 
-// handover is a socket, and what was read from it.
+// handover is a socket, what was read from it, and what there is to tell of it, which may be nil.
 type handover struct {
 	fd    int
 	early []byte
+	tells *about
 }
 
 // webKey is the key of the web in the context of its requests.
@@ -60,7 +61,7 @@ func (c *conn) handOverLocked() {
 	l.poll.remove(c.fd())
 	l.deadlines.remove(c)
 	descriptors.set(c.fd(), nil)
-	l.web.take(handover{c.fd(), early})
+	l.web.take(handover{c.fd(), early, c.rare.about})
 }
 
 // take takes a connection over. It may be called with the mu of a connection held.
@@ -82,7 +83,7 @@ func (w *web) take(next handover) {
 
 // drop closes a connection that is not served.
 func (w *web) drop(h handover) {
-	w.engine.connections.Add(-1)
+	w.engine.givePlace(h.tells)
 	closeDescriptor(h.fd)
 }
 
@@ -141,9 +142,9 @@ func (w *web) Accept() (net.Conn, error) {
 		}
 		conn, err := connOf(next.fd)
 		if err == nil {
-			return w.register(conn, next.early), nil
+			return w.register(conn, next), nil
 		}
-		w.engine.connections.Add(-1)
+		w.engine.givePlace(next.tells)
 		w.engine.report(slog.LevelWarn, "websocket: cannot hand over a connection", "error", err)
 	}
 }
@@ -199,11 +200,12 @@ func isMeant(r *http.Request) bool {
 type webConn struct {
 	net.Conn
 	web   *web
+	tells *about // immutable
 	early []byte // owned by whoever reads
 }
 
-func (w *web) register(conn net.Conn, early []byte) *webConn {
-	c := &webConn{Conn: conn, web: w, early: early}
+func (w *web) register(conn net.Conn, h handover) *webConn {
+	c := &webConn{Conn: conn, web: w, tells: h.tells, early: h.early}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns[c] = struct{}{}
@@ -217,6 +219,14 @@ func (w *web) left(c *webConn) bool {
 	_, ok := w.conns[c]
 	delete(w.conns, c)
 	return ok
+}
+
+// RemoteAddr is the client's, if a proxy has told it.
+func (c *webConn) RemoteAddr() net.Addr {
+	if c.tells != nil && c.tells.remote != nil {
+		return c.tells.remote
+	}
+	return c.Conn.RemoteAddr()
 }
 
 func (c *webConn) Read(b []byte) (n int, err error) {
@@ -238,7 +248,7 @@ func (c *webConn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() er
 
 func (c *webConn) Close() error {
 	if c.web.left(c) {
-		c.web.engine.connections.Add(-1)
+		c.web.engine.givePlace(c.tells)
 	}
 	return c.Conn.Close()
 }
