@@ -55,7 +55,7 @@ func (cls *ClientManager) Conns(uid uint64) (conns []int) {
 }
 
 // Context returns the context that HandleAuth gave to a connection. ok is false if conn is not a connection of this server. It
-// answers until HandleClientRemove has returned.
+// answers until HandleClientRemove, and OnClose, have returned.
 func (cls *ClientManager) Context(conn int) (ctx context.Context, ok bool) {
 	c := cls.find(conn)
 	if c == nil {

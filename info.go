@@ -36,7 +36,7 @@ type ConnInfo struct {
 }
 
 // Info returns what is known of a connection. ok is false if conn is not a connection of this server. As Context does, it answers
-// from when HandleAuth has accepted the connection until HandleClientRemove has returned. The address of the peer is asked of the system
+// from when HandleAuth has accepted the connection until HandleClientRemove, and OnClose, have returned. The address of the peer is asked of the system
 // each time, unless a proxy has told it: that takes less than a microsecond, and the connection's lock.
 func (cls *ClientManager) Info(conn int) (info ConnInfo, ok bool) {
 	c := cls.find(conn)

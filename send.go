@@ -117,6 +117,7 @@ func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
 // write writes or queues what is to be sent. If there is no room in the outbox it waits for it, or fails.
 func (c *conn) write(out outgoing, wait bool) (err error) {
 	var large []byte
+	closing := out.body // writing takes from out what it has written
 	if out.len() >= largeSize {
 		if err = c.refusal(out.len(), wait); err != nil {
 			return err
@@ -132,7 +133,6 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 		if out.closes {
 			c.outState = outClosed
 			c.rareLocked().moments.closeSent = now()
-			c.noteCloseLocked(out.body)
 			c.postLocked()
 		}
 		if large != nil {
@@ -140,6 +140,9 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 		} else {
 			err = c.writeLocked(&out)
 		}
+	}
+	if err == nil && out.closes {
+		c.noteCloseLocked(closing)
 	}
 	c.mu.Unlock()
 	return err

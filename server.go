@@ -129,7 +129,8 @@ func (serv *Server) warnsLocked(e *engine) bool {
 
 // ClientRemove closes a connection. The connection leaves Clients.All and Clients.Conns immediately; then HandleClientRemove is
 // called, a Close frame with StatusNormal is sent behind what was sent before, and TCP is closed. ClientRemove does not wait
-// for any of that. Messages that wait for their handlers are dropped. A number that is not an open connection of this server is ignored.
+// for any of that. Messages that wait for their handlers are dropped. Clients.Close does the same with another code. A number that
+// is not an open connection of this server is ignored.
 func (serv *Server) ClientRemove(conn int) {
 	c := serv.Clients.find(conn)
 	if c == nil {

@@ -100,31 +100,39 @@ func TestMaxConnectionsPerAddress(t *testing.T) {
 			}
 		}
 	})
-	t.Run("those far beyond it are told nothing", func(t *testing.T) {
-		opts := &websocket.ServerOptions{MaxConnectionsPerAddress: 1, HandleText: peer.Echo}
-		s := peer.Start(t, opts)
-		c := s.Connect(t)
-		var silent atomic.Int32
-		all := make(chan *peer.Conn, 64)
-		for range cap(all) {
-			all <- s.Dial(t) // none of them leaves before all are there
-		}
-		close(all)
-		peer.All(t, 8, func(int) error {
-			for c := range all {
-				if first, _ := c.Reader.Peek(1); len(first) == 0 {
-					silent.Add(1)
-				}
-				c.Close()
+	for name, header := range map[string]string{"": "", ", behind a proxy too": proxyLine("192.0.2.1")} {
+		t.Run("those far beyond it are told nothing"+name, func(t *testing.T) {
+			opts := &websocket.ServerOptions{MaxConnectionsPerAddress: 1, HandleText: peer.Echo}
+			if header != "" {
+				opts.ProxyProtocol = loopback
 			}
-			return nil
+			s := peer.Start(t, opts)
+			c, refused := joinAs(t, s, header)
+			require.Empty(t, refused)
+			var silent atomic.Int32
+			all := make(chan *peer.Conn, 64)
+			for range cap(all) { // none of them leaves before all are there
+				c := s.Dial(t)
+				c.Write([]byte(header)) // it may have been closed
+				all <- c
+			}
+			close(all)
+			peer.All(t, 8, func(int) error {
+				for c := range all {
+					if first, _ := c.Reader.Peek(1); len(first) == 0 {
+						silent.Add(1)
+					}
+					c.Close()
+				}
+				return nil
+			})
+			assert.Positive(t, silent.Load())
+			c.Text("x")
+			c.ExpectText("x")
+			c.Close()
+			require.True(t, peer.Eventually(func() bool { _, refused := joinAs(t, s, header); return refused == "" }), "none is counted for ever")
 		})
-		assert.Positive(t, silent.Load())
-		c.Text("x")
-		c.ExpectText("x")
-		c.Close()
-		require.True(t, peer.Eventually(func() bool { _, refused := joinAs(t, s, ""); return refused == "" }), "none is counted for ever")
-	})
+	}
 	for _, row := range []struct {
 		name    string
 		first   string

@@ -79,8 +79,9 @@ var closeRows = []closeRow{
 		end:   func(*testing.T, *peer.Server, *peer.Conn, int) {},
 		cause: websocket.CloseCause{Code: 1008, Reason: "silent after a ping", Kind: websocket.ClosedSilent}},
 	{name: "the peer takes nothing", opts: websocket.ServerOptions{WriteTimeout: 50 * time.Millisecond},
-		end: func(t *testing.T, _ *peer.Server, _ *peer.Conn, conn int) {
-			peer.Fill(t, conn, websocket.NewFrameBin(false, make([]byte, 1<<16)))
+		end: func(_ *testing.T, _ *peer.Server, _ *peer.Conn, conn int) {
+			for packet := websocket.NewFrameBin(false, make([]byte, 1<<16)); websocket.TrySend(conn, packet) == nil; {
+			}
 		}, cause: websocket.CloseCause{Kind: websocket.ClosedSlow}},
 	{name: "it is removed", end: func(_ *testing.T, s *peer.Server, _ *peer.Conn, conn int) { s.ClientRemove(conn) },
 		cause: websocket.CloseCause{Code: 1000, Kind: websocket.ClosedRemoved}},
