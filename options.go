@@ -95,8 +95,7 @@ type ServerOptions struct {
 	// connection have returned, a HandleClientAdd that went on as a writer too. It is told of a connection that ended before
 	// HandleClientAdd was called as well, of which HandleClientRemove is not told. Nothing can be sent any more, and the Close frame does
 	// not wait for it: it is queued or has been given up by then, and the socket may be gone. Clients.Context and Info still answer. It
-	// may block; no other connection waits. Stop does not wait for one that is slow, or that comes after a handler that is. A panic is
-	// logged.
+	// may block; no other connection waits. Stop does not wait for it. A panic is logged.
 	OnClose func(info ConnInfo, cause CloseCause)
 
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF. Without one they close the connection

@@ -110,7 +110,7 @@ func TestMaxConnectionsPerAddress(t *testing.T) {
 			c, refused := joinAs(t, s, header)
 			require.Empty(t, refused)
 			var silent atomic.Int32
-			all := make(chan *peer.Conn, 64)
+			all := make(chan *peer.Conn, 200)
 			for range cap(all) { // none of them leaves before all are there
 				c := s.Dial(t)
 				c.Write([]byte(header)) // it may have been closed

@@ -131,6 +131,15 @@ func TestOnClose(t *testing.T) {
 			t.Run(with+": "+row.name, func(t *testing.T) {
 				opts := row.opts
 				all := toldBy(&opts)
+				var server atomic.Pointer[peer.Server]
+				tell := opts.OnClose
+				opts.OnClose = func(info websocket.ConnInfo, cause websocket.CloseCause) {
+					ctx, ok := server.Load().Clients.Context(info.Conn)
+					if assert.True(t, ok, "the program may still ask") {
+						assert.Equal(t, 7, ctx.Value(websocket.CtxKeyUID))
+					}
+					tell(info, cause)
+				}
 				var adds, removes atomic.Int32
 				if with != "alone" {
 					opts.HandleClientAdd = func(context.Context, int) { adds.Add(1) }
@@ -140,6 +149,7 @@ func TestOnClose(t *testing.T) {
 					return context.WithValue(context.Background(), websocket.CtxKeyUID, 7), nil
 				}
 				s := peer.Start(t, &opts)
+				server.Store(s)
 				before := time.Now()
 				c := s.Connect(t)
 				var conns []int
