@@ -165,7 +165,9 @@ func TestOnClose(t *testing.T) {
 				assert.Equal(t, conns[0], got.info.Conn)
 				assert.Equal(t, id, got.info.ID)
 				assert.EqualValues(t, 7, got.info.UID)
-				assert.Equal(t, c.LocalAddr().String(), got.info.RemoteAddr.String())
+				if runtime.GOOS == "linux" || got.info.RemoteAddr != nil { // others forget the address of a peer that is reset
+					assert.Equal(t, c.LocalAddr().String(), got.info.RemoteAddr.String())
+				}
 				assert.WithinRange(t, got.info.Opened, before, time.Now())
 			})
 		}
