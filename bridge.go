@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bufio"
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -22,7 +23,7 @@ const (
 type bridge struct {
 	engine *engine
 	peer   bridgePeer
-	pair   net.Conn
+	pair   *net.UnixConn
 	ends   atomic.Int32 // directions that have ended
 }
 
@@ -54,7 +55,7 @@ func (e *engine) newBridge(peer bridgePeer, r *http.Request, o *opening, tells *
 }
 
 // newPair makes a pair of sockets. If the process has no descriptors left, numbers that are held back make room.
-func (e *engine) newPair() (fd int, end net.Conn, err error) {
+func (e *engine) newPair() (fd int, end *net.UnixConn, err error) {
 	for {
 		fd, end, err = newPair()
 		if err == nil && fd >= 1<<fdBits {
@@ -71,10 +72,9 @@ func (e *engine) newPair() (fd int, end net.Conn, err error) {
 // inward carries what the peer sends.
 func (b *bridge) inward() {
 	defer b.end()
-	switch readErr, _ := carry(b.pair, b.peer); readErr {
-	case io.EOF:
-		b.pair.(*net.UnixConn).CloseWrite()
-	default:
+	if err := carry(b.pair, b.peer); err == io.EOF {
+		b.pair.CloseWrite()
+	} else {
 		b.pair.Close()
 	}
 }
@@ -82,12 +82,44 @@ func (b *bridge) inward() {
 // outward carries what the server sends.
 func (b *bridge) outward() {
 	defer b.end()
-	if _, writeErr := carry(b.peer, b.pair); writeErr != nil {
-		b.pair.Close()
-		b.peer.Close()
-		return
+	for {
+		buf, err := b.next()
+		if err != nil {
+			b.peer.finish()
+			return
+		}
+		_, err = b.peer.Write(buf)
+		PutBuffer(buf)
+		if err != nil {
+			b.pair.Close()
+			b.peer.Close()
+			return
+		}
 	}
-	b.peer.finish()
+}
+
+// next returns the next bytes of the server, for which it has a buffer only once they are there.
+func (b *bridge) next() (buf []byte, err error) {
+	raw, err := b.pair.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	waitErr := raw.Read(func(fd uintptr) bool {
+		buf = newBuffer(bridgeBusy)[:bridgeBusy]
+		if n, err = readSocket(int(fd), buf); err == errWouldBlock {
+			PutBuffer(buf)
+			return false
+		}
+		return true
+	})
+	switch {
+	case waitErr != nil:
+		return nil, waitErr
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	return buf[:n], err
 }
 
 // end is called at the end of each direction.
@@ -99,25 +131,21 @@ func (b *bridge) end() {
 	}
 }
 
-// carry copies until one side fails, and returns the error of that side.
-func carry(dst io.Writer, src io.Reader) (readErr, writeErr error) {
-	idle := make([]byte, bridgeIdle)
-	buf := idle
+// carry copies until reading or writing fails. Nobody knows how much waits to be read: a full small buffer is followed by a large one,
+// once.
+func carry(dst io.Writer, src io.Reader) error {
+	buf := make([]byte, bridgeIdle)
 	for {
 		n, err := src.Read(buf)
-		if n > 0 {
-			if _, writeErr = dst.Write(buf[:n]); writeErr != nil {
-				return nil, writeErr
-			}
+		_, writeErr := dst.Write(buf[:n])
+		if n == len(buf) && err == nil && writeErr == nil {
+			more := newBuffer(bridgeBusy)[:bridgeBusy]
+			n, err = src.Read(more)
+			_, writeErr = dst.Write(more[:n])
+			PutBuffer(more)
 		}
-		switch {
-		case err != nil:
-			return err, nil
-		case n == bridgeIdle && len(buf) == bridgeIdle:
-			buf = newBuffer(bridgeBusy)[:bridgeBusy]
-		case n < bridgeIdle && len(buf) == bridgeBusy:
-			PutBuffer(buf)
-			buf = idle
+		if err = cmp.Or(err, writeErr); err != nil {
+			return err
 		}
 	}
 }
@@ -149,6 +177,8 @@ func (p connPeer) expire(after time.Duration) { p.SetWriteDeadline(time.Now().Ad
 // bridgeStream carries a stream of HTTP/2 until it ends (RFC 8441, section 5). It has been counted.
 func (e *engine) bridgeStream(w http.ResponseWriter, r *http.Request, o *opening, tells *about) {
 	peer := &streamPeer{w: w, control: http.NewResponseController(w), body: r.Body}
+	peer.control.SetReadDeadline(time.Time{}) // those of the program's http.Server are for requests
+	peer.control.SetWriteDeadline(time.Time{})
 	b, err := e.newBridge(peer, r, o, tells)
 	if err != nil {
 		e.givePlace(tells)

@@ -242,10 +242,11 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	}
 	conn.SetDeadline(time.Time{})
 	o.buf = readBuffered(buffered.Reader)
-	if e.isOwn(r) {
-		if conn, tells, err = e.takeBack(conn, o); err != nil { // Stop was faster
-			return
+	if conn, tells, err = e.takeBack(conn, r, o, tells); err != nil { // Stop was faster
+		if !e.isOwn(r) {
+			e.givePlace(tells)
 		}
+		return
 	}
 	fd, isSocket, err := e.socketOf(conn)
 	if err == nil && !isSocket {
@@ -262,16 +263,25 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	}
 }
 
-// takeBack takes a connection of the server's own listener back, with its place.
-func (e *engine) takeBack(conn net.Conn, o *opening) (net.Conn, *about, error) {
+// takeBack takes a connection back that came by the own listener of a server, this one or another. It returns what there is to tell of
+// it: with a connection of this server comes its place.
+func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *about) (net.Conn, *about, error) {
 	own, ok := conn.(*webConn)
-	if !ok { // the program has put something around it, which closes it in the end: it has a place until then
-		e.connections.Add(1)
-		return conn, nil, nil
+	if !ok {
+		if e.isOwn(r) { // the program has put something around it, which closes it in the end: until then it has a place of its own
+			e.connections.Add(1)
+		}
+		return conn, tells, nil
 	}
 	conn, rest, err := own.handBack(o.buf)
 	o.buf = rest
-	return conn, own.tells, err
+	if e.isOwn(r) {
+		return conn, own.tells, err
+	}
+	if err == nil {
+		own.web.engine.givePlace(own.tells)
+	}
+	return conn, tells, err
 }
 
 // readBuffered returns what net/http has read behind the request.

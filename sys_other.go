@@ -17,7 +17,7 @@ func listenerDescriptor(net.Listener) (int, error)      { return -1, ErrUnsuppor
 func unblockListener(int)                               {}
 func socketOf(net.Conn) (int, bool, error)              { return -1, true, ErrUnsupported }
 func connOf(int) (net.Conn, error)                      { return nil, ErrUnsupported }
-func newPair() (int, net.Conn, error)                   { return -1, nil, ErrUnsupported }
+func newPair() (int, *net.UnixConn, error)              { return -1, nil, ErrUnsupported }
 func isOutOfDescriptors(error) bool                     { return false }
 func waitSocket(int, bool, time.Duration) error         { return ErrUnsupported }
 func newPlaceholder() (int, error)                      { return -1, ErrUnsupported }

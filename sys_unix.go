@@ -56,7 +56,8 @@ func socketOf(conn net.Conn) (fd int, ok bool, err error) {
 		unix.Close(fd)
 		return -1, true, err
 	}
-	conn.Close() // its descriptor; the socket goes on
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0) // Pings ask for more, and are enough
+	conn.Close()                                                  // its descriptor; the socket goes on
 	return fd, true, nil
 }
 
@@ -68,16 +69,17 @@ func connOf(fd int) (conn net.Conn, err error) {
 }
 
 // newPair returns two ends of one stream: the descriptor of one, and a connection for the other.
-func newPair() (fd int, end net.Conn, err error) {
+func newPair() (fd int, end *net.UnixConn, err error) {
 	ends, err := newSocketPair()
 	if err != nil {
 		return -1, nil, err
 	}
-	if end, err = connOf(ends[1]); err != nil {
+	conn, err := connOf(ends[1])
+	if err != nil {
 		unix.Close(ends[0])
 		return -1, nil, err
 	}
-	return ends[0], end, nil
+	return ends[0], conn.(*net.UnixConn), nil
 }
 
 // isOutOfDescriptors reports whether an error means that the process has none left.

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bufio"
 	"io"
 	"log/slog"
 	"net"
@@ -196,6 +197,14 @@ func TestHandler(t *testing.T) {
 	})
 }
 
+// wrappedHijack is a ResponseWriter of middleware that counts bytes, for example.
+type wrappedHijack struct{ http.ResponseWriter }
+
+func (w wrappedHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	return struct{ net.Conn }{conn}, rw, err
+}
+
 func TestHandlerLimits(t *testing.T) {
 	const get = "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	t.Run("its connections count, until they are closed", func(t *testing.T) {
@@ -227,6 +236,39 @@ func TestHandlerLimits(t *testing.T) {
 			res, err := http.ReadResponse(c.Reader, nil)
 			return err == nil && res.StatusCode == http.StatusOK
 		}))
+	})
+	t.Run("another server behind its Handler takes the connection, and the place goes with it", func(t *testing.T) {
+		inner := websocket.NewServer(peer.Quiet(&websocket.ServerOptions{HandleText: peer.Echo}))
+		s := peer.Start(t, &websocket.ServerOptions{ConnectPath: "/outer", MaxConnections: 1, Handler: inner})
+		t.Cleanup(inner.Stop)
+		for range 3 {
+			c := s.Connect(t)
+			c.Text("x")
+			c.ExpectText("x")
+		}
+		assert.Equal(t, 3, inner.Clients.Len())
+	})
+	t.Run("a connection around that of the server is not counted for ever", func(t *testing.T) {
+		var serv *websocket.Server
+		s := &peer.Server{T: t, Server: websocket.NewServer(peer.Quiet(&websocket.ServerOptions{
+			ConnectPath: "/elsewhere", MaxConnections: 2, HandleText: peer.Echo,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serv.ServeHTTP(wrappedHijack{w}, r) }),
+		}))}
+		serv = s.Server
+		peer.CheckGoroutines(t)
+		peer.CheckDescriptors(t)
+		s.Launch(t)
+		for range 10 {
+			require.True(t, peer.Eventually(func() bool {
+				c, err := s.Join()
+				if err != nil {
+					return false
+				}
+				defer c.Close()
+				c.Text("x")
+				return c.Compare(websocket.OpcodeText, "x") == nil
+			}))
+		}
 	})
 	t.Run("a header that does not come to its end in time", func(t *testing.T) {
 		s := peer.Start(t, &websocket.ServerOptions{Handler: page(), HandshakeTimeout: 50 * time.Millisecond})

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +166,14 @@ var ways = []struct {
 		return mounted(t, opts, func(serv *websocket.Server) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serv.ServeHTTP(unwrapping{w}, r) })
 		}, nil)
+	}, false},
+	{"Unix socket of net/http", func(t *testing.T, opts *websocket.ServerOptions) *mount {
+		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		require.NoError(t, err)
+		return mounted(t, opts, itself, func(hs *httptest.Server) {
+			hs.Listener.Close()
+			hs.Listener = ln
+		})
 	}, false},
 	{"TLS of net/http", func(t *testing.T, opts *websocket.ServerOptions) *mount {
 		return mounted(t, opts, itself, func(hs *httptest.Server) { hs.TLS = new(tls.Config) })

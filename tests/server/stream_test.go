@@ -262,6 +262,19 @@ func TestStreamsOfHTTP2(t *testing.T) {
 		assert.True(t, s.ended)
 		peer.Get(t, removed)
 	})
+	t.Run("the time-outs of the http.Server are for requests", func(t *testing.T) {
+		m := mounted(t, &websocket.ServerOptions{HandleText: peer.Echo, PingInterval: 100 * time.Millisecond}, itself, func(hs *httptest.Server) {
+			h2(hs)
+			hs.Config.ReadTimeout, hs.Config.WriteTimeout = time.Second, time.Second
+		})
+		c, _ := connectStream(t, m)
+		for range 15 {
+			op, payload, err := c.Frame()
+			require.NoError(t, err)
+			require.Equal(t, websocket.OpcodePing, op)
+			c.Send(websocket.NewFramePong(true, payload))
+		}
+	})
 	t.Run("Stop ends all, and one that comes later is told", func(t *testing.T) {
 		c, _ := connectStream(t, m)
 		stopped := make(chan struct{})
