@@ -611,6 +611,43 @@ func TestEngineWithoutAListener(t *testing.T) {
 	assert.Zero(t, e.connections.Load())
 }
 
+// TestEngineGetsAListener gives engines that run a listener while they stop: it is accepted from and closed, or refused.
+func TestEngineGetsAListener(t *testing.T) {
+	checkGoroutines(t)
+	checkDescriptors(t)
+	var served, refused int
+	for i := range 200 {
+		e := engineStart(t)
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		stopped := make(chan struct{})
+		go func() {
+			for range i % 20 {
+				runtime.Gosched()
+			}
+			e.stop()
+			close(stopped)
+		}()
+		if e.enter() {
+			err = e.listenLocked(ln)
+			e.leave()
+		} else {
+			err = ErrServerRunning
+		}
+		if err == nil {
+			served++
+			assert.NotNil(t, e.listener)
+		} else {
+			refused++
+			assert.ErrorIs(t, err, ErrServerRunning)
+		}
+		ln.Close()
+		<-stopped
+		<-e.done
+	}
+	t.Logf("%d served, %d refused", served, refused)
+}
+
 // TestEngineAdoptsUntilItStops has goroutines bring connections while the engine stops: each is served or refused, and none is left.
 func TestEngineAdoptsUntilItStops(t *testing.T) {
 	checkGoroutines(t)

@@ -489,6 +489,56 @@ func TestServeHTTPAndStart(t *testing.T) {
 	})
 }
 
+// TestAdoptionsWhileItStops has clients come in every way while the server stops: each gets a connection that ends, or is told that
+// there is none.
+func TestAdoptionsWhileItStops(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			m := way.mount(t, &websocket.ServerOptions{HandleText: peer.Echo})
+			m.connect(t)
+			const side = 10
+			done := make(chan struct{}, side)
+			for range side {
+				go func() {
+					defer func() { done <- struct{}{} }()
+					for {
+						c, err := m.open(t)
+						if err != nil { // the server's own listener has gone
+							return
+						}
+						io.WriteString(c, peer.Request)
+						res, err := http.ReadResponse(c.Reader, nil)
+						if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
+							_, err = c.CloseCode()
+							if err == nil {
+								c.Write(websocket.NewFrameClose(true, 1001, nil))
+								err = c.ReadToEnd()
+							}
+						} else if err == nil && res.StatusCode == http.StatusServiceUnavailable {
+							err = io.EOF
+						}
+						c.Close()
+						if err != nil {
+							return
+						}
+					}
+				}()
+			}
+			require.True(t, peer.Eventually(func() bool { return m.Clients.Len() > 5 }))
+			stopped := make(chan struct{})
+			go func() {
+				m.Stop()
+				close(stopped)
+			}()
+			peer.Done(t, stopped)
+			assert.Zero(t, m.Clients.Len())
+			for range side {
+				peer.Get(t, done)
+			}
+		})
+	}
+}
+
 // TestBridge is about what the goroutines between a peer and its connection must not get wrong.
 func TestBridge(t *testing.T) {
 	for _, way := range ways {
