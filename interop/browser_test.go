@@ -37,6 +37,7 @@ func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Co
 		chromedp.NoSandbox,
 		chromedp.NoFirstRun,
 		chromedp.DisableGPU,
+		chromedp.Flag("ignore-certificate-errors", true), // it has a store of its own, where that of httptest is not
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
@@ -60,9 +61,13 @@ func openTab(t *testing.T, parent context.Context) context.Context {
 }
 
 func clientChromium(t *testing.T) (dial func(url string, offer []string) (conn, error)) {
+	return remoteTab(t, openTab(t, startBrowser(t))).dial
+}
+
+// remoteTab has a tab take commands, on the page that it shows.
+func remoteTab(t *testing.T, tab context.Context) *remote {
 	script, err := os.ReadFile("node/standard.js")
 	require.NoError(t, err)
-	tab := openTab(t, startBrowser(t))
 	r := newRemote()
 	require.NoError(t, chromedp.Listen(tab, func(ev any) {
 		if call, ok := ev.(*runtime.EventBindingCalled); ok {
@@ -90,5 +95,5 @@ func clientChromium(t *testing.T) (dial func(url string, offer []string) (conn, 
 	require.NoError(t, err)
 	require.NoError(t, run(string(script)))
 	require.NoError(t, run("void (globalThis.command = standardPeer((event) => report(JSON.stringify(event))))"))
-	return r.dial
+	return r
 }

@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -43,20 +44,33 @@ func serveCoder(t *testing.T) (url string, accepted <-chan conn) {
 
 func clientCoder(*testing.T) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		c := newCoderConn()
-		ctx, cancel := context.WithTimeout(c.ctx, deadline)
-		defer cancel()
-		ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-			Subprotocols:   offer,
-			OnPingReceived: c.onPing,
-			OnPongReceived: c.onPong,
-		})
-		if err != nil {
-			return nil, err
-		}
-		c.start(ws)
-		return c, nil
+		return dialCoder(url, &websocket.DialOptions{Subprotocols: offer})
 	}
+}
+
+// earlyCoder connects with a packet right behind the request.
+func earlyCoder(url string, packet []byte) (conn, error) {
+	dial := func(context.Context, string, string) (net.Conn, error) { return dialEager(url, packet) }
+	transport := &http.Transport{DialContext: dial, DialTLSContext: dial}
+	return dialCoder(url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+}
+
+// streamCoder connects by HTTP/2, with a packet right behind the request.
+func streamCoder(url string, packet []byte) (conn, error) {
+	return dialCoder(url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: streamTransport{packet}}})
+}
+
+func dialCoder(url string, options *websocket.DialOptions) (conn, error) {
+	c := newCoderConn()
+	ctx, cancel := context.WithTimeout(c.ctx, deadline)
+	defer cancel()
+	options.OnPingReceived, options.OnPongReceived = c.onPing, c.onPong
+	ws, _, err := websocket.Dial(ctx, url, options)
+	if err != nil {
+		return nil, err
+	}
+	c.start(ws)
+	return c, nil
 }
 
 type coderConn struct {

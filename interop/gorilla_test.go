@@ -1,7 +1,9 @@
 package interop
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -40,13 +42,23 @@ func serveGorilla(t *testing.T) (url string, accepted <-chan conn) {
 
 func clientGorilla(*testing.T) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		dialer := websocket.Dialer{Subprotocols: offer, HandshakeTimeout: deadline, WriteBufferSize: gorillaBuffer}
-		ws, _, err := dialer.Dial(url, nil)
-		if err != nil {
-			return nil, err
-		}
-		return newGorillaConn(ws), nil
+		return dialGorilla(&websocket.Dialer{Subprotocols: offer}, url)
 	}
+}
+
+// earlyGorilla connects with a packet right behind the request.
+func earlyGorilla(url string, packet []byte) (conn, error) {
+	dial := func(context.Context, string, string) (net.Conn, error) { return dialEager(url, packet) }
+	return dialGorilla(&websocket.Dialer{NetDialContext: dial, NetDialTLSContext: dial}, url)
+}
+
+func dialGorilla(dialer *websocket.Dialer, url string) (conn, error) {
+	dialer.HandshakeTimeout, dialer.WriteBufferSize = deadline, gorillaBuffer
+	ws, _, err := dialer.Dial(url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newGorillaConn(ws), nil
 }
 
 type gorillaConn struct {

@@ -42,24 +42,34 @@ func serveGWS(t *testing.T) (url string, accepted <-chan conn) {
 
 func clientGWS(*testing.T) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		c := &gwsConn{inbox: newInbox()}
-		option := &gwslib.ClientOption{
-			Addr:                url,
-			HandshakeTimeout:    deadline,
-			ReadMaxPayloadSize:  peerLimit,
-			WriteMaxPayloadSize: 16 * limit,
-			RequestHeader:       http.Header{},
-		}
+		option := gwsOption(url)
 		if len(offer) > 0 {
 			option.RequestHeader.Set("Sec-WebSocket-Protocol", strings.Join(offer, ", "))
 		}
+		c := &gwsConn{inbox: newInbox()}
 		ws, _, err := gwslib.NewClient(c, option)
-		if err != nil {
-			return nil, err
-		}
-		c.ws = ws
-		go ws.ReadLoop()
-		return c, nil
+		return c.start(ws, err)
+	}
+}
+
+// earlyGWS connects with a packet right behind the request.
+func earlyGWS(url string, packet []byte) (conn, error) {
+	eager, err := dialEager(url, packet)
+	if err != nil {
+		return nil, err
+	}
+	c := &gwsConn{inbox: newInbox()}
+	ws, _, err := gwslib.NewClientFromConn(c, gwsOption(url), eager)
+	return c.start(ws, err)
+}
+
+func gwsOption(url string) *gwslib.ClientOption {
+	return &gwslib.ClientOption{
+		Addr:                url,
+		HandshakeTimeout:    deadline,
+		ReadMaxPayloadSize:  peerLimit,
+		WriteMaxPayloadSize: 16 * limit,
+		RequestHeader:       http.Header{},
 	}
 }
 
@@ -67,6 +77,16 @@ func clientGWS(*testing.T) (dial func(url string, offer []string) (conn, error))
 type gwsConn struct {
 	inbox
 	ws *gwslib.Conn
+}
+
+// start goes on with what connecting returned.
+func (c *gwsConn) start(ws *gwslib.Conn, err error) (conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	c.ws = ws
+	go ws.ReadLoop()
+	return c, nil
 }
 
 func (c *gwsConn) OnOpen(*gwslib.Conn) {}

@@ -9,7 +9,12 @@ globalThis.standardPeer = (emit) => {
     for (let i = 0; i < bytes.length; i += 32768) s += String.fromCharCode(...bytes.subarray(i, i + 32768));
     return btoa(s);
   };
-  const decode = (data = "") => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const decode = (data = "") => {
+    const s = atob(data);
+    const bytes = new Uint8Array(s.length);
+    for (let i = 0; i < s.length; i++) bytes[i] = s.charCodeAt(i);
+    return bytes;
+  };
 
   const dial = ({ id, url, offer }) => {
     const socket = new WebSocket(url, offer ?? []);
