@@ -5,16 +5,18 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 )
 
-// environment is what the programs of the tests must find there as they start: net/http looks at GODEBUG once, and crypto/tls and Node at
+// What the programs of the tests must find there as they start: net/http looks at GODEBUG once, and crypto/tls and Node at
 // their certificates.
 const (
 	http2Connect = "http2xconnect=1"
 	goRoots      = "SSL_CERT_FILE"
 	nodeRoots    = "NODE_EXTRA_CA_CERTS"
+	rootsOwner   = "INTEROP_ROOTS_OWNER"
 )
 
 // TestMain runs the tests in an environment where net/http offers WebSocket over HTTP/2, and clients trust the certificate of httptest.
@@ -24,7 +26,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	os.Remove(os.Getenv(goRoots))
+	if os.Getenv(rootsOwner) == strconv.Itoa(os.Getpid()) { // and not one that a test runs
+		os.Remove(os.Getenv(goRoots))
+	}
 	os.Exit(code)
 }
 
@@ -39,7 +43,12 @@ func again() error {
 	if err = pem.Encode(roots, &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"GODEBUG": http2Connect, goRoots: roots.Name(), nodeRoots: roots.Name()} {
+	for name, value := range map[string]string{
+		"GODEBUG":  http2Connect,
+		goRoots:    roots.Name(),
+		nodeRoots:  roots.Name(),
+		rootsOwner: strconv.Itoa(os.Getpid()),
+	} {
 		if err = os.Setenv(name, value); err != nil {
 			return err
 		}

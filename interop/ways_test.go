@@ -258,7 +258,10 @@ func (a *arrivals) expect(url string) (numbered string, left <-chan struct{}) {
 func (a *arrivals) leave(number string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	close(a.left[number])
+	if gone, ok := a.left[number]; ok { // else its connections are none of a test's, or have begun to leave
+		close(gone)
+		delete(a.left, number)
+	}
 }
 
 // closeCommand begins a text that our server answers with a Close frame: the code and the reason follow.
