@@ -475,6 +475,23 @@ func TestServeHTTPAndStart(t *testing.T) {
 		}
 	})
 
+	t.Run("nor is one whose context has ended", func(t *testing.T) {
+		m := mounted(t, &websocket.ServerOptions{HandleText: peer.Echo}, itself, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		served := make(chan error, 1)
+		go func() { served <- m.ServeContext(ctx, ln) }()
+		require.True(t, peer.Eventually(func() bool { return m.Addr() != nil }))
+		cancel()
+		require.NoError(t, peer.Get(t, served))
+		c := m.dial(t)
+		c.Send([]byte(peer.Request))
+		res, err := http.ReadResponse(c.Reader, nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
+	})
+
 	t.Run("Stop from a handler ends a server without a listener", func(t *testing.T) {
 		stop, stopped := make(chan func(), 1), make(chan struct{})
 		m := mounted(t, &websocket.ServerOptions{HandleText: func(int, []byte) {
@@ -554,15 +571,11 @@ func TestBridge(t *testing.T) {
 			return m, c, peer.Get(t, added), removed
 		}
 		t.Run("a peer that takes nothing is disconnected, by "+way.name, func(t *testing.T) {
-			_, _, conn, removed := stall(t)
+			m, _, conn, removed := stall(t)
 			packet := websocket.NewFrameBin(false, make([]byte, 32<<10))
 			for websocket.Send(conn, packet) == nil {
 			}
 			assert.Equal(t, conn, peer.Get(t, removed))
-		})
-		t.Run("a peer that takes nothing does not hold up Stop, by "+way.name, func(t *testing.T) {
-			m, _, conn, _ := stall(t)
-			peer.Fill(t, conn, websocket.NewFrameBin(false, make([]byte, 32<<10)))
 			stopped := make(chan struct{})
 			go func() {
 				m.Stop()
