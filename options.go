@@ -65,9 +65,10 @@ const (
 type ServerOptions struct {
 	// Handler answers, on the server's own listener, every request that is neither an opening handshake for ConnectPath (a GET that asks
 	// for an upgrade to WebSocket) nor for StatusPath: a page, files, an API. It is called by a server of net/http on goroutines of
-	// its own, also where ConnectPath is asked for without an upgrade, and may do whatever an http.Handler may. An opening handshake
+	// its own, also if ConnectPath is asked for without an upgrade, and may do whatever an http.Handler may. An opening handshake
 	// may follow on the same connection. Its panics are net/http's, which logs them at error level. What cannot be read, such as a
-	// malformed header line, is refused by the server.
+	// malformed header line, is refused by the server. A connection whose first request is for StatusPath is closed behind the answer, as
+	// without a Handler; a later one is answered and the connection kept.
 	//
 	// The first request of a connection is held to MaxHeaderSize, MaxHeaderFields and HandshakeTimeout; of later ones each has
 	// HandshakeTimeout for its header, which may have MaxHeaderSize and 4 KiB more, and a minute to begin. There is no limit for
