@@ -42,7 +42,7 @@ func (serv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, r, errHandlerFailed)
 	default:
 		defer e.leave()
-		e.serveHTTP(w, r)
+		e.serveHTTP(w, r, context.WithoutCancel(r.Context()))
 	}
 }
 
@@ -64,9 +64,9 @@ func (serv *Server) runs() (e *engine, err error) {
 	return e, nil
 }
 
-// serveHTTP answers a request, or takes its connection over. Its caller has entered.
-func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	o, err := e.readRequest(r)
+// serveHTTP answers a request, or takes its connection over. HandleAuth is given the context. Its caller has entered.
+func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request, ctx context.Context) {
+	o, err := e.readRequest(r, ctx)
 	if err == nil && o.isStatus {
 		e.statusHTTP(w, r, o.request)
 		return
@@ -98,7 +98,7 @@ func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // readRequest reads a request of net/http as the server's own listener reads it from a socket. What is left is to check it.
-func (e *engine) readRequest(r *http.Request) (o *opening, err error) {
+func (e *engine) readRequest(r *http.Request, ctx context.Context) (o *opening, err error) {
 	head := appendHead(nil, r)
 	o = new(opening)
 	if _, err = o.scanner.scan(head, e.opts.MaxHeaderSize, e.opts.MaxHeaderFields); err != nil {
@@ -109,7 +109,7 @@ func (e *engine) readRequest(r *http.Request) (o *opening, err error) {
 	}
 	target := *r.URL // middleware may have cut off the front of its path
 	o.request.URL = &target
-	o.request.Context = context.WithoutCancel(r.Context())
+	o.request.Context = ctx
 	_, isStatus := e.terms.status.match(&target)
 	o.isStatus = isStatus && o.request.Header["Upgrade"] == nil
 	o.request.Params, _ = e.terms.connect.match(&target)

@@ -181,7 +181,7 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 	if isStatus || to == toConnect && isMeant(r) {
 		if w.engine.enter() {
 			defer w.engine.leave()
-			w.engine.serveHTTP(res, r)
+			w.engine.serveHTTP(res, r, context.Background()) // as for the first request of a connection
 		} else {
 			refuseHTTP(res, r, errStopped)
 		}
