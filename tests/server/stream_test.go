@@ -159,22 +159,33 @@ func connectStream(t *testing.T, m *mount) (*peer.Conn, *stream) {
 	return c, s
 }
 
-// TestStreams runs the tests of HTTP/2 in a process of their own: net/http looks at GODEBUG as it starts.
-func TestStreams(t *testing.T) {
-	if strings.Contains(os.Getenv("GODEBUG"), "http2xconnect=1") {
+// runOfHTTP2 runs a test of HTTP/2 in a process of its own: net/http looks at GODEBUG as it starts.
+func runOfHTTP2(t *testing.T, name string) {
+	t.Helper()
+	if isOfHTTP2() {
 		t.Skip("this is that process")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestStreamsOfHTTP2$", "-test.v")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "GODEBUG=http2xconnect=1")
 	out, err := cmd.CombinedOutput()
 	assert.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "--- PASS: TestStreamsOfHTTP2")
+	assert.Contains(t, string(out), "--- PASS: "+name)
 }
 
-func TestStreamsOfHTTP2(t *testing.T) {
-	if !strings.Contains(os.Getenv("GODEBUG"), "http2xconnect=1") {
-		t.Skip("see TestStreams")
+func isOfHTTP2() bool { return strings.Contains(os.Getenv("GODEBUG"), "http2xconnect=1") }
+
+// onlyOfHTTP2 skips a test that runOfHTTP2 runs.
+func onlyOfHTTP2(t *testing.T) {
+	t.Helper()
+	if !isOfHTTP2() {
+		t.Skip("it needs a process of its own")
 	}
+}
+
+func TestStreams(t *testing.T) { runOfHTTP2(t, "TestStreamsOfHTTP2") }
+
+func TestStreamsOfHTTP2(t *testing.T) {
+	onlyOfHTTP2(t)
 	h2 := func(hs *httptest.Server) { hs.TLS, hs.EnableHTTP2 = new(tls.Config), true }
 	removed := make(chan int, 100)
 	asked := make(chan *websocket.Handshake, 100)
