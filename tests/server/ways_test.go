@@ -362,3 +362,116 @@ func (in *entrance) testEnd(t *testing.T, end *entranceEnd) {
 	assert.Empty(t, removed)
 	assert.Empty(t, all, "it is told once")
 }
+
+// TestProxyAndHandler has clients behind a proxy ask for pages first.
+func TestProxyAndHandler(t *testing.T) {
+	const get = "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	who := func(t *testing.T, c *peer.Conn) string { // says who asks for a page
+		t.Helper()
+		answer, err := http.ReadResponse(c.Reader, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	handler := page().(*http.ServeMux)
+	handler.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })
+	start := func(t *testing.T, opts *websocket.ServerOptions) *peer.Server {
+		opts.ProxyProtocol, opts.Handler, opts.HandleText = loopback, handler, peer.Echo
+		opts.ConnectPath, opts.MaxConnectionsPerAddress = room, 1
+		return peer.Start(t, opts)
+	}
+	for name, header := range map[string]string{"version 1": proxyLine("192.0.2.1"), "version 2": proxyBinary, "IPv6": proxyLine("2001:db8::1"), "a health check": proxyHealth} {
+		t.Run("Handler and the connection have the client's address: "+name, func(t *testing.T) {
+			opts := new(websocket.ServerOptions)
+			asked, added, all := askedBy(opts), peer.Added(opts), toldBy(opts)
+			s := start(t, opts)
+			c := s.Dial(t)
+			address := map[string]string{"IPv6": "[2001:db8::1]:12345", "a health check": c.LocalAddr().String()}[name]
+			if address == "" {
+				address = proxied
+			}
+			c.Send([]byte(header + get + get)) // all in one
+			for range 2 {
+				require.Equal(t, address, who(t, c))
+			}
+			c.Send([]byte(get))
+			require.Equal(t, address, who(t, c))
+			second, refused := joinAs(t, s, header)
+			require.Equal(t, tooManyOfAddress, refused, "one that Handler has is counted")
+			second.Close()
+			c.Send(append(requestFor(blueRoom), websocket.NewFrameText(true, []byte("early"))...))
+			answer, err := http.ReadResponse(c.Reader, nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
+			c.ExpectText("early")
+			require.Equal(t, address, peer.Get(t, asked).RemoteAddr.String())
+			info, ok := s.Clients.Info(peer.Get(t, added))
+			require.True(t, ok)
+			require.Equal(t, address, info.RemoteAddr.String())
+			second, refused = joinAs(t, s, header)
+			require.Equal(t, tooManyOfAddress, refused, "one that came back is counted")
+			second.Close()
+			c.Send(websocket.NewFrameClose(true, 1000, nil))
+			c.ExpectClose(1000)
+			require.Equal(t, address, peer.Get(t, all).info.RemoteAddr.String())
+		})
+	}
+	ends := []struct {
+		name string
+		end  func(t *testing.T, c *peer.Conn)
+	}{
+		{"in Handler, by its client", func(*testing.T, *peer.Conn) {}},
+		{"in Handler, by a reset", func(_ *testing.T, c *peer.Conn) { c.Reset() }},
+		{"in Handler, by a panic", func(_ *testing.T, c *peer.Conn) {
+			c.Send([]byte("GET /panic HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+			c.ExpectEOF()
+		}},
+		{"after a refusal by HandleAuth", func(t *testing.T, c *peer.Conn) {
+			c.Send(requestFor(blueRoom, "X-Refuse: yes"))
+			_, _, body := c.Answer()
+			require.Equal(t, "Unauthorized", body)
+		}},
+		{"after a refusal by the rules", func(t *testing.T, c *peer.Conn) {
+			c.Send(requestFor(blueRoom, "Origin: https://evil.org"))
+			answer, err := http.ReadResponse(c.Reader, nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusForbidden, answer.StatusCode)
+			io.Copy(io.Discard, answer.Body)
+			c.Send([]byte(get)) // it goes on
+			require.Equal(t, proxied, who(t, c))
+		}},
+		{"as a connection of the server", func(t *testing.T, c *peer.Conn) {
+			c.Send(requestFor(blueRoom))
+			answer, err := http.ReadResponse(c.Reader, nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
+		}},
+	}
+	for _, end := range ends {
+		t.Run("the address is given back at the end "+end.name, func(t *testing.T) {
+			opts := &websocket.ServerOptions{Origins: []string{}}
+			opts.HandleAuth = func(req *websocket.Handshake) (context.Context, error) {
+				if req.Header.Get("X-Refuse") != "" {
+					return nil, &websocket.HandshakeError{Status: http.StatusUnauthorized}
+				}
+				return nil, nil
+			}
+			s := start(t, opts)
+			for range 3 {
+				var c *peer.Conn
+				require.True(t, peer.Eventually(func() bool {
+					c = s.Dial(t)
+					c.Send([]byte(proxyBinary + get))
+					if who(t, c) != proxied {
+						c.Close()
+						return false
+					}
+					return true
+				}))
+				end.end(t, c)
+				c.Close()
+			}
+		})
+	}
+}
