@@ -264,7 +264,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 }
 
 // takeBack takes a connection back that came by the own listener of a server, this one or another. It returns what there is to tell of
-// it: with a connection of this server comes its place.
+// it, which a proxy may have told the other server: with a connection of this server comes its place.
 func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *about) (net.Conn, *about, error) {
 	own, ok := conn.(*webConn)
 	if !ok {
@@ -280,6 +280,12 @@ func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *abo
 	}
 	if err == nil {
 		own.web.engine.givePlace(own.tells)
+	}
+	if own.tells != nil && own.tells.remote != nil { // what a proxy has told the other server
+		if tells == nil {
+			tells = new(about)
+		}
+		tells.remote = own.tells.remote
 	}
 	return conn, tells, err
 }

@@ -475,3 +475,56 @@ func TestProxyAndHandler(t *testing.T) {
 		})
 	}
 }
+
+// TestProxyAndServeHTTP has clients behind a proxy come to ServeHTTP by way of the Handler, of this server or of another one.
+func TestProxyAndServeHTTP(t *testing.T) {
+	wrapped := func(serv *websocket.Server) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serv.ServeHTTP(wrappedHijack{w}, r) })
+	}
+	for name, wrap := range map[string]func(*websocket.Server) http.Handler{"": itself, ", bridged": wrapped} {
+		for _, isOther := range []bool{false, true} {
+			t.Run(map[bool]string{false: "this server", true: "another server"}[isOther]+name, func(t *testing.T) {
+				opts := &websocket.ServerOptions{MaxConnectionsPerAddress: 1, ConnectPath: "/elsewhere", HandleText: peer.Echo}
+				added, all := peer.Added(opts), toldBy(opts)
+				asked := askedBy(opts)
+				outer := *opts
+				outer.ProxyProtocol = loopback
+				s := &peer.Server{T: t}
+				var inner *websocket.Server
+				outer.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { wrap(inner).ServeHTTP(w, r) })
+				s.Server = websocket.NewServer(peer.Quiet(&outer))
+				if inner = s.Server; isOther {
+					inner = websocket.NewServer(peer.Quiet(opts))
+				}
+				peer.CheckGoroutines(t)
+				peer.CheckDescriptors(t)
+				t.Cleanup(inner.Stop)
+				s.Launch(t)
+				for range 3 {
+					var c *peer.Conn
+					require.True(t, peer.Eventually(func() bool {
+						c = s.Dial(t)
+						c.Send([]byte(proxyBinary + peer.Request))
+						answer, err := http.ReadResponse(c.Reader, nil)
+						return err == nil && answer.StatusCode == http.StatusSwitchingProtocols || c.Close() != nil
+					}))
+					c.Text("x")
+					c.ExpectText("x")
+					assert.Equal(t, proxied, peer.Get(t, asked).RemoteAddr.String())
+					info, ok := inner.Clients.Info(peer.Get(t, added))
+					require.True(t, ok)
+					assert.Equal(t, proxied, info.RemoteAddr.String())
+					second := s.Dial(t)
+					second.Send([]byte(proxyBinary + peer.Request))
+					answer, err := http.ReadResponse(second.Reader, nil)
+					require.NoError(t, err)
+					assert.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
+					second.Close()
+					c.Send(websocket.NewFrameClose(true, 1000, nil))
+					c.ExpectClose(1000)
+					assert.Equal(t, proxied, peer.Get(t, all).info.RemoteAddr.String())
+				}
+			})
+		}
+	}
+}
