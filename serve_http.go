@@ -324,10 +324,13 @@ type remoteAddr string
 func (remoteAddr) Network() string  { return "tcp" }
 func (a remoteAddr) String() string { return string(a) }
 
-// addressOf returns the address of the peer of a request.
+// addressOf returns the address of the peer of a request. Middleware may have written one without a port.
 func addressOf(r *http.Request) net.Addr {
 	if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return net.TCPAddrFromAddrPort(address)
+	}
+	if ip, err := netip.ParseAddr(r.RemoteAddr); err == nil {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
 	}
 	return remoteAddr(r.RemoteAddr)
 }

@@ -528,3 +528,28 @@ func TestProxyAndServeHTTP(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressOfMiddleware has middleware say who the client is, with a port or without one, as net/http and chi do.
+func TestAddressOfMiddleware(t *testing.T) {
+	for name, change := range map[string]func(*httptest.Server){"TCP": nil, "bridged": func(hs *httptest.Server) { hs.TLS = new(tls.Config) }} {
+		t.Run(name, func(t *testing.T) {
+			m := mounted(t, &websocket.ServerOptions{MaxConnectionsPerAddress: 1}, func(serv *websocket.Server) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					r.RemoteAddr = r.Header.Get("X-Real-IP")
+					serv.ServeHTTP(w, r)
+				})
+			}, change)
+			in := new(entrance)
+			for _, row := range []struct {
+				address string
+				status  int
+			}{
+				{"192.0.2.1", 101}, {"192.0.2.1", 503}, {"192.0.2.1:99", 503}, {"192.0.2.2:1", 101}, {"192.0.2.2", 503},
+				{"2001:db8::1", 101}, {"[2001:db8::2]:1", 503}, {"2001:db8:0:1::1", 101},
+			} {
+				_, answer := in.ask(t, m, "/", "X-Real-IP: "+row.address)
+				assert.Equal(t, row.status, answer.StatusCode, row.address)
+			}
+		})
+	}
+}
