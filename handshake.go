@@ -73,8 +73,8 @@ type Handshake struct {
 	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. It is empty if there is none.
 	Protocol []byte
 
-	// RemoteAddr is the address of the peer: what a PROXY protocol header says that ServerOptions.ProxyProtocol trusts, or else what
-	// the system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
+	// RemoteAddr is the address of the peer: what a PROXY protocol header says that ServerOptions.ProxyProtocol trusts; behind
+	// ServeHTTP, the one of the *http.Request, which middleware may have changed; or else what the system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
 	RemoteAddr net.Addr
 
 	size   int  // bytes of the whole request

@@ -252,7 +252,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	if err == nil && !isSocket {
 		err = e.bridgeConn(conn, r, o, tells)
 	} else if err == nil {
-		e.admit(fd, rare{opening: o, about: tells}, e.pipelined(o))
+		e.admit(fd, rare{opening: o, about: withRemote(tells, conn, r)}, e.pipelined(o))
 	}
 	if err != nil {
 		e.givePlace(tells)
@@ -264,7 +264,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 }
 
 // takeBack takes a connection back that came by the own listener of a server, this one or another. It returns what there is to tell of
-// it, which a proxy may have told the other server: with a connection of this server comes its place.
+// it: with a connection of this server comes its place.
 func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *about) (net.Conn, *about, error) {
 	own, ok := conn.(*webConn)
 	if !ok {
@@ -281,13 +281,20 @@ func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *abo
 	if err == nil {
 		own.web.engine.givePlace(own.tells)
 	}
-	if own.tells != nil && own.tells.remote != nil { // what a proxy has told the other server
-		if tells == nil {
-			tells = new(about)
-		}
-		tells.remote = own.tells.remote
-	}
 	return conn, tells, err
+}
+
+// withRemote adds the peer's address to what there is to tell, if the request has another one than the socket: middleware may have
+// written it, or a proxy may have told it to another server.
+func withRemote(tells *about, conn net.Conn, r *http.Request) *about {
+	if socket := conn.RemoteAddr(); socket != nil && socket.String() == r.RemoteAddr {
+		return tells
+	}
+	if tells == nil {
+		tells = new(about)
+	}
+	tells.remote = addressOf(r)
+	return tells
 }
 
 // readBuffered returns what net/http has read behind the request.

@@ -533,7 +533,12 @@ func TestProxyAndServeHTTP(t *testing.T) {
 func TestAddressOfMiddleware(t *testing.T) {
 	for name, change := range map[string]func(*httptest.Server){"TCP": nil, "bridged": func(hs *httptest.Server) { hs.TLS = new(tls.Config) }} {
 		t.Run(name, func(t *testing.T) {
-			m := mounted(t, &websocket.ServerOptions{MaxConnectionsPerAddress: 1}, func(serv *websocket.Server) http.Handler {
+			asked := make(chan net.Addr, 1)
+			opts := &websocket.ServerOptions{MaxConnectionsPerAddress: 1, HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+				asked <- req.RemoteAddr
+				return nil, nil
+			}}
+			m := mounted(t, opts, func(serv *websocket.Server) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					r.RemoteAddr = r.Header.Get("X-Real-IP")
 					serv.ServeHTTP(w, r)
@@ -549,6 +554,10 @@ func TestAddressOfMiddleware(t *testing.T) {
 			} {
 				_, answer := in.ask(t, m, "/", "X-Real-IP: "+row.address)
 				assert.Equal(t, row.status, answer.StatusCode, row.address)
+				if row.status == 101 {
+					from := peer.Get(t, asked).(*net.TCPAddr)
+					assert.Equal(t, strings.TrimSuffix(row.address, ":1"), from.IP.String(), "what middleware says is the peer's address")
+				}
 			}
 		})
 	}
