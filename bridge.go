@@ -236,7 +236,11 @@ func (p *streamPeer) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-func (p *streamPeer) Close() error { return p.body.Close() }
+// Close is finish: the body is closed once, whichever direction comes first.
+func (p *streamPeer) Close() error {
+	p.finish()
+	return nil
+}
 
 // finish has the other direction end: the stream ends as soon as the handler returns.
 func (p *streamPeer) finish() {
