@@ -197,7 +197,7 @@ func (e *engine) admit(fd int, r rare, refused error) {
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
 		c.outState = outLost
-		c.endLocked(endReason{})
+		c.endLocked(endReason{kind: ClosedLost}) // it may be open already
 	}
 	c.postLocked()
 }
