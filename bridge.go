@@ -46,7 +46,7 @@ func (e *engine) newBridge(peer bridgePeer, r *http.Request, o *opening, tells *
 	}
 	b := &bridge{engine: e, peer: peer, pair: pair}
 	e.entrances.Add(1)
-	told := about{remote: addressOf(r), covered: func() { peer.expire(e.opts.WriteTimeout) }}
+	told := about{remote: addressOf(r), tls: r.TLS, covered: func() { peer.expire(e.opts.WriteTimeout) }}
 	if tells != nil {
 		told.counted = tells.counted
 	}

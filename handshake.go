@@ -3,6 +3,7 @@ package websocket
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -75,7 +76,11 @@ type Handshake struct {
 
 	// RemoteAddr is the address of the peer: what a PROXY protocol header says that ServerOptions.ProxyProtocol trusts; behind
 	// ServeHTTP, the one of the *http.Request, which middleware may have changed; or else what the system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
+	// It is the server's, and not to be changed.
 	RemoteAddr net.Addr
+
+	// TLS is the state of the TLS connection of net/http behind ServeHTTP. It is nil for a plain connection, and not to be changed.
+	TLS *tls.ConnectionState
 
 	size   int  // bytes of the whole request
 	fields int  // bytes of its header part

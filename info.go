@@ -17,12 +17,14 @@ type ConnInfo struct {
 
 	// RemoteAddr is the address of the peer: what a trusted PROXY header says (see ServerOptions.ProxyProtocol), or else what the
 	// system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer is gone and the system has forgotten it.
+	// It is the server's, and not to be changed.
 	RemoteAddr net.Addr
 
 	// Subprotocol is the one that was chosen in the opening handshake (RFC 6455, section 1.9), empty if there is none.
 	Subprotocol string
 
-	// TLS is the state of the connection's TLS, nil for a plain connection.
+	// TLS is the state of the TLS connection of net/http, if it came by ServeHTTP over one. It is nil for a plain connection, and not to
+	// be changed.
 	TLS *tls.ConnectionState
 
 	// Compressed says that messages may be compressed (RFC 7692).
@@ -36,8 +38,8 @@ type ConnInfo struct {
 }
 
 // Info returns what is known of a connection. ok is false if conn is not a connection of this server. As Context does, it answers
-// from when HandleAuth has accepted the connection until HandleClientRemove, and OnClose, have returned. The address of the peer is asked of the system
-// each time, unless a proxy has told it: that takes less than a microsecond, and the connection's lock.
+// from when HandleAuth has accepted the connection until HandleClientRemove, and OnClose, have returned. The address of the peer is
+// asked of the system each time, unless a proxy has told it: that takes less than a microsecond, and the connection's lock.
 func (cls *ClientManager) Info(conn int) (info ConnInfo, ok bool) {
 	c := cls.find(conn)
 	if c == nil {
@@ -116,12 +118,14 @@ func (c *conn) tellEnd() {
 
 // infoLocked returns what is known of a connection that the program knows.
 func (c *conn) infoLocked() ConnInfo {
+	tells := c.tellsLocked()
 	return ConnInfo{
 		Conn:        c.fd(),
 		ID:          c.id,
 		UID:         c.uid,
 		RemoteAddr:  c.remoteLocked(),
-		Subprotocol: c.tellsLocked().subprotocol,
+		Subprotocol: tells.subprotocol,
+		TLS:         tells.tls,
 		Opened:      momentTime(c.opened),
 		Queued:      c.out.len(),
 	}
@@ -130,9 +134,10 @@ func (c *conn) infoLocked() ConnInfo {
 // about is what few connections have to tell. It is guarded by the connection's mu.
 type about struct {
 	subprotocol string
-	remote      net.Addr      // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
-	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
-	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
+	remote      net.Addr             // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
+	tls         *tls.ConnectionState // of net/http; nil if there is none
+	counted     *addressCount        // by which MaxConnectionsPerAddress counts it; nil: not at all
+	closed      *CloseCause          // the program has sent a Close frame; nil: see the end's reason
 
 	// covered is called on a goroutine of its own once the connection has given its socket up. It may be nil.
 	covered func()

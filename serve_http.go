@@ -3,6 +3,7 @@ package websocket
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 // header fields and body of those, but the reason phrase of net/http, and the connection can go on with another request. So can one
 // that asks for StatusPath without an upgrade, and is answered. Header fields that middleware has set before are in
 // Handshake.ResponseHeader, and so in the answer. What HandleAuth decides is written to the connection that was taken over.
+// MaxConnectionsPerAddress counts by the RemoteAddr of the request, which middleware may have set, with or without a port.
 //
 // A connection of net/http over TCP or a Unix socket is taken over with its descriptor, and costs what one of the server's own does.
 // What has no descriptor of its own is carried over a pair of sockets by two goroutines until it ends: TLS of net/http, a net.Conn of
@@ -41,8 +43,7 @@ func (serv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serv.Options.Logger.Error("websocket: cannot start", "error", err)
 		refuseHTTP(w, r, errHandlerFailed)
 	default:
-		defer e.leave()
-		e.serveHTTP(w, r, context.WithoutCancel(r.Context()))
+		e.serveHTTP(w, r, toNothing, context.WithoutCancel(r.Context()))
 	}
 }
 
@@ -64,12 +65,20 @@ func (serv *Server) runs() (e *engine, err error) {
 	return e, nil
 }
 
-// serveHTTP answers a request, or takes its connection over. HandleAuth is given the context. Its caller has entered.
-func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request, ctx context.Context) {
+// serveHTTP answers a request, or takes its connection over. HandleAuth is given the context. Its caller has entered, and knows
+// what the request is for, or leaves that to the request. It leaves before it answers: Stop waits neither for HandleStatus nor for a client that reads nothing.
+func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request, to destination, ctx context.Context) {
+	if answer := e.takeRequest(w, r, to, ctx); answer != nil {
+		answer()
+	}
+}
+
+// takeRequest takes the connection of a request over, or returns what answers the request.
+func (e *engine) takeRequest(w http.ResponseWriter, r *http.Request, to destination, ctx context.Context) (answer func()) {
+	defer e.leave()
 	o, err := e.readRequest(r, ctx)
-	if err == nil && o.isStatus {
-		e.statusHTTP(w, r, o.request)
-		return
+	if err == nil && (to == toStatus || to == toNothing && o.isStatus) {
+		return func() { e.statusHTTP(w, r, o.request) }
 	}
 	if err == nil {
 		err = o.request.check()
@@ -86,15 +95,16 @@ func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request, ctx context.C
 	}
 	if err != nil {
 		e.reportRefused(r, err)
-		refuseHTTP(w, r, err)
-		return
+		return func() { refuseHTTP(w, r, err) }
 	}
+	o.isStatus = false
 	if isStream(r) {
 		o.request.dropStreamFields()
 		e.bridgeStream(w, r, o, tells)
-		return
+	} else {
+		e.takeOver(w, r, o, tells)
 	}
-	e.takeOver(w, r, o, tells)
+	return nil
 }
 
 // readRequest reads a request of net/http as the server's own listener reads it from a socket. What is left is to check it.
@@ -109,7 +119,7 @@ func (e *engine) readRequest(r *http.Request, ctx context.Context) (o *opening, 
 	}
 	target := *r.URL // middleware may have cut off the front of its path
 	o.request.URL = &target
-	o.request.Context = ctx
+	o.request.Context, o.request.TLS = ctx, r.TLS
 	_, isStatus := e.terms.status.match(&target)
 	o.isStatus = isStatus && o.request.Header["Upgrade"] == nil
 	o.request.Params, _ = e.terms.connect.match(&target)
@@ -231,17 +241,16 @@ const textNoTakeover = "websocket: cannot take over a connection"
 
 // takeOver makes a connection of the server out of one of net/http. A place has been counted for it.
 func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, tells *about) {
-	conn, buffered, err := http.NewResponseController(w).Hijack()
+	conn, buffered, err := e.hijack(w, r, tells)
 	if err != nil {
-		if !e.isOwn(r) {
-			e.givePlace(tells)
-		}
 		e.report(slog.LevelError, textNoTakeover, "error", err, "address", r.RemoteAddr)
 		refuseHTTP(w, r, fmt.Errorf("%w: %w", errNoTakeover, err))
 		return
 	}
 	conn.SetDeadline(time.Time{})
-	o.buf = readBuffered(buffered.Reader)
+	if buffered != nil { // some middleware gives none
+		o.buf = readBuffered(buffered.Reader)
+	}
 	if conn, tells, err = e.takeBack(conn, r, o, tells); err != nil { // Stop was faster
 		if !e.isOwn(r) {
 			e.givePlace(tells)
@@ -263,6 +272,19 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	}
 }
 
+// hijack takes a connection from net/http. If it fails, or middleware panics, its place is given back.
+func (e *engine) hijack(w http.ResponseWriter, r *http.Request, tells *about) (conn net.Conn, buffered *bufio.ReadWriter, err error) {
+	hijacked := false
+	defer func() {
+		if !hijacked && !e.isOwn(r) {
+			e.givePlace(tells)
+		}
+	}()
+	conn, buffered, err = http.NewResponseController(w).Hijack()
+	hijacked = err == nil
+	return conn, buffered, err
+}
+
 // takeBack takes a connection back that came by the own listener of a server, this one or another. It returns what there is to tell of
 // it: with a connection of this server comes its place.
 func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *about) (net.Conn, *about, error) {
@@ -280,6 +302,10 @@ func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *abo
 	}
 	if err == nil {
 		own.web.engine.givePlace(own.tells)
+		if own.tells != nil && own.tells.remote != nil { // a proxy has told the other server
+			tells = cmp.Or(tells, new(about))
+			tells.remote = own.tells.remote
+		}
 	}
 	return conn, tells, err
 }
@@ -288,6 +314,9 @@ func (e *engine) takeBack(conn net.Conn, r *http.Request, o *opening, tells *abo
 // written it, or a proxy may have told it to another server.
 func withRemote(tells *about, conn net.Conn, r *http.Request) *about {
 	if socket := conn.RemoteAddr(); socket != nil && socket.String() == r.RemoteAddr {
+		return tells
+	}
+	if tells != nil && tells.remote != nil && tells.remote.String() == r.RemoteAddr {
 		return tells
 	}
 	if tells == nil {

@@ -180,8 +180,7 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 	isStatus := to == toStatus && slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.Method)
 	if isStatus || to == toConnect && isMeant(r) {
 		if w.engine.enter() {
-			defer w.engine.leave()
-			w.engine.serveHTTP(res, r, context.Background()) // as for the first request of a connection
+			w.engine.serveHTTP(res, r, to, context.Background()) // as for the first request of a connection
 		} else {
 			refuseHTTP(res, r, errStopped)
 		}

@@ -535,6 +535,7 @@ func TestAddressOfMiddleware(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked := make(chan net.Addr, 1)
 			opts := &websocket.ServerOptions{MaxConnectionsPerAddress: 1, HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+				assert.Equal(t, name == "bridged", req.TLS != nil, "the state of TLS is told")
 				asked <- req.RemoteAddr
 				return nil, nil
 			}}
