@@ -117,7 +117,6 @@ func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
 // write writes or queues what is to be sent. If there is no room in the outbox it waits for it, or fails.
 func (c *conn) write(out outgoing, wait bool) (err error) {
 	var large []byte
-	closing := out.body // writing takes from out what it has written
 	if out.len() >= largeSize {
 		if err = c.refusal(out.len(), wait); err != nil {
 			return err
@@ -129,22 +128,33 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 	if err = c.sendableLocked(); err == nil && !c.hasRoomLocked(out.len()) {
 		err = c.makeRoomLocked(out.len(), wait)
 	}
-	if err == nil {
-		if out.closes {
-			c.outState = outClosed
-			c.rareLocked().moments.closeSent = now()
-			c.postLocked()
-		}
-		if large != nil {
-			err = c.writeLargeLocked(large)
-		} else {
-			err = c.writeLocked(&out)
-		}
-	}
-	if err == nil && out.closes {
-		c.noteCloseLocked(closing)
+	switch {
+	case err != nil:
+	case out.closes:
+		err = c.writeClosingLocked(&out, large)
+	case large != nil:
+		err = c.writeLargeLocked(large)
+	default:
+		err = c.writeLocked(&out)
 	}
 	c.mu.Unlock()
+	return err
+}
+
+// writeClosingLocked writes a packet with a Close frame at its end, which large is a copy of unless it is nil.
+func (c *conn) writeClosingLocked(out *outgoing, large []byte) (err error) {
+	c.outState = outClosed
+	c.rareLocked().moments.closeSent = now()
+	c.postLocked()
+	packet := out.body // writing takes from out what it has written
+	if large != nil {
+		err = c.writeLargeLocked(large)
+	} else {
+		err = c.writeLocked(out)
+	}
+	if err == nil {
+		c.noteCloseLocked(packet)
+	}
 	return err
 }
 
