@@ -85,6 +85,7 @@ type attackRow struct {
 	name   string // the attack and the answer to it, as a sentence
 	attack func(a *abuse)
 	logs   []string // beginnings of the messages that the log may have, panics among them
+	inHTTP string   // what net/http does in its own way, before ServeHTTP is called; empty: nothing
 }
 
 // abuse is an attack in progress: its server, and the client that must not notice.
@@ -96,16 +97,17 @@ type abuse struct {
 	pace time.Duration // between two echoes of that client
 
 	handler http.Handler // of the server; nil if it has none
+	mounted bool         // the server is a handler of net/http
 }
 
 // runRows runs rows one after the other.
-func runRows(t *testing.T, rows []attackRow) { runRowsWith(t, nil, rows) }
+func runRows(t *testing.T, rows []attackRow) { runRowsWith(t, abuse{}, rows) }
 
-// runRowsWith is runRows for a server with a Handler.
-func runRowsWith(t *testing.T, handler http.Handler, rows []attackRow) {
+// runRowsWith is runRows for a server that is reached in another way.
+func runRowsWith(t *testing.T, way abuse, rows []attackRow) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			a := &abuse{t: t, log: new(recorder), pace: echoPace, handler: handler}
+			a := &abuse{t: t, log: new(recorder), pace: echoPace, handler: way.handler, mounted: way.mounted}
 			peer.CheckGoroutines(t)
 			peer.CheckDescriptors(t)
 			a.checkHeap()
@@ -131,7 +133,11 @@ func (a *abuse) startApart(opts *websocket.ServerOptions) {
 		opts.HandleText = peer.Echo
 	}
 	a.Server = a.newServer(opts) // before it runs: handlers use it
-	a.Server.Launch(a.t)
+	if a.mounted {
+		a.Server.Mount(a.t)
+	} else {
+		a.Server.Launch(a.t)
+	}
 }
 
 // newServer makes a server whose log is the row's.

@@ -75,22 +75,44 @@ func (a *abuse) refused(status int, requests ...string) {
 	}
 }
 
+// here returns the status that is answered by the server's own listener, or behind net/http.
+func (a *abuse) here(own, behind int) int {
+	if a.mounted {
+		return behind
+	}
+	return own
+}
+
 func TestAbuseHandshake(t *testing.T) { runRows(t, handshakeRows) }
 
 // TestAbuseHandshakeWithHandler has a server that gives all other requests to the program: whatever reaches it is refused as well.
 func TestAbuseHandshakeWithHandler(t *testing.T) {
-	runRowsWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		status := http.StatusBadRequest
 		if r.URL.Path != "/" {
 			status = http.StatusNotFound
 		}
 		http.Error(w, "the program's", status)
-	}), handshakeRows)
+	})
+	runRowsWith(t, abuse{handler: handler}, handshakeRows)
+}
+
+// TestAbuseHandshakeByServeHTTP has the server behind one of net/http, which reads the head of a request first: the rows are run that
+// are left for the server to decide.
+func TestAbuseHandshakeByServeHTTP(t *testing.T) {
+	var rows []attackRow
+	for _, row := range handshakeRows {
+		if row.inHTTP == "" {
+			rows = append(rows, row)
+		}
+	}
+	runRowsWith(t, abuse{mounted: true}, rows)
 }
 
 var handshakeRows = []attackRow{
-	{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: slowHandshakes},
+	{name: "500 clients that send nothing or one byte per second are closed at the time-out, others get in", attack: slowHandshakes,
+		inHTTP: "a slow head is the business of the program's http.Server"},
 	{name: "200 header fields are answered with 431", attack: func(a *abuse) {
 		a.start(&websocket.ServerOptions{})
 		var lines []string
@@ -103,9 +125,10 @@ var handshakeRows = []attackRow{
 		a.start(&websocket.ServerOptions{})
 		a.refused(http.StatusRequestHeaderFieldsTooLarge, requestAdding("X: "+strings.Repeat("y", 64<<10)))
 	}},
-	{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: endlessHeaders},
+	{name: "endless header lines, request lines and blank lines are answered with 431 or 400, and never read on", attack: endlessHeaders,
+		inHTTP: "it reads up to http.Server.MaxHeaderBytes, and then answers 431"},
 	{name: "32 kB of blanks, commas, quotes or semicolons in a header are read in linear time", attack: longLists},
-	{name: "malformed lines are answered with 400", attack: func(a *abuse) {
+	{name: "malformed lines are answered with 400", inHTTP: "it takes folded lines and bare line feeds; TestServeHTTP has what it lets through", attack: func(a *abuse) {
 		a.start(&websocket.ServerOptions{})
 		bad := []string{
 			requestAdding("no colon here"),
@@ -134,7 +157,8 @@ var handshakeRows = []attackRow{
 		}
 		a.refused(http.StatusBadRequest, bad...)
 	}},
-	{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: splitAnswers},
+	{name: "line ends in the text of a HandleAuth error and in what a handler answers add no header line", attack: splitAnswers,
+		inHTTP: "refusals are its answers, with header fields of its own; TestServeHTTP"},
 	{name: "a request with a body is answered with 400", attack: func(a *abuse) {
 		a.start(&websocket.ServerOptions{})
 		second := strings.Replace(peer.Request, "GET / ", "GET /smuggled ", 1)
@@ -145,9 +169,9 @@ var handshakeRows = []attackRow{
 			requestAdding("Content-Length: -1"),
 			requestAdding("Content-Length: 99999999999999999999"),
 			requestAdding("Transfer-Encoding: chunked")+"5\r\nhello\r\n0\r\n\r\n",
-			requestAdding("Transfer-Encoding: identity"),
 			requestAdding("Transfer-Encoding: chunked", "Content-Length: 3")+"0\r\n\r\n",
 		)
+		a.refused(a.here(http.StatusBadRequest, http.StatusNotImplemented), requestAdding("Transfer-Encoding: identity"))
 	}},
 	{name: "a second request behind the first is answered with 400, one behind the answer with 1002", attack: pipelined},
 	{name: "a HandleAuth that panics is answered with 500", logs: []string{"websocket: handler panicked"}, attack: func(a *abuse) {
@@ -426,8 +450,9 @@ func pipelined(a *abuse) {
 	require.Empty(a.t, peer.Get(a.t, paths)) // the well-behaved client's
 	second := strings.Replace(peer.Request, "GET / ", "GET /?second ", 1)
 	a.refused(http.StatusBadRequest, peer.Request+second, peer.Request+"POST / HTTP/1.1\r\n\r\n", peer.Request+second[:1])
-	a.refused(http.StatusNotFound, strings.Replace(peer.Request, "GET / ", "GET /other ", 1)+second)
-	a.refused(http.StatusOK, strings.Replace(peer.Request, "GET / ", "GET /status ", 1)+second)
+	// Behind net/http the mux has decided about the path, and what asks for an upgrade is an opening handshake.
+	a.refused(a.here(http.StatusNotFound, http.StatusBadRequest), strings.Replace(peer.Request, "GET / ", "GET /other ", 1)+second)
+	a.refused(a.here(http.StatusOK, http.StatusBadRequest), strings.Replace(peer.Request, "GET / ", "GET /status ", 1)+second)
 
 	c := a.Connect(a.t) // the second one comes after the answer: it is read as frames, which it is not
 	c.Send([]byte(second))

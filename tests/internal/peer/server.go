@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +112,22 @@ func (s *Server) Launch(t *testing.T) {
 	t.Helper()
 	s.Restart(t)
 	t.Cleanup(func() { s.StopAndWait(t) })
+}
+
+// Mount runs a server as the handler of a server of net/http until the end of the test. It is never started.
+func (s *Server) Mount(t *testing.T) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	hs := &http.Server{Handler: s.Server, ErrorLog: log.New(io.Discard, "", 0)}
+	hs.SetKeepAlivesEnabled(false) // a refusal ends the connection, as on the server's own listener
+	s.Network, s.Address, s.Served = ln.Addr().Network(), ln.Addr().String(), make(chan error, 1)
+	go func() { s.Served <- hs.Serve(ln) }()
+	t.Cleanup(func() {
+		hs.Close()
+		Get(t, s.Served)
+		s.Stop()
+	})
 }
 
 // Echo sends a message back as it is.
