@@ -148,3 +148,16 @@ func (o *outbox) reset() {
 	}
 	*o = outbox{buf: buf, pong: o.pong[:0]}
 }
+
+// outState is what a connection's outbox still takes.
+type outState uint8
+
+const (
+	outOpen    outState = iota
+	outClosed           // nothing: a Close frame is written or queued
+	outLost             // nothing, and writing is pointless: the peer is gone
+	outStalled          // likewise: the peer took nothing for the write time-out
+)
+
+// isLost reports whether writing is pointless.
+func (s outState) isLost() bool { return s >= outLost }

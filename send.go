@@ -89,19 +89,6 @@ func closeFrameIn(packet []byte) (end int, found bool) {
 	return end, false
 }
 
-// outState is what a connection's outbox still takes.
-type outState uint8
-
-const (
-	outOpen    outState = iota
-	outClosed           // nothing: a Close frame is written or queued
-	outLost             // nothing, and writing is pointless: the peer is gone
-	outStalled          // likewise: the peer took nothing for the write time-out
-)
-
-// isLost reports whether writing is pointless.
-func (s outState) isLost() bool { return s >= outLost }
-
 // send sends a packet of whole frames.
 func (c *conn) send(packet []byte, wait bool) error {
 	end, closes := closeFrameIn(packet)
