@@ -21,10 +21,12 @@ const (
 // other, whose loop neither knows nor cares. A goroutine carries each direction, and passes its end on; the last one to end closes both
 // sides. It has entered the engine, which waits for it.
 type bridge struct {
+	// Immutable.
 	engine *engine
 	peer   bridgePeer
 	pair   *net.UnixConn
-	ends   atomic.Int32 // directions that have ended
+
+	ends atomic.Int32 // directions that have ended
 }
 
 // bridgePeer is the side of a bridge where the peer is.

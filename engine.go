@@ -41,7 +41,7 @@ type engine struct {
 	adopted     atomic.Uint64 // connections that have come
 	connections atomic.Int64  // those that have a socket
 	stopping    atomic.Bool
-	entrances   atomic.Int32 // by which connections may still come: the acceptor, and calls of adopt that have not returned
+	entrances   atomic.Int32 // what the last stage waits for beside connections: the acceptor, calls of adopt and ServeHTTP, bridges, and web
 	running     atomic.Int32 // loops that have not ended
 }
 

@@ -75,7 +75,8 @@ type Handshake struct {
 	Protocol []byte
 
 	// RemoteAddr is the address of the peer: what a PROXY protocol header says that ServerOptions.ProxyProtocol trusts; behind
-	// ServeHTTP, the one of the *http.Request, which middleware may have changed; or else what the system knows. It is a *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
+	// ServeHTTP, the one of the *http.Request, which middleware may have changed; or else what the system knows. It is a
+	// *net.TCPAddr, or a *net.UnixAddr for a Unix socket; nil if the peer has gone.
 	// It is the server's, and not to be changed.
 	RemoteAddr net.Addr
 

@@ -134,7 +134,7 @@ func (c *conn) infoLocked() ConnInfo {
 // about is what few connections have to tell. It is guarded by the connection's mu.
 type about struct {
 	subprotocol string
-	remote      net.Addr             // what a trusted PROXY header says, or the system said before the socket was given up; nil: ask the system
+	remote      net.Addr             // as a proxy or a request told, or the system before the socket was given up; nil: ask the system
 	tls         *tls.ConnectionState // of net/http; nil if there is none
 	counted     *addressCount        // by which MaxConnectionsPerAddress counts it; nil: not at all
 	closed      *CloseCause          // the program has sent a Close frame; nil: see the end's reason

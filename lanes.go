@@ -104,7 +104,7 @@ type job struct {
 	pongs    bool // Pongs wait behind the messages
 	row      bool // more than one message waited: their answers may be written together
 	relief   bool // the lanes were full, and are not any more: the connection can be read again
-	light    bool // nothing else runs or waits for the connection, which has its socket, and nothing is collected: nobody waits for this job to end
+	light    bool // nothing else runs, waits or is collected, and the connection has its socket: nobody waits for this job to end
 }
 
 // addState is where HandleClientAdd stands.

@@ -88,7 +88,8 @@ type ServerOptions struct {
 
 	// HandleClientRemove is called once for each HandleClientAdd (for each connection, if there is none), before the
 	// descriptor is closed. ClientManager.Context still answers; All and Conns no longer list the connection. No other
-	// handler of the connection runs then, but a HandleClientAdd that has outlasted AddTimeout. It may Send unless a Close frame was sent or the peer is gone.
+	// handler of the connection runs then, but a HandleClientAdd that has outlasted AddTimeout. It may Send
+	// unless a Close frame was sent or the peer is gone.
 	HandleClientRemove HandlerClientFn
 
 	// OnClose is called once for each connection that was open, that is, which Clients.All may have listed: with what is known of it,

@@ -66,7 +66,8 @@ func (serv *Server) runs() (e *engine, err error) {
 }
 
 // serveHTTP answers a request, or takes its connection over. HandleAuth is given the context. Its caller has entered, and knows
-// what the request is for, or leaves that to the request. It leaves before it answers: Stop waits neither for HandleStatus nor for a client that reads nothing.
+// what the request is for, or leaves that to the request. It leaves before it answers: Stop waits neither
+// for HandleStatus nor for a client that reads nothing.
 func (e *engine) serveHTTP(w http.ResponseWriter, r *http.Request, to destination, ctx context.Context) {
 	if answer := e.takeRequest(w, r, to, ctx); answer != nil {
 		answer()

@@ -18,15 +18,17 @@ const webIdle = time.Minute
 // room. A connection comes from its loop with the bytes that were read, and is counted as before; it leaves by an upgrade, or is
 // closed.
 type web struct {
+	// Immutable.
 	engine *engine
 	server *http.Server
 	bell   chan struct{} // rung when there is something to accept, and at the end
 
+	// Guarded by mu.
 	mu      sync.Mutex
-	waiting []handover            // guarded by mu
-	conns   map[*webConn]struct{} // guarded by mu
-	serves  bool                  // guarded by mu
-	stopped bool                  // guarded by mu
+	waiting []handover            // to be accepted
+	conns   map[*webConn]struct{} // that net/http has
+	serves  bool                  // serve runs
+	stopped bool                  // nothing is accepted any more
 }
 
 // handover is a socket, what was read from it, and what there is to tell of it, which may be nil.
