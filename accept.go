@@ -208,6 +208,13 @@ func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 	if c.loop.reports.enabled(slog.LevelDebug) {
 		c.reportLocked(slog.LevelDebug, textRefused, refusalAttrs(err, req, request)...)
 	}
+	if c.isSecuring() { // crypto/tls has not begun, and will not
+		c.about.tls = nil
+		if err != errPlainHTTP {
+			c.refuseLocked(appendAlert(nil, alertInternal))
+			return
+		}
+	}
 	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || req != nil && req.verb == verbHead))
 }
 
@@ -228,7 +235,11 @@ func refusalAttrs(err error, req *Handshake, request []byte) []any {
 // for later, and would take what it is told for the answer to its next request.
 func (c *conn) expireLocked() {
 	if len(c.rare.opening.buf) == 0 {
-		c.endLocked(endReason{kind: ClosedSilent, cause: "no request came"})
+		cause := "no request came"
+		if c.isSecuring() {
+			cause = "no TLS handshake came, or only a part"
+		}
+		c.endLocked(endReason{kind: ClosedSilent, cause: cause})
 		return
 	}
 	c.turnAwayLocked(errSlowRequest, nil, c.rare.opening.buf)

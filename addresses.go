@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -185,14 +186,22 @@ func (l *loop) readProxy(c *conn, b []byte) (rest []byte, ok bool) {
 	defer c.mu.Unlock()
 	c.look = true
 	switch {
-	case !c.isOpening():
+	case c.hasEnded():
 	case err != nil:
 		c.turnAwayLocked(err, nil, b)
 	default:
 		o.proxied, o.buf = false, nil
 		c.introduceLocked(&h)
 	}
-	return b[n:], c.isOpening()
+	return b[n:], !c.hasEnded()
+}
+
+// readProxied is readProxy for what is in front of a TLS handshake.
+func (l *loop) readProxied(c *conn, b []byte) {
+	if rest, ok := l.readProxy(c, b); ok {
+		t := c.throughTLS()
+		t.tail, c.readable = slices.Clone(rest), true
+	}
 }
 
 // introduceLocked takes note of who a proxy says that the peer is, and looks whether there is room for one more of that address.

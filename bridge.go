@@ -3,6 +3,7 @@ package websocket
 import (
 	"bufio"
 	"cmp"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -29,6 +30,12 @@ type bridge struct {
 	ends atomic.Int32 // directions that have ended
 }
 
+// bridged is what a connection knows of its bridge.
+type bridged struct {
+	tls     *tls.ConnectionState // of net/http; nil if there is none
+	covered func()               // is called on a goroutine of its own once the connection has given its socket up
+}
+
 // bridgePeer is the side of a bridge where the peer is.
 type bridgePeer interface {
 	io.ReadWriteCloser
@@ -48,11 +55,11 @@ func (e *engine) newBridge(peer bridgePeer, r *http.Request, o *opening, tells *
 	}
 	b := &bridge{engine: e, peer: peer, pair: pair}
 	e.entrances.Add(1)
-	told := about{remote: addressOf(r), tls: r.TLS, covered: func() { peer.expire(e.opts.WriteTimeout) }}
+	told := about{remote: addressOf(r), bridged: &bridged{r.TLS, func() { peer.expire(e.opts.WriteTimeout) }}}
 	if tells != nil {
 		told.counted = tells.counted
 	}
-	e.admit(fd, rare{opening: o, about: &told}, e.pipelined(o))
+	e.admit(fd, o, &told, e.pipelined(o))
 	return b, nil
 }
 

@@ -252,7 +252,7 @@ func Done(conn int) <-chan struct{} {
 	} else if c.isShaking() { // the program does not know it yet
 		return nil
 	}
-	c.awaited = true
+	c.lanes.doneDue = true
 	return c.loop.ends.of(c)
 }
 

@@ -29,7 +29,8 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu → { the mu of mailbox, clientShard, ends, quarantine, reports, monitor, web } → { addresses, descriptorTable }
+//	Server.mu → conn.mu → { the mu of mailbox, handshakes, clientShard, ends, quarantine, reports, monitor, web }
+//	          → { addresses, descriptorTable }
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something.
 type conn struct {
@@ -43,13 +44,13 @@ type conn struct {
 	sent int32 // bytes that the socket has taken since the last Ping, up to maxInTransit
 	life
 	outState
-	corked  bool    // packets are collected until the handlers of a batch are done
-	awaited bool    // Done has made a channel
-	out     *outbox // nil while all has been written
-	rare    *rare   // nil while the connection is idle
+	corked bool    // packets are collected until the handlers of a batch are done
+	posted bool    // it is in the loop's mailbox, whose mu guards this
+	out    *outbox // nil while all has been written
+	rare   *rare   // nil while the connection is idle
+	about  *about  // nil if there is nothing of that kind
 
 	// Owned by the loop.
-	in        receiver
 	seat      seat  // in the loop's agenda
 	reads     reads // what may be read, as of the last time it was served
 	readable  bool  // the socket may have something to read
@@ -58,6 +59,7 @@ type conn struct {
 	look      bool  // its phase and its clocks are to be looked at
 	peerEnd   bool  // the peer has closed its side
 	unsettled lane  // 1 above the lane of the light job that the loop has run since it last had the lock; 0: none
+	in        receiver
 	clocks    clocks
 
 	// Guarded by mu.
@@ -69,9 +71,6 @@ type conn struct {
 
 	// Set with mu held, read without it between two messages.
 	discards atomic.Bool // messages are not handled any more
-
-	// Guarded by the mu of the loop's mailbox.
-	posted bool // it is in there
 
 	// Guarded by the mu of the connection's clientShard.
 	member             int32 // place in the shard
@@ -91,7 +90,6 @@ type rare struct {
 	moments moments
 	end     endReason   // from phaseEnding on
 	goesOn  *time.Timer // ends the wait for HandleClientAdd, once the loop no longer has a clock for that
-	about   *about      // nil if there is nothing of that kind; else it keeps the rare part
 }
 
 // opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
@@ -101,6 +99,7 @@ type opening struct {
 	request *Handshake // nil until it is complete
 
 	proxied  bool // a PROXY protocol header comes first
+	secures  bool // then a TLS handshake
 	isStatus bool // it is a request for StatusPath
 }
 
@@ -134,7 +133,7 @@ func (c *conn) rareLocked() *rare {
 
 // dropRareLocked forgets the rare part of an open connection that does not need it any more.
 func (c *conn) dropRareLocked() {
-	if r := c.rare; r != nil && r.opening == nil && r.about == nil && c.isOpen() && c.outState == outOpen && !c.lanes.awaitsAdd() {
+	if r := c.rare; r != nil && r.opening == nil && c.isOpen() && c.outState == outOpen && !c.lanes.awaitsAdd() {
 		c.rare = nil
 	}
 }
@@ -204,6 +203,9 @@ func (c *conn) decideLocked() {
 	case o.isStatus || c.loop.opts.HandleAuth != nil:
 		if !o.isStatus {
 			o.request.RemoteAddr = c.remoteLocked()
+			if t := c.tlsLocked(); t != nil {
+				o.request.TLS = t.state()
+			}
 		}
 		c.stepLocked(factRequest)
 	default:
@@ -246,15 +248,19 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 	if !moved {
 		return false
 	}
-	if c.rare != nil {
+	if c.rare != nil && !c.isOpening() { // which is in the time of the phase before
 		c.rare.moments.phaseBegan = now()
 	}
 	switch do {
+	case doGiveUp:
+		if h := c.handshakeLocked(); h != nil {
+			h.giveUpLocked()
+		}
 	case doWelcome:
 		c.welcomeLocked()
 	case doDelist:
 		c.loop.clients.remove(c)
-		if c.awaited {
+		if c.lanes.doneDue {
 			c.loop.ends.tell(c)
 		}
 	case doSeal:
@@ -262,6 +268,9 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		c.uncorkLocked()
 		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.rare.end.cause, "code", c.rare.end.code)
 	case doHalfClose:
+		if t := c.tlsLocked(); t != nil {
+			t.end(c.fd())
+		}
 		c.halfClose()
 	case doCover:
 		c.coverLocked()
@@ -319,7 +328,7 @@ func (c *conn) factsLocked(at int64) (f facts) {
 func (c *conn) coverLocked() {
 	l := c.loop
 	l.poll.remove(c.fd())
-	if c.lanes.isUsed() && c.ctx != nil { // its handlers may still ask, and the number says nothing any more
+	if c.lanes.isUsed() && (c.ctx != nil || c.tlsLocked() != nil) { // its handlers may still ask, and the number says nothing any more
 		if a := c.aboutLocked(); a.remote == nil {
 			a.remote = peerAddress(c.fd())
 		}
@@ -333,8 +342,8 @@ func (c *conn) coverLocked() {
 	l.connections.Add(-1)
 	told := c.tellsLocked()
 	l.addresses.leave(told.counted)
-	if told.covered != nil {
-		go told.covered()
+	if told.bridged != nil {
+		go told.bridged.covered()
 	}
 	if c.lanes.isBusy() && c.lanes.add == addAwaited {
 		c.goOnLaterLocked()

@@ -28,6 +28,9 @@ func (c *conn) enqueueLocked(b *backlog) *backlog {
 
 // takeLocked returns the next job for the connection, and counts it as running. Whoever took it runs it.
 func (c *conn) takeLocked() (j job, ok bool) {
+	if h := c.handshakeLocked(); h != nil && h.turn == turnStep {
+		return c.lanes.secure()
+	}
 	if j, ok = c.lanes.next(c.life, &c.loop.atOnce); !ok {
 		return j, false
 	}
@@ -238,6 +241,8 @@ func (c *conn) run(j *job) {
 				c.pongBehind(i + 1)
 			}
 		}
+	case jobSecure:
+		c.secure()
 	case jobAuth:
 		if o := c.rare.opening; o.isStatus {
 			c.status()

@@ -50,6 +50,18 @@
 //
 //	mux.Handle("GET /ws", srv)
 //
+// # TLS
+//
+// With ServerOptions.TLSConfig the server speaks TLS by itself, and its connections stay what they are: numbers in an event loop. A
+// certificate is made or fetched as for any other server, such as with golang.org/x/crypto/acme/autocert:
+//
+//	manager := &autocert.Manager{
+//		Prompt:     autocert.AcceptTOS,
+//		Cache:      autocert.DirCache("certs"),
+//		HostPolicy: autocert.HostWhitelist("chat.example.com"),
+//	}
+//	srv := websocket.NewServer(&websocket.ServerOptions{TLSConfig: manager.TLSConfig()})
+//
 // # One port, behind a reverse proxy
 //
 // A page, an API and the WebSocket get one address, with TLS, from a proxy in front too, such as with nginx:
@@ -126,6 +138,6 @@
 //
 // # What it does not do
 //
-// The server speaks no TLS on its own listener (the client does), and has no compression (permessage-deflate). A message is in memory
-// as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
+// There is no compression (permessage-deflate). A message is in memory as a whole, on both sides. A Client does not follow redirects,
+// uses no proxy and keeps no cookies.
 package websocket

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"runtime"
@@ -17,6 +18,7 @@ type engine struct {
 	opts        ServerOptions
 	limits      limits
 	terms       terms
+	tls         *tls.Config // what TLSConfig says, completed; nil without one
 	atOnce      [laneCount]int
 	textLane    lane
 	clients     *ClientManager
@@ -61,6 +63,9 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 		e.textLane = laneRequests
 	}
 	e.terms, _ = opts.terms() // they were checked
+	if opts.TLSConfig != nil {
+		e.tls = opts.tlsConfig()
+	}
 	e.rules.Store(&rules{
 		maxMessage:      uint64(opts.MaxMessageSize),
 		maxFragments:    opts.MaxFragments,
@@ -172,21 +177,27 @@ func (e *engine) adopt(fd int) bool {
 		e.sendAway(fd, &who)
 		return true
 	}
-	r := rare{opening: &opening{proxied: who.proxied}}
+	var tells *about
 	if who.counted != nil {
-		r.about = &about{counted: who.counted}
+		tells = &about{counted: who.counted}
 	}
-	e.admit(fd, r, who.err)
+	e.admit(fd, &opening{proxied: who.proxied, secures: e.tls != nil}, tells, who.err)
 	return true
 }
 
 // admit makes a connection that has been counted, and whose opening handshake is to be read, or was read by somebody else and is
 // complete. Its caller has entered.
-func (e *engine) admit(fd int, r rare, refused error) {
-	request := r.opening.request // which is the loop's, once there is a connection, if it is not there yet
-	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, r)
+func (e *engine) admit(fd int, o *opening, tells *about, refused error) {
+	request := o.request // which is the loop's, once there is a connection, if it is not there yet
+	c := newConn(e.loops[e.adopted.Add(1)%uint64(len(e.loops))], fd, o, tells)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.tlsLocked() == nil {
+		c.stepLocked(factSecured)
+	}
+	if request == nil {
+		c.reads = c.life.reads()
+	}
 	descriptors.set(fd, c)
 	switch {
 	case refused != nil:
@@ -203,11 +214,11 @@ func (e *engine) admit(fd int, r rare, refused error) {
 }
 
 // newConn makes the connection of a socket.
-func newConn(l *loop, fd int, r rare) *conn {
-	r.moments.phaseBegan = now()
-	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: &r}
-	if r.opening.request == nil {
-		c.reads = readHandshake
+func newConn(l *loop, fd int, o *opening, tells *about) *conn {
+	r := &rare{opening: o, moments: moments{phaseBegan: now()}}
+	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: r, about: tells}
+	if o.secures {
+		c.aboutLocked().tls = newTLSStream(c, l.tls)
 	}
 	return c
 }

@@ -39,6 +39,7 @@ var (
 	errHandlerFailed = errors.New("handler failed")
 	errTooMany       = errors.New("too many connections")
 
+	errPlainHTTP        = errors.New("plain HTTP on a port for TLS")
 	errTooManyOfAddress = errors.New("too many connections from this address")
 	errStopped          = errors.New("server is stopped")
 	errNoTakeover       = errors.New("connection cannot be taken over")
@@ -46,6 +47,9 @@ var (
 
 // portText tells a stranger what this port is for.
 const portText = "This port serves WebSocket connections (RFC 6455)."
+
+// tlsText tells a client that speaks plain HTTP what this port is for.
+const tlsText = "This port is for TLS: use https or wss."
 
 // plainText is the type of the bodies that are the server's own.
 const plainText = "text/plain; charset=utf-8"
@@ -101,6 +105,8 @@ func refusalFor(err error) answer {
 		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", "")
 	case errors.Is(err, errNoTakeover):
 		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", reason)
+	case errors.Is(err, errPlainHTTP):
+		return refusal(http.StatusBadRequest, http.StatusText(http.StatusBadRequest), "", tlsText)
 	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress), errors.Is(err, errStopped):
 		return refusal(http.StatusServiceUnavailable, reason, "Retry-After: 10\r\n", "")
 	}

@@ -23,8 +23,8 @@ type ConnInfo struct {
 	// Subprotocol is the one that was chosen in the opening handshake (RFC 6455, section 1.9), empty if there is none.
 	Subprotocol string
 
-	// TLS is the state of the TLS connection of net/http, if it came by ServeHTTP over one. It is nil for a plain connection, and not to
-	// be changed.
+	// TLS is the state of the TLS connection: the server's own, or that of net/http if it came by ServeHTTP over one. It is nil for a
+	// plain connection, and not to be changed.
 	TLS *tls.ConnectionState
 
 	// Compressed says that messages may be compressed (RFC 7692).
@@ -125,39 +125,63 @@ func (c *conn) infoLocked() ConnInfo {
 		UID:         c.uid,
 		RemoteAddr:  c.remoteLocked(),
 		Subprotocol: tells.subprotocol,
-		TLS:         tells.tls,
+		TLS:         tells.state(),
 		Opened:      momentTime(c.opened),
 		Queued:      c.out.len(),
 	}
 }
 
-// about is what few connections have to tell. It is guarded by the connection's mu.
+// about is what few connections have to tell, or need for as long as they live. It is guarded by the connection's mu.
 type about struct {
 	subprotocol string
-	remote      net.Addr             // as a proxy or a request told, or the system before the socket was given up; nil: ask the system
-	tls         *tls.ConnectionState // of net/http; nil if there is none
-	counted     *addressCount        // by which MaxConnectionsPerAddress counts it; nil: not at all
-	closed      *CloseCause          // the program has sent a Close frame; nil: see the end's reason
-
-	// covered is called on a goroutine of its own once the connection has given its socket up. It may be nil.
-	covered func()
+	remote      net.Addr      // as a proxy or a request told, or the system before the socket was given up; nil: ask the system
+	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
+	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
+	tls         *tlsStream    // between the connection and its socket; nil: what is written is plain
+	bridged     *bridged      // how a peer without a descriptor is reached; nil: it has one
 }
 
 // aboutLocked returns what the connection has to tell, made if there is nothing.
 func (c *conn) aboutLocked() *about {
-	r := c.rareLocked()
-	if r.about == nil {
-		r.about = new(about)
+	if c.about == nil {
+		c.about = new(about)
 	}
-	return r.about
+	return c.about
 }
 
 // tellsLocked returns what the connection has to tell, which may be nothing.
 func (c *conn) tellsLocked() (a about) {
-	if c.rare != nil && c.rare.about != nil {
-		a = *c.rare.about
+	if c.about != nil {
+		a = *c.about
 	}
 	return a
+}
+
+// state returns what is known of TLS, by which the peer is reached: nil if that is not so.
+func (a *about) state() *tls.ConnectionState {
+	switch {
+	case a.tls != nil:
+		return a.tls.state()
+	case a.bridged != nil:
+		return a.bridged.tls
+	}
+	return nil
+}
+
+// tlsLocked returns what is between the connection and its socket, nil if what is written is plain.
+func (c *conn) tlsLocked() *tlsStream {
+	if c.about == nil {
+		return nil
+	}
+	return c.about.tls
+}
+
+// localLocked returns the address of the socket, nil if it has none any more.
+func (c *conn) localLocked() net.Addr {
+	if !c.hasSocket() {
+		return nil
+	}
+	return localAddress(c.fd())
 }
 
 // remoteLocked returns the address of the peer: nil if it has none, or nobody knows it any more. The system is asked for it, rather than

@@ -89,6 +89,7 @@ type jobKind uint8
 
 const (
 	jobMessages jobKind = iota
+	jobSecure           // a step of the TLS handshake
 	jobAuth             // HandleAuth, or HandleStatus
 	jobAdd
 	jobRemove
@@ -131,6 +132,7 @@ type lanes struct {
 	add       addState
 	removeDue bool // HandleClientRemove is to be called
 	closeDue  bool // OnClose is to be called
+	doneDue   bool // those who wait with Done are to be told
 }
 
 // next returns the job to run next, and counts it as running until done. atOnce is how many may run at the same time.
@@ -155,6 +157,15 @@ func (q *lanes) next(at life, atOnce *[laneCount]int) (j job, ok bool) {
 	}
 	q.running[j.lane]++
 	return j, true
+}
+
+// secure returns the job of a step of the TLS handshake, which comes before all others, unless one runs.
+func (q *lanes) secure() (j job, ok bool) {
+	if q.running[laneLife] > 0 {
+		return job{}, false
+	}
+	q.running[laneLife]++
+	return job{kind: jobSecure, lane: laneLife}, true
 }
 
 // takeMessages takes messages of a lane if one more handler may run: all that wait if they run one at a time, otherwise one.

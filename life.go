@@ -4,7 +4,8 @@ package websocket
 type phase uint8
 
 const (
-	phaseOpening  phase = iota // the loop reads the opening handshake
+	phaseSecuring phase = iota // the TLS handshake is under way; what is plain is in the next phase at once
+	phaseOpening               // the loop reads the opening handshake
 	phaseAuth                  // HandleAuth decides, or HandleStatus answers
 	phaseOpen                  // messages go both ways
 	phaseEnding                // out of All and Conns, nothing is read; handlers and HandleClientRemove finish
@@ -15,17 +16,18 @@ const (
 )
 
 // facts are what can move a connection to its next phase.
-type facts uint8
+type facts uint16
 
 const (
-	factRequest      facts = 1 << iota // the request is complete, and a handler has to see it
+	factSecured      facts = 1 << iota // what is read and written from now on is plain text
+	factRequest                        // the request is complete, and a handler has to see it
 	factAccepted                       // the request is accepted
 	factEnded                          // the connection is to end, or the handshake was refused
 	factHandlersDone                   // no handler runs or is still to be called, or they are no longer awaited
 	factWritten                        // nothing is queued, or what was has been given up
 	factPeerDone                       // the peer has closed its side, or that is no longer awaited
 	factUnused                         // no handler that runs knows the connection
-	factForeign                        // its first request is one for the program's http.Handler
+	factForeign                        // what it has to say is for the program's http.Handler
 )
 
 // action is what an edge of a connection's life wants done, once the connection is in its new phase.
@@ -33,6 +35,7 @@ type action uint8
 
 const (
 	doNothing   action = iota
+	doGiveUp           // give the TLS handshake up
 	doWelcome          // answer the handshake; the program may know the connection
 	doDelist           // take it out of the ClientManager, and tell those who wait for its end
 	doSeal             // send the Close frame, with the end of the stream to follow
@@ -51,6 +54,11 @@ type edge struct {
 
 // edges are all the steps there are. Of the edges of a phase, the first one whose fact holds is taken.
 var edges = [phaseGone + 1][]edge{
+	phaseSecuring: {
+		{factEnded, phaseFlushing - phaseSecuring, doGiveUp},
+		{factSecured, phaseOpening - phaseSecuring, doNothing},
+		{factForeign, phaseGone - phaseSecuring, doHandOver},
+	},
 	phaseOpening: {
 		{factEnded, phaseFlushing - phaseOpening, doNothing},
 		{factAccepted, phaseOpen - phaseOpening, doWelcome},
@@ -92,6 +100,7 @@ func (l *life) move(f facts) (do action, moved bool) {
 // isShaking reports whether the opening handshake is still going on.
 func (l life) isShaking() bool { return l.phase < phaseOpen }
 
+func (l life) isSecuring() bool { return l.phase == phaseSecuring }
 func (l life) isOpening() bool  { return l.phase == phaseOpening }
 func (l life) isAsking() bool   { return l.phase == phaseAuth }
 func (l life) isOpen() bool     { return l.phase == phaseOpen }
@@ -148,6 +157,7 @@ type reads uint8
 
 const (
 	readNothing reads = iota
+	readRecords       // of a TLS handshake
 	readHandshake
 	readMessages
 	readRest // and throw it away
@@ -156,6 +166,8 @@ const (
 // reads returns what may be read in this phase.
 func (l life) reads() reads {
 	switch l.phase {
+	case phaseSecuring:
+		return readRecords
 	case phaseOpening:
 		return readHandshake
 	case phaseOpen:

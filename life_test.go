@@ -20,6 +20,9 @@ func TestPhaseStep(t *testing.T) {
 		do   action
 	}
 	rows := []row{
+		{"what is secured, or is plain, has a request to come", phaseSecuring, factSecured, phaseOpening, doNothing},
+		{"a TLS handshake that fails, or whose client has gone, is given up", phaseSecuring, factEnded, phaseFlushing, doGiveUp},
+		{"HTTP/2 leaves the loop at once", phaseSecuring, factForeign, phaseGone, doHandOver},
 		{"a request that is there goes to HandleAuth", phaseOpening, factRequest, phaseAuth, doNothing},
 		{"a request for somebody else leaves the loop, with its socket", phaseOpening, factForeign, phaseGone, doHandOver},
 		{"without a HandleAuth it is accepted as it is", phaseOpening, factAccepted, phaseOpen, doWelcome},
@@ -32,8 +35,8 @@ func TestPhaseStep(t *testing.T) {
 		{"the number is covered once the peer has ended its side", phaseDraining, factPeerDone, phaseClosed, doCover},
 		{"and held back once nobody knows it", phaseClosed, factUnused, phaseGone, doRelease},
 	}
-	all := []facts{factRequest, factAccepted, factEnded, factHandlersDone, factWritten, factPeerDone, factUnused, factForeign}
-	for from := phaseOpening; from <= phaseGone; from++ {
+	all := []facts{factRequest, factAccepted, factEnded, factHandlersDone, factWritten, factPeerDone, factUnused, factForeign, factSecured}
+	for from := phaseSecuring; from <= phaseGone; from++ {
 		for _, fact := range all {
 			want := row{fmt.Sprintf("phase %d stays with fact %b", from, fact), from, fact, from, doNothing}
 			for _, r := range rows {
@@ -50,7 +53,7 @@ func TestPhaseStep(t *testing.T) {
 	}
 
 	t.Run("no facts at all move nothing, and any of them never move back", func(t *testing.T) {
-		for from := phaseOpening; from <= phaseGone; from++ {
+		for from := phaseSecuring; from <= phaseGone; from++ {
 			for f := range facts(1 << len(all)) {
 				to, do := from.step(f)
 				assert.GreaterOrEqual(t, to, from)
@@ -64,8 +67,8 @@ func TestPhaseStep(t *testing.T) {
 		}
 	})
 	t.Run("an end counts before anything else that is true", func(t *testing.T) {
-		for _, from := range []phase{phaseOpening, phaseAuth} {
-			to, _ := from.step(factRequest | factAccepted | factEnded)
+		for _, from := range []phase{phaseSecuring, phaseOpening, phaseAuth} {
+			to, _ := from.step(factSecured | factRequest | factAccepted | factEnded)
 			assert.Equal(t, phaseFlushing, to)
 		}
 	})
@@ -77,6 +80,7 @@ func TestLife(t *testing.T) {
 		shaking, ended, known, sends, hasSocket, endsStream bool
 		reads                                               reads
 	}{
+		{phaseSecuring, true, false, false, false, true, false, readRecords},
 		{phaseOpening, true, false, false, false, true, false, readHandshake},
 		{phaseAuth, true, false, false, false, true, false, readNothing},
 		{phaseOpen, false, false, true, true, true, false, readMessages},

@@ -28,8 +28,9 @@ type loop struct {
 	offloading offloading
 	lease      atomic.Pointer[lease]
 
-	mailbox mailbox
-	asleep  atomic.Bool // waits in the poller, or is about to
+	mailbox    mailbox
+	handshakes handshakes
+	asleep     atomic.Bool // waits in the poller, or is about to
 
 	// Everything below is owned by the goroutine that has the lease.
 	now       int64 // moment of the current round
@@ -40,6 +41,7 @@ type loop struct {
 	ending    bool
 	yields    bool // workers were started in this round
 	buf       []byte
+	wire      []byte // for records that are in buf once they are decrypted; nil without TLS
 	got       reading
 }
 
@@ -104,6 +106,10 @@ func newLoop(e *engine) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, poll: poll, buf: make([]byte, readSize)}
+	l.handshakes.limit = max(e.opts.MaxHandshakes/runtime.GOMAXPROCS(0), 1)
+	if e.tls != nil {
+		l.wire, l.buf = make([]byte, wireSize), make([]byte, wireSize)[:readSize]
+	}
 	l.got.inbox = newBacklog()
 	newLease(l)
 	return l, nil
@@ -168,6 +174,9 @@ func (l *loop) collect() {
 		l.follow(l.poll.at(i))
 	}
 	l.takeDue()
+	if l.tls != nil {
+		l.takeHandshake()
+	}
 	if l.acceptor != nil {
 		l.acceptor.accept(l)
 	}
@@ -186,6 +195,9 @@ func (l *loop) waitUntil() (until int64) {
 		return 0
 	}
 	until = l.deadlines.first()
+	if l.tls != nil {
+		until = min(until, l.handshakes.due())
+	}
 	if l.acceptor != nil {
 		until = min(until, l.acceptor.due())
 	}
@@ -206,7 +218,7 @@ func (l *loop) follow(ev readiness) {
 	c.writable = c.writable || ev.writable
 	c.hangup = c.hangup || ev.hangup
 	c.peerEnd = c.peerEnd || ev.hangup && c.drained > maxDrainSize
-	c.look = c.look || c.peerEnd
+	c.look = c.look || c.peerEnd || ev.hangup && c.reads == readNothing
 	l.agenda.add(c)
 }
 
@@ -218,7 +230,7 @@ func (l *loop) takeDue() {
 		l.deadlines.set(c, never) // until it has been served
 		c.look = true
 		// If the loop is late, or the whole process was stopped, what a client is about to be ended for not sending may have come.
-		c.readable = c.readable || c.clocks.pinged != 0 || c.reads == readHandshake
+		c.readable = c.readable || c.clocks.pinged != 0 || c.reads == readHandshake || c.reads == readRecords
 		l.agenda.add(c)
 	}
 	l.agenda.sort(n)
@@ -245,7 +257,7 @@ func (l *loop) serve(t *lease, c *conn) (owns bool) {
 		l.lookAtLocked(c)
 	}
 	j, ok := c.takeLocked()
-	if ok && (c.lanes.offload > 0 || l.offloading.isOn()) {
+	if ok && j.kind != jobSecure && (c.lanes.offload > 0 || l.offloading.isOn()) {
 		c.startLocked(j)
 		c.startJobsLocked()
 		l.yields = true
@@ -275,6 +287,8 @@ func (l *loop) defers(c *conn) bool {
 func (c *conn) readsLocked() reads {
 	r := c.life.reads()
 	switch {
+	case r != readRest && !c.tlsLocked().wantsRecords():
+		return readNothing
 	case r == readMessages && (c.hasRestLocked() || c.lanes.isFull()): // what came behind the request is parsed first
 		return readNothing
 	case r == readRest && c.drained > maxDrainSize:
@@ -287,6 +301,9 @@ func (c *conn) readsLocked() reads {
 func (l *loop) lookAtLocked(c *conn) {
 	if l.ending && !c.hasEnded() {
 		c.endLocked(goingAway)
+	}
+	if c.isSecuring() {
+		l.securedLocked(c)
 	}
 	if c.isOpen() && c.hasRestLocked() {
 		l.openedLocked(c)
@@ -323,7 +340,7 @@ func (l *loop) isDone() bool {
 // finish gives back what the loop has.
 func (l *loop) finish() {
 	l.mailbox.close()
-	l.agenda, l.buf, l.got = agenda{}, nil, reading{} // the Server may be kept
+	l.agenda, l.buf, l.wire, l.got = agenda{}, nil, nil, reading{} // the Server may be kept
 	l.poll.close()
 	l.loopDone()
 }

@@ -241,11 +241,11 @@ func TestAbout(t *testing.T) {
 				l.serve(turn, next)
 			}
 			require.True(t, conn.isOpen())
+			assert.Nil(t, conn.rare)
 			if c.want == "" {
-				assert.Nil(t, conn.rare)
+				assert.Nil(t, conn.about)
 			} else {
-				require.NotNil(t, conn.rare)
-				assert.Equal(t, &rare{about: &about{subprotocol: c.want}, moments: conn.rare.moments}, conn.rare)
+				assert.Equal(t, &about{subprotocol: c.want}, conn.about)
 			}
 		})
 	}
@@ -714,8 +714,8 @@ func TestProxyHeaderInPieces(t *testing.T) {
 			require.Equal(t, []string{"early"}, got, "split at %d", split)
 			require.Equal(t, "192.0.2.1:12345", c.remoteLocked().String())
 			require.Equal(t, 1, l.addresses.len())
-			require.NotNil(t, c.rare, "what it has to tell is kept")
-			l.addresses.leave(c.rare.about.counted)
+			require.NotNil(t, c.about, "what it has to tell is kept")
+			l.addresses.leave(c.about.counted)
 			require.Zero(t, l.addresses.len())
 			l.deadlines.remove(c)
 		}

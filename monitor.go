@@ -182,9 +182,11 @@ func (m *monitor) isQuiet() bool {
 // takeOver gives the loop of a stuck goroutine to a new one. The stuck one keeps its connection and the job that it runs.
 func (t *lease) takeOver() {
 	l, c := t.loop, t.conn
-	l.offloading.stuck(t.step)
 	c.mu.Lock() // first: what the new goroutine reads is answered behind what waits
 	defer c.mu.Unlock()
+	if !c.isSecuring() { // a TLS handshake says nothing about handlers
+		l.offloading.stuck(t.step)
+	}
 	go l.run(newLease(l))
 	if c.lanes.running[laneOrdered]+c.lanes.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
 		c.lanes.offload = fastRow

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,7 @@ type HandlerStatusFn func() (contentType string, data []byte)
 // Defaults of ServerOptions and Client.
 const (
 	defaultAddress     = ":80"
+	defaultTLSAddress  = ":443"
 	defaultConnectPath = "/"
 	statusSegment      = "/status"
 
@@ -51,6 +53,7 @@ const (
 	defaultMaxFragments     = 1 << 17
 	defaultMaxHeaderSize    = 16 << 10
 	defaultMaxHeaderFields  = 100
+	defaultMaxHandshakes    = 1 << 10
 	defaultSendQueueSize    = 1 << 20
 	defaultRequestsAtOnce   = 16
 	defaultHandshakeTimeout = 10 * time.Second
@@ -124,7 +127,7 @@ type ServerOptions struct {
 	Logger *slog.Logger
 
 	// Address is what Start listens on: "host:port" as net.Listen takes it, names, IPv6 and port 0 included. The default is
-	// ":80".
+	// ":80", or ":443" if NewServer is given a TLSConfig.
 	Address string
 
 	// ConnectPath is the path of the opening handshake. It begins with a slash, is compared with the decoded path of a request, and
@@ -141,6 +144,25 @@ type ServerOptions struct {
 	// has the first literal segment in place of the other's parameter; that both are always for the same requests is an error of
 	// Start. The default is ConnectPath joined with "/status".
 	StatusPath string
+
+	// TLSConfig has the server speak TLS on its listener (RFC 8446, RFC 5246): wss, and https for Handler and StatusPath. It has
+	// certificates, or GetCertificate or GetConfigForClient, or else Start fails. Start uses a copy; what these functions return may
+	// change at any time, so that a new certificate needs no restart, and SetSessionTicketKeys changes the keys of tickets. Without
+	// NextProtos the protocols are "http/1.1" and, with a Handler, "h2" in front of it; to those of a program "http/1.1" is added, and
+	// "h2" taken away unless there is a Handler (with GODEBUG=http2server=0 net/http has no "h2", and NextProtos should say so).
+	// Connections that negotiate another protocol, such as acme-tls/1, are closed after the handshake.
+	//
+	// The functions of the configuration may take their time, such as to fetch a certificate: each may hold up the connections of one loop
+	// for a millisecond or two, and then goes on beside it. Their ClientHelloInfo.Context ends when HandshakeTimeout has passed, or the
+	// server stops. The state of the connection is in Handshake.TLS and ConnInfo.TLS. A connection costs about 6.5 KB more than a plain
+	// one, and 18 KB more than that once its client has sent a record of 16 KiB. Address is ":443" by default, and a client that is one
+	// too many gets a TLS alert and no answer of HTTP. A client that speaks plain HTTP gets a plain answer with status 400. The default,
+	// nil, is no TLS.
+	TLSConfig *tls.Config
+
+	// MaxHandshakes is how many TLS handshakes may be under way at the same time, at about 22 KB each. When one more begins, the one that
+	// has waited longest for its client is given up, if that is a second or longer; else the new one waits. The default is 1,024.
+	MaxHandshakes int
 
 	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455, section 1.9). The first one that a
 	// client offers is in Handshake.Subprotocol, where HandleAuth may change it, and in the answer. A client that offers none of them
@@ -173,13 +195,13 @@ type ServerOptions struct {
 	MaxHeaderFields int
 
 	// MaxConnections is the number of connections that are open at the same time, handshakes included. More are answered
-	// with status 503. The default is 31/32 of the descriptors that the process may have (RLIMIT_NOFILE).
+	// with status 503, or with a TLS alert. The default is 31/32 of the descriptors that the process may have (RLIMIT_NOFILE).
 	MaxConnections int
 
 	// MaxConnectionsPerAddress is the number of connections that one address may have at the same time, handshakes and those that
 	// are about to end included. More are answered with status 503. IPv4 counts by address, also if it is mapped into IPv6, and IPv6
 	// by its first 64 bits, since one customer has as many addresses (but fe80::/10 by address). What ProxyProtocol says of the client
-	// counts, and not the proxy. Unix sockets do not count. A limit costs 144 bytes for each connection and some 100 for each address.
+	// counts, and not the proxy. Unix sockets do not count. A limit costs 64 bytes for each connection and some 100 for each address.
 	// The default, 0, is no limit.
 	MaxConnectionsPerAddress int
 
@@ -208,8 +230,8 @@ type ServerOptions struct {
 	// is 16.
 	RequestsAtOnce int
 
-	// HandshakeTimeout is the time that a client has for its request. Then it is answered with status 408; one that has sent
-	// nothing is disconnected without an answer. The default is 10 seconds.
+	// HandshakeTimeout is the time that a client has for its request, and for the TLS handshake before it. Then it is answered with status
+	// 408; one that has sent nothing, or is not done with TLS, is disconnected without an answer. The default is 10 seconds.
 	HandshakeTimeout time.Duration
 
 	// WriteTimeout is the time after which a client that takes no data is disconnected, for which Send waits for room in the
@@ -240,6 +262,9 @@ type ServerOptions struct {
 
 // fill sets what is not set to its default.
 func (opts *ServerOptions) fill() {
+	if opts.TLSConfig != nil {
+		setDefault(&opts.Address, defaultTLSAddress)
+	}
 	setDefault(&opts.Address, defaultAddress)
 	setDefault(&opts.ConnectPath, defaultConnectPath)
 	setDefault(&opts.StatusPath, path.Join(opts.ConnectPath, statusSegment))
@@ -248,6 +273,7 @@ func (opts *ServerOptions) fill() {
 	setDefault(&opts.MaxHeaderSize, defaultMaxHeaderSize)
 	setDefault(&opts.MaxHeaderFields, defaultMaxHeaderFields)
 	setDefault(&opts.MaxConnections, maxDescriptors()/32*31+maxDescriptors()%32)
+	setDefault(&opts.MaxHandshakes, defaultMaxHandshakes)
 	setDefault(&opts.SendQueueSize, defaultSendQueueSize)
 	setDefault(&opts.MessagesAtOnce, 1)
 	setDefault(&opts.RequestsAtOnce, defaultRequestsAtOnce)
@@ -344,6 +370,8 @@ func (opts *ServerOptions) check() error {
 	switch {
 	case err != nil:
 		return err
+	case opts.TLSConfig != nil && !hasCertificate(opts.TLSConfig):
+		return errors.New("websocket: TLSConfig has no certificate, and no function that gets one")
 	case opts.MaxHeaderSize < least:
 		return fmt.Errorf("websocket: MaxHeaderSize of %d is less than any opening handshake has, %d bytes", opts.MaxHeaderSize, least)
 	case opts.MaxHeaderFields < leastFields:

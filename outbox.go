@@ -95,15 +95,15 @@ func (o *outbox) front() []byte {
 func (o *outbox) took(n, of int, at int64) (left bool) {
 	o.sent += n
 	if n > 0 && o.stalled {
-		o.since, o.held = at, 0
+		o.moved(at)
 		o.releaseWaiters()
 	}
-	if o.len() == 0 {
-		return false
-	}
-	o.more = n == of
-	return true
+	o.more = n == of && of > 0
+	return o.len() > 0
 }
+
+// moved is told that a full socket has taken something, at a moment.
+func (o *outbox) moved(at int64) { o.since, o.held = at, 0 }
 
 // stall is told that the socket is full, at a moment. It returns whether that is news.
 func (o *outbox) stall(at int64) bool {

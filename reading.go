@@ -1,6 +1,9 @@
 package websocket
 
-import "slices"
+import (
+	"io"
+	"slices"
+)
 
 // reading is what the bytes that were read from a connection amount to.
 type reading struct {
@@ -15,6 +18,11 @@ type reading struct {
 // read reads once, into the loop's buffer or straight into a long message, and adds to reading what came of it. n is the number of
 // bytes.
 func (l *loop) read(c *conn) (n int) {
+	if l.wire != nil && c.reads != readRest {
+		if t := c.throughTLS(); t != nil {
+			return l.readTLS(c, t)
+		}
+	}
 	buf, direct := l.buf, false
 	if c.reads == readMessages {
 		if room := c.in.room(func() int { return c.waiting() }); room != nil {
@@ -33,6 +41,8 @@ func (l *loop) read(c *conn) (n int) {
 		l.left -= n
 		ev, err := c.in.filled(n)
 		l.got.take(l.engine, &ev, err)
+	case c.reads == readRecords:
+		l.readProxied(c, buf[:n])
 	case c.reads == readHandshake:
 		l.readHandshake(c, buf[:n])
 	case c.reads == readMessages:
@@ -145,5 +155,88 @@ func (l *loop) openedLocked(c *conn) {
 	if len(rest) > 0 {
 		l.parse(c, rest)
 		l.applyLocked(c)
+	}
+}
+
+// throughTLS returns what is between the connection and its socket, nil if what is read is plain: a PROXY protocol header is, too.
+func (c *conn) throughTLS() *tlsStream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hasRestLocked() && c.rare.opening.proxied {
+		return nil
+	}
+	return c.tlsLocked()
+}
+
+// readTLS reads once, and adds to reading what came of it. n is the number of bytes once they are decrypted.
+func (l *loop) readTLS(c *conn, t *tlsStream) (n int) {
+	if t.ended {
+		l.readEnded(c, nil)
+		return 0
+	}
+	fresh, more, err := t.receive(c.fd(), l.wire)
+	if fresh == 0 && len(t.in) == 0 || err != nil && err != errWouldBlock {
+		l.readEnded(c, err)
+		return 0
+	}
+	if c.readable = more || c.hangup; fresh > 0 {
+		c.clocks.hears(l.now)
+	}
+	if c.reads == readRecords {
+		l.readRecords(c, t)
+		return 0
+	}
+	if c.in.isInData() {
+		l.left -= fresh
+	}
+	plain, err := l.open(c, t)
+	switch {
+	case len(plain) == 0:
+	case c.reads == readHandshake:
+		l.readHandshake(c, plain)
+	case c.reads == readMessages:
+		l.parse(c, plain)
+	}
+	switch {
+	case err == io.EOF && len(plain) > 0: // what came in front of it is answered first
+		t.ended, c.readable = true, true
+	case err == io.EOF:
+		l.readEnded(c, nil)
+	case err != nil: // crypto/tls has sent an alert
+		l.got.finish(endReason{kind: ClosedProtocolError, cause: "TLS: " + err.Error()})
+	}
+	return len(plain)
+}
+
+// open decrypts the records that are there, into the loop's buffer, and writes what crypto/tls answers to them.
+func (l *loop) open(c *conn, t *tlsStream) (plain []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	plain = l.buf[:cap(l.buf)]
+	n, err := t.open(plain)
+	c.settleLocked()
+	if t.wasted { // it has cost as much as a long message
+		l.left -= readRound / 8
+	}
+	return plain[:n], err
+}
+
+// readRecords has a TLS handshake taken on, once there is a record for it.
+func (l *loop) readRecords(c *conn, t *tlsStream) {
+	if len(t.in) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := t.handshake
+	switch {
+	case !c.isSecuring():
+	case !h.begun && beginsPlain(t.in):
+		c.look = true
+		c.turnAwayLocked(errPlainHTTP, nil, t.in)
+	default:
+		t.in = slices.Clone(t.in)
+		h.turn = turnLoop
+		l.handshakes.add(h)
 	}
 }

@@ -297,6 +297,12 @@ func (c *conn) queue(out *outgoing) {
 
 // pushThrough writes as much as the socket takes, past an outbox that is empty, and leaves the rest in out.
 func (c *conn) pushThrough(out *outgoing) error {
+	if t := c.tlsLocked(); t != nil {
+		n, err := t.writeParts(c.fd(), out.head, out.body, c.endsStream())
+		c.countSent(n)
+		out.took(n)
+		return err
+	}
 	if len(out.head) > 0 {
 		n, more, err := c.writeParts(out.head, out.body)
 		c.countSent(n)
@@ -318,9 +324,9 @@ func (c *conn) flush() error {
 	if c.out == nil {
 		return nil
 	}
-	for part := c.out.front(); len(part) > 0; part = c.out.front() {
-		n, err := c.stream.write(part, c.endsStream())
-		c.countSent(n)
+	for part := c.out.front(); len(part) > 0 || c.owedLocked() > 0; part = c.out.front() {
+		owed := c.owedLocked()
+		n, err := c.writeOut(part)
 		if err != nil {
 			return err
 		}
@@ -328,7 +334,10 @@ func (c *conn) flush() error {
 		if c.out.stalled {
 			at = now()
 		}
-		if c.out.took(n, len(part), at) {
+		if c.owedLocked() < owed { // it does not count as written before all of it is
+			c.out.moved(at)
+		}
+		if c.out.took(n, len(part), at) || c.owedLocked() > 0 {
 			c.watchForRoom()
 			if c.out.more {
 				c.postLocked()

@@ -91,7 +91,7 @@ func (e *engine) takeRequest(w http.ResponseWriter, r *http.Request, to destinat
 		err = e.addFields(o.request, w.Header())
 	}
 	var tells *about
-	if err == nil && !e.isOwn(r) {
+	if err == nil && (!e.isOwn(r) || isStream(r)) { // a stream is one of many on a connection, which keeps its place
 		tells, err = e.takePlace(addressOf(r))
 	}
 	if err != nil {
@@ -262,7 +262,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	if err == nil && !isSocket {
 		err = e.bridgeConn(conn, r, o, tells)
 	} else if err == nil {
-		e.admit(fd, rare{opening: o, about: withRemote(tells, conn, r)}, e.pipelined(o))
+		e.admit(fd, o, withRemote(tells, conn, r), e.pipelined(o))
 	}
 	if err != nil {
 		e.givePlace(tells)

@@ -21,9 +21,10 @@ type Server struct {
 	routes atomic.Pointer[routes]
 
 	mu         sync.Mutex
-	engine     *engine // what runs or ran last; guarded by mu
-	stopped    bool    // ServeHTTP starts nothing: Stop was called since the last Start; guarded by mu
-	allowedRsv byte    // guarded by mu
+	engine     *engine    // what runs or ran last; guarded by mu
+	ticketKeys [][32]byte // guarded by mu
+	stopped    bool       // ServeHTTP starts nothing: Stop was called since the last Start; guarded by mu
+	allowedRsv byte       // guarded by mu
 
 	routerGiven bool // the program finds the router in Options.HandleText, and may call it from its own handler; immutable
 }
@@ -209,6 +210,7 @@ func (serv *Server) startLocked(ln net.Listener) (*engine, error) {
 		opts.HandleText = serv.handleRequest
 	}
 	e := newEngine(opts, isRouter, serv.allowedRsv, serv.Clients)
+	e.setTicketKeys(serv.ticketKeys)
 	if err := e.start(ln); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 //	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
 //	                            newPlaceholder, coverSocket, newSocketPair, formerPeer
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
-//	                            closeDescriptor, maxDescriptors, peerAddress, socketOf, connOf, newPair,
+//	                            closeDescriptor, maxDescriptors, peerAddress, localAddress, socketOf, connOf, newPair,
 //	                            isOutOfDescriptors
 //	poll_linux.go, poll_bsd.go  poller
 //

@@ -27,6 +27,7 @@ func shutSocket(int)                                    {}
 func closeDescriptor(int)                               {}
 func maxDescriptors() int                               { return 0 }
 func peerAddress(int) net.Addr                          { return nil }
+func localAddress(int) net.Addr                         { return nil }
 
 // poller is missing on this system.
 type poller struct{}

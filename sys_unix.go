@@ -144,6 +144,19 @@ func peerAddress(fd int) net.Addr {
 	if err != nil {
 		return nil
 	}
+	return addressOfName(name)
+}
+
+// localAddress returns the address of a socket, nil if it has none.
+func localAddress(fd int) net.Addr {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil
+	}
+	return addressOfName(name)
+}
+
+func addressOfName(name unix.Sockaddr) net.Addr {
 	switch name := name.(type) {
 	case *unix.SockaddrInet4:
 		return &net.TCPAddr{IP: name.Addr[:], Port: name.Port}

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -47,6 +48,7 @@ func newWeb(e *engine) *web {
 		Handler:           w,
 		ReadHeaderTimeout: e.opts.HandshakeTimeout,
 		IdleTimeout:       webIdle,
+		ConnContext:       withTLS,
 		MaxHeaderBytes:    e.opts.MaxHeaderSize,
 		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelError),
 		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), webKey{}, w) },
@@ -58,12 +60,20 @@ func newWeb(e *engine) *web {
 // program's Handler. No program knows its number.
 func (c *conn) handOverLocked() {
 	l := c.loop
-	early := c.rare.opening.buf
+	early, remote := c.rare.opening.buf, c.remoteLocked()
 	c.rare.opening = nil
 	l.poll.remove(c.fd())
 	l.deadlines.remove(c)
 	descriptors.set(c.fd(), nil)
-	l.web.take(handover{c.fd(), early, c.rare.about})
+	if c.tlsLocked() != nil {
+		c.about.remote = remote // somebody may have kept what a callback of TLSConfig was given
+	}
+	next := handover{c.fd(), early, c.about}
+	if c.owedLocked() > 0 { // its client asks for more than it takes
+		l.web.drop(next)
+		return
+	}
+	l.web.take(next)
 }
 
 // take takes a connection over. It may be called with the mu of a connection held.
@@ -144,7 +154,7 @@ func (w *web) Accept() (net.Conn, error) {
 		}
 		conn, err := connOf(next.fd)
 		if err == nil {
-			return w.register(conn, next), nil
+			return w.register(conn, next).served(), nil
 		}
 		w.engine.givePlace(next.tells)
 		w.engine.report(slog.LevelWarn, "websocket: cannot hand over a connection", "error", err)
@@ -178,6 +188,10 @@ func (webAddr) String() string  { return "websocket" }
 // ServeHTTP answers a request: all that may be WebSocket's as the server does, everything else as the program's Handler does.
 func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 	opts := &w.engine.opts
+	if c, ok := r.Context().Value(webTLSKey{}).(*webTLSConn); ok {
+		state := c.ConnectionState()
+		r.TLS = &state
+	}
 	to, _ := w.engine.terms.find(r.URL)
 	isStatus := to == toStatus && slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.Method)
 	if isStatus || to == toConnect && isMeant(r) {
@@ -194,7 +208,7 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 // isMeant reports whether a request of net/http is an opening handshake, be it a bad one.
 func isMeant(r *http.Request) bool {
 	req := Handshake{Header: r.Header}
-	return r.Method == http.MethodGet && req.isMeant()
+	return r.Method == http.MethodGet && req.isMeant() || r.Method == http.MethodConnect && r.Header.Get(":protocol") == "websocket"
 }
 
 // webConn is a connection of web. What its loop has read comes first.
@@ -211,6 +225,47 @@ func (w *web) register(conn net.Conn, h handover) *webConn {
 	defer w.mu.Unlock()
 	w.conns[c] = struct{}{}
 	return c
+}
+
+// served returns the connection as net/http is to have it.
+func (c *webConn) served() net.Conn {
+	if c.tells == nil || c.tells.tls == nil {
+		return c
+	}
+	t := c.tells.tls
+	request := c.early
+	c.early = append(t.in, t.tail...)
+	t.web.Store(c)
+	if len(request) == 0 {
+		return t.tls // net/http looks for a *tls.Conn, and then for HTTP/2
+	}
+	return &webTLSConn{Conn: t.tls, early: request}
+}
+
+// webTLSConn is a connection of web over TLS on which the loop has read a request.
+type webTLSConn struct {
+	*tls.Conn
+	early []byte // decrypted; owned by whoever reads
+}
+
+func (c *webTLSConn) Read(b []byte) (n int, err error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(b)
+	}
+	n = copy(b, c.early)
+	c.early = c.early[n:]
+	return n, nil
+}
+
+// webTLSKey is the key of a webTLSConn in the context of its requests.
+type webTLSKey struct{}
+
+// withTLS adds a webTLSConn to the context of its requests: net/http does not know it as one of TLS.
+func withTLS(ctx context.Context, c net.Conn) context.Context {
+	if c, ok := c.(*webTLSConn); ok {
+		return context.WithValue(ctx, webTLSKey{}, c)
+	}
+	return ctx
 }
 
 // left takes a connection out of the register. It returns false if it was taken out before.
