@@ -148,10 +148,11 @@ func (c *Conn) Leave() (left <-chan struct{}) {
 
 // Reset closes the connection with a reset.
 func (c *Conn) Reset() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+	socket := under(c.Conn)
+	if tcp, ok := socket.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	c.Close()
+	socket.Close()
 }
 
 // Answer reads a whole HTTP answer, after which the server closes, and returns its status line, its header and its body.

@@ -1,8 +1,6 @@
 package peer
 
 import (
-	"net"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -11,7 +9,7 @@ import (
 //
 // An end that reads nothing has not got, and the other has not written, what else was taken for it: that stands in a queue.
 func (c *Conn) InKernel(conn int) (toServer, toClient int, ok bool) {
-	raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+	raw, err := c.Socket().SyscallConn()
 	if err != nil {
 		return 0, 0, false
 	}

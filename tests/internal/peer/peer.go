@@ -2,6 +2,7 @@
 //
 //	Server, Conn      a server of the package, and a client's end of a connection to it, byte by byte
 //	Listener, Script  a server's end, byte by byte, for tests of a Client
+//	Secure, Trust     TLS under a Conn, and certificates
 //	Check…, Main      nothing may be left behind: goroutines, descriptors
 //	Get, Done, All    waiting, with a deadline
 //

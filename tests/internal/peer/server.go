@@ -3,6 +3,7 @@ package peer
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -46,6 +47,9 @@ type Server struct {
 	Network string     // where it listens
 	Address string
 	Served  chan error // what Serve returned
+
+	// TLS is what its clients speak; nil: they do not. A server with TLSConfig has ClientTLS from the moment that it serves, if it is nil.
+	TLS *tls.Config
 }
 
 // Start runs a server until the end of the test, after which no goroutine and no descriptor may be left.
@@ -79,6 +83,9 @@ func Quiet(opts *websocket.ServerOptions) *websocket.ServerOptions {
 func (s *Server) ServeOn(ln net.Listener) {
 	s.T.Helper()
 	s.Network, s.Address = ln.Addr().Network(), ln.Addr().String()
+	if s.Options.TLSConfig != nil && s.TLS == nil {
+		s.TLS = ClientTLS()
+	}
 	s.Served = make(chan error, 1)
 	go func() { s.Served <- s.Serve(ln) }()
 	require.True(s.T, Eventually(func() bool { return s.Addr() != nil }), "the server does not start")
@@ -147,8 +154,17 @@ func Removed(opts *websocket.ServerOptions) <-chan int {
 	return removed
 }
 
-// Open connects without a handshake. It may be called from any goroutine, and who calls it closes the connection.
+// Open connects without an opening handshake. It may be called from any goroutine, and who calls it closes the connection.
 func (s *Server) Open() (*Conn, error) {
+	c, err := s.OpenPlain()
+	if err == nil && s.TLS != nil {
+		c.Secure(s.TLS)
+	}
+	return c, err
+}
+
+// OpenPlain is Open without TLS.
+func (s *Server) OpenPlain() (*Conn, error) {
 	conn, err := net.DialTimeout(s.Network, s.Address, Wait)
 	if err != nil {
 		return nil, err
@@ -157,10 +173,22 @@ func (s *Server) Open() (*Conn, error) {
 	return &Conn{Conn: conn, T: s.T, Reader: bufio.NewReader(conn)}, nil
 }
 
-// Dial connects without a handshake until the end of the test.
+// Dial connects without an opening handshake until the end of the test.
 func (s *Server) Dial(t *testing.T) *Conn {
 	t.Helper()
-	c, err := s.Open()
+	return until(t, s.Open)
+}
+
+// DialPlain is Dial without TLS.
+func (s *Server) DialPlain(t *testing.T) *Conn {
+	t.Helper()
+	return until(t, s.OpenPlain)
+}
+
+// until opens a connection until the end of the test.
+func until(t *testing.T, open func() (*Conn, error)) *Conn {
+	t.Helper()
+	c, err := open()
 	require.NoError(t, err)
 	c.T = t
 	t.Cleanup(func() { c.Close() })
