@@ -86,6 +86,7 @@ type attackRow struct {
 	attack func(a *abuse)
 	logs   []string // beginnings of the messages that the log may have, panics among them
 	inHTTP string   // what net/http does in its own way, before ServeHTTP is called; empty: nothing
+	inTLS  string   // what cannot be asked over TLS; empty: nothing
 }
 
 // abuse is an attack in progress: its server, and the client that must not notice.
@@ -98,6 +99,7 @@ type abuse struct {
 
 	handler http.Handler // of the server; nil if it has none
 	mounted bool         // the server is a handler of net/http
+	tls     bool         // the server speaks TLS, and so do its clients
 }
 
 // runRows runs rows one after the other.
@@ -106,8 +108,11 @@ func runRows(t *testing.T, rows []attackRow) { runRowsWith(t, abuse{}, rows) }
 // runRowsWith is runRows for a server that is reached in another way.
 func runRowsWith(t *testing.T, way abuse, rows []attackRow) {
 	for _, row := range rows {
+		if way.mounted && row.inHTTP != "" || way.tls && row.inTLS != "" {
+			continue
+		}
 		t.Run(row.name, func(t *testing.T) {
-			a := &abuse{t: t, log: new(recorder), pace: echoPace, handler: way.handler, mounted: way.mounted}
+			a := &abuse{t: t, log: new(recorder), pace: echoPace, handler: way.handler, mounted: way.mounted, tls: way.tls}
 			peer.CheckGoroutines(t)
 			peer.CheckDescriptors(t)
 			a.checkHeap()
@@ -123,7 +128,7 @@ func runRowsWith(t *testing.T, way abuse, rows []attackRow) {
 func (a *abuse) start(opts *websocket.ServerOptions) {
 	a.t.Helper()
 	a.startApart(opts)
-	a.watch(a.Network, a.Address)
+	a.watch(a.Server)
 }
 
 // startApart runs the server of a row without the well-behaved client, which the row has to put somewhere else.
@@ -143,6 +148,9 @@ func (a *abuse) startApart(opts *websocket.ServerOptions) {
 // newServer makes a server whose log is the row's.
 func (a *abuse) newServer(opts *websocket.ServerOptions) *peer.Server {
 	opts.Logger, opts.Handler = a.slog(), a.handler
+	if a.tls && opts.TLSConfig == nil {
+		opts.TLSConfig = peer.ServerTLS()
+	}
 	return &peer.Server{Server: websocket.NewServer(peer.Quiet(opts)), T: a.t}
 }
 
@@ -169,13 +177,12 @@ func (a *abuse) startBeside() {
 	a.t.Helper()
 	beside := a.newServer(&websocket.ServerOptions{HandleText: peer.Echo})
 	beside.Launch(a.t)
-	a.watch(beside.Network, beside.Address)
+	a.watch(beside)
 }
 
 // watch lets a well-behaved client have its echoes from a server until the attack is over.
-func (a *abuse) watch(network, address string) {
+func (a *abuse) watch(s *peer.Server) {
 	a.t.Helper()
-	s := &peer.Server{T: a.t, Network: network, Address: address}
 	a.calm = &calmClient{c: s.Connect(a.t), pace: a.pace, stop: make(chan struct{}), done: make(chan error, 1),
 		plain: make(chan time.Duration, 1)}
 	go func() { a.calm.done <- a.calm.run() }()

@@ -44,9 +44,9 @@ func fewDescriptors(a *abuse) {
 	const peers, window = 150, 2 * time.Second
 	child := startChild(a.t)
 	a.pace = 100 * time.Millisecond // the time that its echoes take is not what is measured
-	a.watch("tcp", child.address)
-	before := child.ask("state")
 	s := &peer.Server{T: a.t, Network: "tcp", Address: child.address}
+	a.watch(s)
+	before := child.ask("state")
 
 	var conns []*peer.Conn
 	for range peers {

@@ -17,13 +17,13 @@ import (
 	"github.com/wsloop/websocket/tests/internal/peer"
 )
 
-func TestAbuseStop(t *testing.T) {
-	runRows(t, []attackRow{
-		{name: "every kind of handler may call Stop", attack: stopFromHandlers},
-		{name: "Stop during handshakes ends them", attack: stopHandshakes},
-		{name: "Stop during a broadcast ends it", attack: stopBroadcast},
-		{name: "Stop before Start, twice, from many sides at the same time, and Start after Stop", attack: stopAgain},
-	})
+func TestAbuseStop(t *testing.T) { runRows(t, stopRows) }
+
+var stopRows = []attackRow{
+	{name: "every kind of handler may call Stop", attack: stopFromHandlers},
+	{name: "Stop during handshakes ends them", attack: stopHandshakes},
+	{name: "Stop during a broadcast ends it", attack: stopBroadcast},
+	{name: "Stop before Start, twice, from many sides at the same time, and Start after Stop", attack: stopAgain},
 }
 
 func stopFromHandlers(a *abuse) {
