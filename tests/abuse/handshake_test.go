@@ -204,42 +204,46 @@ func slowHandshakes(a *abuse) {
 	timeout := scale(peer.HandshakeTimeout)
 	a.start(defaults(new(websocket.ServerOptions)))
 	start := time.Now()
-	var slow []*peer.Conn
-	var begun []time.Time
-	for range peers {
-		begun = append(begun, time.Now())
-		slow = append(slow, a.Dial(a.t))
-	}
-	opened := time.Since(start)
-	ended := make(chan error, peers)
-	for i, c := range slow {
-		done := make(chan struct{})
-		if i%2 == 0 {
-			go trickle(c, peer.Request, done)
-		}
+	ready, ended := make(chan struct{}, peers), make(chan error, peers)
+	for i := range peers {
+		begun, c := time.Now(), a.Dial(a.t)
 		go func() {
-			defer close(done)
-			if i%2 == 1 { // it sends nothing, and is told nothing
-				err := c.ReadToEnd()
-				if took := time.Since(begun[i]); err == nil && took < timeout*9/10 {
-					err = fmt.Errorf("closed after %v", took)
-				}
-				ended <- err
-				return
+			if a.tls {
+				c.Handshake() // what it lacks is a request
 			}
-			res, _, err := readAnswer(c)
-			took := time.Since(begun[i])
-			if err == nil && (res.StatusCode != http.StatusRequestTimeout || took < timeout*9/10) {
-				err = fmt.Errorf("status %d after %v", res.StatusCode, took)
+			ready <- struct{}{}
+			took, err := slowHandshake(c, i%2 == 1, begun)
+			if err == nil && took < timeout*9/10 {
+				err = fmt.Errorf("closed after %v", took)
 			}
 			ended <- err
 		}()
 	}
+	for range peers {
+		peer.Get(a.t, ready)
+	}
+	opened := time.Since(start)
 	a.othersJoin(func() bool { return len(ended) == peers || time.Since(start) > opened+timeout+wait })
 	for range peers {
 		require.NoError(a.t, peer.Get(a.t, ended))
 	}
 	assert.Less(a.t, time.Since(start), opened+timeout+peer.DrainTime+timeLimit(time.Second), "until all slow ones were closed")
+}
+
+// slowHandshake is a client of slowHandshakes. It returns how long it was kept.
+func slowHandshake(c *peer.Conn, silent bool, begun time.Time) (time.Duration, error) {
+	if silent { // it is told nothing
+		err := c.ReadToEnd()
+		return time.Since(begun), err
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go trickle(c, peer.Request, done)
+	res, _, err := readAnswer(c)
+	if err == nil && res.StatusCode != http.StatusRequestTimeout {
+		err = fmt.Errorf("status %d", res.StatusCode)
+	}
+	return time.Since(begun), err
 }
 
 // trickle writes a byte per second until it is done or the reader has had enough.

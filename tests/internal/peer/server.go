@@ -191,7 +191,11 @@ func until(t *testing.T, open func() (*Conn, error)) *Conn {
 	c, err := open()
 	require.NoError(t, err)
 	c.T = t
-	t.Cleanup(func() { c.Close() })
+	held := c
+	t.Cleanup(func() {
+		held.Close()
+		held = nil // the test keeps its cleanups until the last has run
+	})
 	return c
 }
 
