@@ -4,7 +4,7 @@ package abuse
 
 import "testing"
 
-// The rows that are there for plain connections hold over TLS as they are.
+// The rows that are there for plain connections, over TLS.
 
 func TestAbuseHandshakeOverTLS(t *testing.T) { runRowsWith(t, abuse{tls: true}, handshakeRows) }
 
