@@ -131,7 +131,7 @@ func badHellos(a *abuse) {
 		{"empty records", nil, []byte{recordHandshake, 3, 1, 0, 0}, true},
 		{"empty records in a message", []byte{recordHandshake, 3, 1, 0, 4, 1, 0, 2, 0}, []byte{recordHandshake, 3, 1, 0, 0}, true},
 		{"a record that is too large", []byte{recordHandshake, 3, 1, 0xFF, 0xFF}, whole, false},
-		{"changes of ciphers", nil, []byte{recordCipherSpec, 3, 1, 0, 1, 1}, true},
+		{"changes of ciphers", nil, []byte{recordCipherSpec, 3, 1, 0, 1, 1}, false},
 		{"warnings", nil, []byte{recordAlert, 3, 1, 0, 2, 1, 90}, true},
 		{"data", nil, []byte{recordData, 3, 3, 0, 1, 1}, false},
 		{"a server's message", nil, []byte{recordHandshake, 3, 1, 0, 4, 2, 0, 0, 0}, true},
