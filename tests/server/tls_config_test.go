@@ -33,7 +33,7 @@ func TestTLS_clientCertificates(t *testing.T) {
 			names <- req.TLS.PeerCertificates[0].Subject.CommonName
 			return nil, nil
 		}
-		told := toldBy(opts)
+		told, added := toldBy(opts), peer.Added(opts)
 		s := peer.Start(t, opts)
 		config := clientWith(func(config *tls.Config) {
 			config.MaxVersion = version
@@ -42,7 +42,7 @@ func TestTLS_clientCertificates(t *testing.T) {
 		c := dialWith(t, s, config)
 		require.NoError(t, c.Shake())
 		require.Equal(t, "alice", peer.Get(t, names))
-		info, ok := s.Clients.Info(s.Clients.All()[0])
+		info, ok := s.Clients.Info(peer.Get(t, added))
 		require.True(t, ok)
 		require.Equal(t, "alice", info.TLS.VerifiedChains[0][0].Subject.CommonName)
 		c.Close()
