@@ -42,7 +42,7 @@ func ends(a *abuse) {
 }
 
 // ciphertext is how much of what has left the queue of a connection may wait for its socket, encrypted.
-const ciphertext = 80 << 10
+const ciphertext = 128 << 10
 
 // neverRead has the queues of clients filled that read nothing.
 func neverRead(a *abuse) {

@@ -176,7 +176,7 @@ func TestTLS_slowReader(t *testing.T) {
 	added := peer.Added(opts)
 	s := peer.Start(t, opts)
 	c := s.Connect(t)
-	require.NoError(t, c.Socket().SetReadBuffer(64 << 10))
+	require.NoError(t, c.Socket().SetReadBuffer(64<<10))
 	conn := peer.Get(t, added)
 	other := s.Connect(t)
 	sent := make(chan error, 1)
