@@ -24,8 +24,7 @@ const answerTimeout = 2 * time.Minute
 
 // report is what the server says about itself. The first one comes without being asked for.
 type report struct {
-	EchoAddress   string `json:",omitempty"`
-	RouterAddress string `json:",omitempty"`
+	Entrances []entrances `json:",omitempty"`
 
 	StoppedGoroutines  int `json:",omitempty"` // before the servers were started
 	StoppedDescriptors int `json:",omitempty"`

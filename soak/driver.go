@@ -16,13 +16,12 @@ const maxProblems = 20
 // driver makes the traffic and checks it.
 type driver struct {
 	// Immutable once the traffic has begun.
-	cfg           config
-	server        *serverProcess
-	echoAddress   string
-	routerAddress string
-	fill          *filler
-	tally         *tally
-	started       time.Time
+	cfg       config
+	server    *serverProcess
+	entrances []entrances
+	fill      *filler
+	tally     *tally
+	started   time.Time
 
 	// With locks of their own.
 	ids      atomic.Uint32
@@ -107,13 +106,17 @@ func drive(ctx context.Context, cfg config, out io.Writer) (ok bool, err error) 
 
 // connectNetwork sets up the network between clients and server.
 func (d *driver) connectNetwork(ctx context.Context, first report) (err error) {
-	d.echoAddress, d.routerAddress = first.EchoAddress, first.RouterAddress
+	d.entrances = first.Entrances
 	switch d.cfg.network {
 	case netNetem:
 		go changeWeather(ctx, rand.New(rand.NewPCG(d.cfg.seed, 1)), func(text string) { fmt.Fprintln(&d.out, text) })
 	case netProxy:
-		if d.echoAddress, err = d.startProxy(first.EchoAddress); err == nil {
-			d.routerAddress, err = d.startProxy(first.RouterAddress)
+		for i := range d.entrances {
+			for _, at := range []*door{&d.entrances[i].Echo, &d.entrances[i].Router} {
+				if at.Address, err = d.startProxy(at.Address); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return err

@@ -42,6 +42,11 @@ var attacks = []attack{
 	{"half a request", true, func(c net.Conn, _ *rand.Rand) error { return write(c, []byte("GET /?id=0 HTTP/1.1\r\nHo")) }},
 	{"silence", true, func(net.Conn, *rand.Rand) error { return nil }},
 	{"no upgrade", true, func(c net.Conn, _ *rand.Rand) error { return write(c, []byte("GET / HTTP/1.1\r\nHost: soak\r\n\r\n")) }},
+	{"half a ClientHello", true, func(c net.Conn, _ *rand.Rand) error { return write(c, claimHello(200), make([]byte, 100)) }},
+	{"claim of a record", true, func(c net.Conn, _ *rand.Rand) error { return write(c, claimHello(16<<10)) }},
+	{"endless ClientHello", true, func(c net.Conn, _ *rand.Rand) error {
+		return flood(c, nil, append(claimHello(floodChunk), make([]byte, floodChunk)...))
+	}},
 	{"garbage for frames", false, func(c net.Conn, rng *rand.Rand) error { return writeGarbage(c, rng) }},
 	{"claim of 1 GiB", false, func(c net.Conn, _ *rand.Rand) error { return write(c, claim(1<<30)) }},
 	{"claim of 2^63", false, func(c net.Conn, _ *rand.Rand) error { return write(c, claim(1<<63)) }},
@@ -70,6 +75,9 @@ var attacks = []attack{
 		return flood(c, nil, bytes.Repeat(websocket.NewFramePing(true, make([]byte, 125)), floodChunk/125))
 	}},
 }
+
+// claimHello returns the header of a TLS record of the handshake of that many bytes.
+func claimHello(size uint16) []byte { return binary.BigEndian.AppendUint16([]byte{22, 3, 1}, size) }
 
 // claim returns the header of a masked binary frame of that many bytes.
 func claim(size uint64) []byte {
@@ -128,14 +136,18 @@ func (d *driver) isHostile(ctx context.Context, rng *rand.Rand) {
 }
 
 func (d *driver) openAttacker(ctx context.Context, a attack, rng *rand.Rand) (c net.Conn, leave func(), err error) {
-	address := d.echoAddress
+	in := d.entrance(rng)
+	at := in.Echo
 	if rng.IntN(2) == 0 {
-		address = d.routerAddress
+		at = in.Router
 	}
-	if a.before {
-		c, err = dialTCP(address)
-	} else {
-		c, err = dialRaw(address, "id=0")
+	switch {
+	case !a.before:
+		c, err = dialRaw(at, "id=0")
+	case rng.IntN(2) == 0: // what is no TLS, for a server that wants it
+		c, err = dialTCP(at.Address)
+	default:
+		c, err = at.dial("id=0")
 	}
 	if err != nil {
 		return nil, nil, err

@@ -1,7 +1,7 @@
 // Command soak runs a server in a process of its own under mixed traffic over a bad network for a while: clients that behave,
-// users with several devices, requests, churn, slow readers, dead and hostile peers, handlers that block and panic. It checks
-// that no message is lost, out of order, misdelivered or corrupted, that no connection ends that should not, and that the
-// server has as many goroutines and descriptors and as much memory at the end as at the start.
+// users with several devices, requests, churn, slow readers, dead and hostile peers, handlers that block and panic; half of all
+// this over TLS. It checks that no message is lost, out of order, misdelivered or corrupted, that no connection ends that should
+// not, and that the server has as many goroutines and descriptors and as much memory at the end as at the start.
 //
 //	go run ./soak -for 10m
 //

@@ -22,7 +22,7 @@ const (
 
 // pusher is the goroutine that sends to users and to all.
 type pusher struct {
-	serv  *websocket.Server
+	servs []*websocket.Server
 	ended chan struct{} // closed to end it
 	done  sync.WaitGroup
 
@@ -32,8 +32,8 @@ type pusher struct {
 	skipped    []push
 }
 
-func startPusher(serv *websocket.Server) *pusher {
-	p := &pusher{serv: serv, ended: make(chan struct{}), toUser: make(map[uint32]uint32)}
+func startPusher(servs []*websocket.Server) *pusher {
+	p := &pusher{servs: servs, ended: make(chan struct{}), toUser: make(map[uint32]uint32)}
 	p.done.Go(p.run)
 	return p
 }
@@ -69,15 +69,17 @@ func (p *pusher) run() {
 // send sends a message to those it is for, and notes which of them were skipped because their queue was full.
 func (p *pusher) send(m message) {
 	packet := websocket.NewFrameText(false, appendMessage(nil, m))
-	var failed map[int]error
-	if m.kind == kindUser {
-		_, failed = p.serv.Clients.SendUser(uint64(m.owner), packet)
-	} else {
-		_, failed = p.serv.Clients.SendAll(packet)
-	}
-	for conn, err := range failed {
-		if id := identityOf(p.serv, conn); id.checked && errors.Is(err, websocket.ErrSendQueueFull) {
-			p.skipped = append(p.skipped, push{id.session, m.kind, m.seq})
+	for _, serv := range p.servs {
+		var failed map[int]error
+		if m.kind == kindUser {
+			_, failed = serv.Clients.SendUser(uint64(m.owner), packet)
+		} else {
+			_, failed = serv.Clients.SendAll(packet)
+		}
+		for conn, err := range failed {
+			if id := identityOf(serv, conn); id.checked && errors.Is(err, websocket.ErrSendQueueFull) {
+				p.skipped = append(p.skipped, push{id.session, m.kind, m.seq})
+			}
 		}
 	}
 }

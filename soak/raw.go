@@ -38,8 +38,8 @@ const handshakeRequest = "GET /?%s HTTP/1.1\r\nHost: soak\r\nUpgrade: websocket\
 
 func dialTCP(address string) (net.Conn, error) { return net.DialTimeout("tcp", address, wireTimeout) }
 
-func dialRaw(address, query string) (c *rawConn, err error) {
-	conn, err := dialTCP(address)
+func dialRaw(at door, query string) (c *rawConn, err error) {
+	conn, err := at.dial(query)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (c *rawConn) write(frames []byte) error {
 const narrowBuffer = 64 << 10
 
 func (c *rawConn) narrow() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+	if tcp := tcpOf(c.Conn); tcp != nil {
 		tcp.SetReadBuffer(narrowBuffer)
 	}
 }
@@ -84,8 +84,9 @@ func (c *rawConn) narrow() {
 func (c *rawConn) reset() { resetTCP(c.Conn) }
 
 func resetTCP(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp := tcpOf(conn); tcp != nil { // with TLS, nothing is said either
 		tcp.SetLinger(0)
+		tcp.Close()
 	}
 	conn.Close()
 }

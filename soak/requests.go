@@ -68,10 +68,11 @@ func (d *driver) openRequester(rng *rand.Rand) *requester {
 	}
 	query := fmt.Sprintf("id=%d&checked=1", r.id)
 	var err error
+	at := d.entrance(rng).Router
 	if rng.IntN(2) == 0 {
-		r.wire, err = dialClient(d.routerAddress, query, r.got)
+		r.wire, err = dialClient(at, query, r.got)
 	} else {
-		r.wire, err = dialFragments(d.routerAddress, query, rng, r.got)
+		r.wire, err = dialFragments(at, query, rng, r.got)
 	}
 	if err != nil {
 		d.connectFailed(r.id, err)

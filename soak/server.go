@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,17 +48,17 @@ type identity struct {
 
 type identityKey struct{}
 
-// subject is the server under test: one for messages and one for requests, in one process.
+// subject is the server under test: for messages and for requests, without TLS and with it, in one process.
 type subject struct {
-	echo, router *websocket.Server
-	running      sync.WaitGroup
-	before       baseline // before the servers were started
-	start        baseline // with the servers running and no client
-	panics       atomic.Int64
-	failures     atomic.Int64
-	pusher       *pusher
-	heart        heartbeat
-	stale        staleSender
+	echoes, routers []*websocket.Server // in the order of the entrances
+	running         sync.WaitGroup
+	before          baseline // before the servers were started
+	start           baseline // with the servers running and no client
+	panics          atomic.Int64
+	failures        atomic.Int64
+	pusher          *pusher
+	heart           heartbeat
+	stale           staleSender
 }
 
 // baseline is what the process has while it serves no client.
@@ -78,7 +80,7 @@ func serverMain(in io.Reader, out io.Writer) int {
 	}
 	first := s.report()
 	first.StoppedGoroutines, first.StoppedDescriptors = s.before.goroutines, s.before.descriptors.total
-	first.EchoAddress, first.RouterAddress = s.echo.Addr().String(), s.router.Addr().String()
+	first.Entrances = s.entrances()
 	if encoder.Encode(first) != nil {
 		return exitFailed
 	}
@@ -94,7 +96,7 @@ func serverMain(in io.Reader, out io.Writer) int {
 func (s *subject) obey(command string) report {
 	switch command {
 	case cmdPush:
-		s.pusher = startPusher(s.echo)
+		s.pusher = startPusher(s.echoes)
 		s.pusher.done.Go(func() { s.heart.run(s.pusher.ended) })
 		s.stale.begin()
 	case cmdQuiet:
@@ -115,16 +117,12 @@ func (s *subject) startAll() error {
 		w.Close()
 	}
 	s.before = takeBaseline()
-	s.echo = websocket.NewServer(s.options())
-	s.echo.Options.HandleText = s.answer(websocket.OpcodeText)
-	s.echo.Options.HandleBin = s.answer(websocket.OpcodeBin)
-	s.echo.Options.HandleClientRemove = s.stale.add
-	s.router = websocket.NewServer(s.options())
-	if err := registerRoutes(s.router); err != nil {
+	secure, err := serverTLS()
+	if err != nil {
 		return err
 	}
-	for _, serv := range []*websocket.Server{s.echo, s.router} {
-		if err := s.startOne(serv); err != nil {
+	for _, config := range [ways]*tls.Config{nil, secure} {
+		if err = s.startPair(config); err != nil {
 			return err
 		}
 	}
@@ -133,7 +131,43 @@ func (s *subject) startAll() error {
 	return nil
 }
 
-func (s *subject) options() *websocket.ServerOptions {
+// startPair starts a server for messages and one for requests, with that configuration of TLS or without.
+func (s *subject) startPair(config *tls.Config) error {
+	echo, router := websocket.NewServer(s.options(config)), websocket.NewServer(s.options(config))
+	echo.Options.HandleText = s.answer(echo, websocket.OpcodeText)
+	echo.Options.HandleBin = s.answer(echo, websocket.OpcodeBin)
+	echo.Options.HandleClientRemove = s.stale.add
+	if err := registerRoutes(router); err != nil {
+		return err
+	}
+	s.echoes, s.routers = append(s.echoes, echo), append(s.routers, router)
+	if err := s.startOne(echo); err != nil {
+		return err
+	}
+	return s.startOne(router)
+}
+
+// entrances tells how to get in.
+func (s *subject) entrances() (all []entrances) {
+	at := func(serv *websocket.Server) door { return door{serv.Addr().String(), serv.Options.TLSConfig != nil} }
+	for i := range s.echoes {
+		all = append(all, entrances{at(s.echoes[i]), at(s.routers[i])})
+	}
+	return all
+}
+
+// servers returns all of them.
+func (s *subject) servers() []*websocket.Server { return slices.Concat(s.echoes, s.routers) }
+
+// conns returns how many connections there are.
+func (s *subject) conns() (n int) {
+	for _, serv := range s.servers() {
+		n += serv.Clients.Len()
+	}
+	return n
+}
+
+func (s *subject) options(config *tls.Config) *websocket.ServerOptions {
 	log := &logReader{Handler: slog.NewTextHandler(os.Stderr, nil), panics: &s.panics}
 	return &websocket.ServerOptions{
 		HandleAuth: authenticate,
@@ -141,6 +175,7 @@ func (s *subject) options() *websocket.ServerOptions {
 			id, _ := ctx.Value(identityKey{}).(identity)
 			log.known.Store(int64(conn), id)
 		},
+		TLSConfig:      config,
 		Logger:         slog.New(log),
 		MinRate:        minRate,
 		PingInterval:   pingInterval,
@@ -169,8 +204,9 @@ func (s *subject) startOne(serv *websocket.Server) error {
 }
 
 func (s *subject) stopAll() {
-	s.echo.Stop()
-	s.router.Stop()
+	for _, serv := range s.servers() {
+		serv.Stop()
+	}
 	s.running.Wait()
 }
 
@@ -185,7 +221,7 @@ func (s *subject) fill(r report) report {
 	r.Held = now.held(s.start.descriptors)
 	r.Descriptors = now.total - r.Held
 	r.Resident, r.Heap = residentMemory(&memory), int(memory.HeapAlloc)
-	r.Conns = s.echo.Clients.Len() + s.router.Clients.Len()
+	r.Conns = s.conns()
 	r.Delay = s.heart.take()
 	r.Panics, r.Failures = int(s.panics.Load()), int(s.failures.Load())
 	return r
@@ -210,7 +246,7 @@ func (s *subject) settle(want baseline) report {
 func (s *subject) isAs(want baseline) bool {
 	now := takeBaseline()
 	descriptors := now.descriptors.total - now.descriptors.held(s.start.descriptors)
-	return s.echo.Clients.Len()+s.router.Clients.Len() == 0 &&
+	return s.conns() == 0 &&
 		now.goroutines <= want.goroutines && descriptors <= want.descriptors.total
 }
 
@@ -235,7 +271,7 @@ func identityOf(serv *websocket.Server, conn int) (id identity) {
 }
 
 // answer returns a handler that does what messages say.
-func (s *subject) answer(opcode websocket.Opcode) websocket.HandlerPayloadFn {
+func (s *subject) answer(serv *websocket.Server, opcode websocket.Opcode) websocket.HandlerPayloadFn {
 	return func(conn int, payload []byte) {
 		switch {
 		case len(payload) < headSize:
@@ -246,7 +282,7 @@ func (s *subject) answer(opcode websocket.Opcode) websocket.HandlerPayloadFn {
 			time.Sleep(time.Duration(ms) * time.Millisecond)
 		}
 		err := websocket.Send(conn, websocket.NewFrame(opcode, false, payload))
-		if err != nil && !errors.Is(err, net.ErrClosed) && identityOf(s.echo, conn).checked {
+		if err != nil && !errors.Is(err, net.ErrClosed) && identityOf(serv, conn).checked {
 			s.failures.Add(1)
 			fmt.Fprintln(os.Stderr, "server: cannot answer:", err)
 		}

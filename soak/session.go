@@ -68,12 +68,13 @@ func (d *driver) open(rng *rand.Rand, dev device) *session {
 	}
 	query := fmt.Sprintf("id=%d&uid=%d&checked=1", s.id, s.user)
 	var err error
+	at := d.entrance(rng).Echo
 	if s.lag > 0 {
-		s.wire, err = dialLagging(d.echoAddress, query, rng, s.got)
+		s.wire, err = dialLagging(at, query, rng, s.got)
 	} else if rng.IntN(2) == 0 {
-		s.wire, err = dialClient(d.echoAddress, query, s.got)
+		s.wire, err = dialClient(at, query, s.got)
 	} else {
-		s.wire, err = dialFragments(d.echoAddress, query, rng, s.got)
+		s.wire, err = dialFragments(at, query, rng, s.got)
 	}
 	if err != nil {
 		d.connectFailed(s.id, err)

@@ -26,8 +26,8 @@ const (
 
 // openPeer connects without the checks of a session. It returns nil if that fails, which may happen. The connection is closed when the
 // context ends.
-func (d *driver) openPeer(ctx context.Context) (c *rawConn, leave func()) {
-	c, err := dialRaw(d.echoAddress, "id=0")
+func (d *driver) openPeer(ctx context.Context, rng *rand.Rand) (c *rawConn, leave func()) {
+	c, err := dialRaw(d.entrance(rng).Echo, "id=0")
 	if err != nil {
 		return nil, nil
 	}
@@ -43,7 +43,7 @@ func (d *driver) openPeer(ctx context.Context) (c *rawConn, leave func()) {
 // readsSlowly is a peer that asks for more than it reads.
 func (d *driver) readsSlowly(ctx context.Context, rng *rand.Rand) {
 	for pause(ctx, rng, time.Second) {
-		c, leave := d.openPeer(ctx)
+		c, leave := d.openPeer(ctx, rng)
 		if c == nil {
 			continue
 		}
@@ -68,7 +68,7 @@ func (d *driver) readsSlowly(ctx context.Context, rng *rand.Rand) {
 // isDeaf is a peer that asks for much and reads nothing at all.
 func (d *driver) isDeaf(ctx context.Context, rng *rand.Rand) {
 	for pause(ctx, rng, time.Second) {
-		c, leave := d.openPeer(ctx)
+		c, leave := d.openPeer(ctx, rng)
 		if c == nil {
 			continue
 		}
@@ -86,7 +86,7 @@ func (d *driver) isDeaf(ctx context.Context, rng *rand.Rand) {
 // isDead is a peer that does not say anything, not even a Pong.
 func (d *driver) isDead(ctx context.Context, rng *rand.Rand) {
 	for pause(ctx, rng, time.Second) {
-		c, leave := d.openPeer(ctx)
+		c, leave := d.openPeer(ctx, rng)
 		if c == nil {
 			continue
 		}

@@ -35,14 +35,15 @@ type clientWire struct {
 	quit   chan struct{}
 }
 
-func dialClient(address, query string, got receiver) (wire, error) {
+func dialClient(at door, query string, got receiver) (wire, error) {
 	w := &clientWire{quit: make(chan struct{})}
 	handle := func(_ *websocket.Client, frame *websocket.Frame) error {
 		got(frame.Opcode(), frame.Payload())
 		return nil
 	}
 	w.client = &websocket.Client{
-		Endpoint:         "ws://" + address + "/?" + query,
+		Endpoint:         at.url(query),
+		TLSConfig:        clientTLS(query),
 		HandleText:       handle,
 		HandleBin:        handle,
 		HandleQuit:       func() { close(w.quit) },
@@ -86,8 +87,8 @@ type rawWire struct {
 	why  error // set before done is closed
 }
 
-func dialFragments(address, query string, rng *rand.Rand, got receiver) (wire, error) {
-	raw, err := dialRaw(address, query)
+func dialFragments(at door, query string, rng *rand.Rand, got receiver) (wire, error) {
+	raw, err := dialRaw(at, query)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +96,8 @@ func dialFragments(address, query string, rng *rand.Rand, got receiver) (wire, e
 }
 
 // dialLagging is dialFragments with so little room in its socket that the server has to wait for the receiver.
-func dialLagging(address, query string, rng *rand.Rand, got receiver) (wire, error) {
-	raw, err := dialRaw(address, query)
+func dialLagging(at door, query string, rng *rand.Rand, got receiver) (wire, error) {
+	raw, err := dialRaw(at, query)
 	if err != nil {
 		return nil, err
 	}
