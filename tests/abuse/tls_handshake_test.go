@@ -212,7 +212,7 @@ func (a *abuse) awaitSockets(n int) {
 
 // replays has clients send the same ClientHello again and again, each on a connection of its own, until the echoes of others have come.
 func replays(a *abuse) {
-	const clients, others, echoes = 200, 20, 200
+	const clients, others, echoes = 200, 20, 50
 	a.start(&websocket.ServerOptions{})
 	hello := peer.ClientHello(nil)
 	conns := a.connectAll(others)
