@@ -264,7 +264,7 @@ func (a *abuse) replay(hello []byte, waits bool, stop <-chan struct{}) (n int) {
 }
 
 func unfinished(a *abuse) {
-	const limit, clients = 8, 100
+	const limit, clients = 32, 200
 	a.start(&websocket.ServerOptions{MaxHandshakes: limit, HandshakeTimeout: time.Hour})
 	hello := peer.ClientHello(nil)
 	var conns []*peer.Conn
