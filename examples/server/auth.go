@@ -93,8 +93,9 @@ func bearer(header http.Header) string {
 // check is a second line of defence.
 //
 // Behind a proxy neither server sees what the browser does, so there the page comes from the origin of -public-url, and from
-// nowhere else. Without one it comes from the port of -web, under a name or an address of this machine, or the name in -web. The
-// Host field of a request would be no measure: a foreign page chooses the name under which a browser finds this server.
+// nowhere else. Without one it comes from the port of -web, under a name or an address of this machine, the name in -web, or one in the
+// certificate. The Host field of a request would be no measure: a foreign page chooses the name under which a browser finds this
+// server.
 func (s *server) pageOrigins(web string, listening net.Addr) (origins []string) {
 	switch {
 	case s.public != "":
@@ -102,33 +103,43 @@ func (s *server) pageOrigins(web string, listening net.Addr) (origins []string) 
 	case listening == nil:
 		return []string{} // there is no page, and nil would let in all
 	}
-	port := portOf(listening)
-	add := func(host string) {
-		origin := "http://" + strings.ToLower(strings.TrimSuffix(net.JoinHostPort(host, port), ":80"))
-		if host != "" && validHost.MatchString(strings.TrimPrefix(origin, "http://")) && !slices.Contains(origins, origin) {
+	hosts := hostsOf(web, listening)
+	if s.certificate != nil {
+		hosts = append(hosts, s.certificate.names()...)
+	}
+	for _, host := range hosts {
+		at := net.JoinHostPort(host, portOf(listening))
+		if origin := originOf(s.pageScheme(), at); validHost.MatchString(at) && !slices.Contains(origins, origin) {
 			origins = append(origins, origin)
 		}
 	}
-	name, _, _ := net.SplitHostPort(web)
+	return origins
+}
+
+// hostsOf returns the names and addresses under which others may know what was told to listen on given.
+func hostsOf(given string, listening net.Addr) (hosts []string) {
 	tcp, ok := listening.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
-		add(name)
-		add(hostname(listening.String()))
+		if name, _, _ := net.SplitHostPort(given); name != "" {
+			hosts = append(hosts, name)
+		}
+		hosts = append(hosts, hostname(listening.String()))
 	}
 	if ok && (tcp.IP.IsUnspecified() || tcp.IP.IsLoopback()) {
-		add("localhost")
+		hosts = append(hosts, "localhost")
 	}
 	if ok && tcp.IP.IsUnspecified() {
-		self, _ := os.Hostname() // without it, the page is found by address
-		add(self)
+		if self, err := os.Hostname(); err == nil { // without it, this machine is found by address
+			hosts = append(hosts, self)
+		}
 		addresses, _ := net.InterfaceAddrs()
 		for _, address := range addresses {
 			if network, ok := address.(*net.IPNet); ok {
-				add(network.IP.String())
+				hosts = append(hosts, network.IP.String())
 			}
 		}
 	}
-	return origins
+	return hosts
 }
 
 // hostname returns a Host field without its port.

@@ -40,13 +40,19 @@ func start(t *testing.T, args ...string) addresses {
 // launch runs the program on free ports. stop ends it and checks its exit code.
 func launch(t *testing.T, args ...string) (addrs addresses, stop func()) {
 	t.Helper()
+	args = append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)
+	return begin(t, func(ctx context.Context, ready func(addresses)) int {
+		return run(ctx, args, io.Discard, io.Discard, ready)
+	})
+}
+
+// begin runs what is the program until stop, which checks its exit code.
+func begin(t *testing.T, program func(ctx context.Context, ready func(addresses)) (code int)) (addrs addresses, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	listening, exited := make(chan addresses, 1), make(chan int, 1)
-	args = append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)
-	go func() {
-		exited <- run(ctx, args, io.Discard, io.Discard, func(addrs addresses) { listening <- addrs })
-	}()
+	go func() { exited <- program(ctx, func(addrs addresses) { listening <- addrs }) }()
 	addrs = receive(t, listening)
 	return addrs, func() {
 		t.Helper()

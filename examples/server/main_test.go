@@ -27,6 +27,8 @@ func TestRunRefuses(t *testing.T) {
 	require.NoError(t, err)
 	defer taken.Close()
 	none := filepath.Join(t.TempDir(), "none")
+	cert, key := writePair(t, t.TempDir(), newCertificate(t))
+	_, other := writePair(t, t.TempDir(), newCertificate(t))
 	for name, test := range map[string]struct {
 		args []string
 		code int
@@ -43,6 +45,14 @@ func TestRunRefuses(t *testing.T) {
 		"a public URL without host":  {[]string{"-public-url", "https://"}, 2, "-public-url"},
 		"a public URL for a policy":  {[]string{"-public-url", "https://a;script-src"}, 2, "-public-url"},
 		"a public URL of no sort":    {[]string{"-public-url", "chat.example.com"}, 2, "-public-url"},
+		"a certificate without key":  {[]string{"-cert", cert}, 2, "-cert needs -key"},
+		"a key without certificate":  {[]string{"-key", key}, 2, "-key needs -cert"},
+		"two certificates":           {[]string{"-tls", "-cert", cert, "-key", key}, 2, "without -cert"},
+		"a missing certificate":      {[]string{"-cert", none, "-key", key}, 1, "-cert, -key: stat " + none},
+		"a missing key":              {[]string{"-cert", cert, "-key", none}, 1, "-cert, -key: stat " + none},
+		"a certificate for a key":    {[]string{"-cert", cert, "-key", cert}, 1, "-cert, -key: tls:"},
+		"a key of another":           {[]string{"-cert", cert, "-key", other}, 1, "private key does not match"},
+		"a folder for a certificate": {[]string{"-cert", t.TempDir(), "-key", key}, 1, "-cert, -key: read"},
 		"a missing users file":       {[]string{"-users", none}, 1, "none"},
 		"an address that is taken":   {[]string{"-addr", taken.Addr().String(), "-web", ""}, 1, "in use"},
 		"a taken address of the web": {[]string{"-addr", "127.0.0.1:0", "-web", taken.Addr().String()}, 1, "in use"},
@@ -59,12 +69,13 @@ func TestRunRefuses(t *testing.T) {
 func TestRunExplainsItsFlags(t *testing.T) {
 	var stderr bytes.Buffer
 	assert.Zero(t, run(t.Context(), []string{"-h"}, io.Discard, &stderr, func(addresses) {}))
-	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-public-url", "-debug"} {
+	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-public-url", "-tls", "-cert", "-key", "-debug"} {
 		assert.Contains(t, stderr.String(), flag)
 	}
 }
 
 func TestRunSaysHowToConnect(t *testing.T) {
+	cert, key := writePair(t, t.TempDir(), newCertificate(t, "chat.example.com"))
 	for name, test := range map[string]struct {
 		args       []string
 		says, not  []string
@@ -73,6 +84,16 @@ func TestRunSaysHowToConnect(t *testing.T) {
 		"demo users":  {says: []string{"ws://127.0.0.1:", "http://127.0.0.1:", "go run ./examples/client", "-user alice"}},
 		"without web": {args: []string{"-web", ""}, says: []string{"ws://127.0.0.1:"}, not: []string{"http://"}, withoutWeb: true},
 		"a proxy":     {args: []string{"-public-url", "https://chat.example.com"}, says: []string{"ws://127.0.0.1:", "https://chat.example.com/"}},
+		"a certificate of the start": {
+			args: []string{"-tls"},
+			says: []string{"wss://127.0.0.1:", "https://127.0.0.1:", "go run ./examples/client -url wss://127.0.0.1:", " -fingerprint ", "-user alice"},
+			not:  []string{"ws://", "http://"},
+		},
+		"a certificate of others": {
+			args: []string{"-cert", cert, "-key", key},
+			says: []string{"wss://chat.example.com:", "https://chat.example.com:", "go run ./examples/client -url wss://chat.example.com:"},
+			not:  []string{"ws://", "http://", "127.0.0.1", "-fingerprint"},
+		},
 		"real users": {
 			args: []string{"-users", writeUsers(t, "erin:erin-has-a-key")},
 			says: []string{"ws://127.0.0.1:", "CHAT_KEY=", "go run ./examples/client"},
@@ -126,8 +147,14 @@ func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
 	require.ErrorAs(t, bob.client.Err(), &closed)
 	assert.EqualValues(t, websocket.StatusGone, closed.Code)
 	alice.client.Quit()
+	leavesNothing(t, addrs)
+}
+
+// leavesNothing requires that a server and its clients have ended.
+func leavesNothing(t *testing.T, addrs addresses) {
+	t.Helper()
 	assert.Eventually(t, func() bool { return leaked() == "" }, patience, 10*time.Millisecond, "%s", lazy(leaked))
-	_, err = net.Dial("tcp", addrs.ws.String())
+	_, err := net.Dial("tcp", addrs.ws.String())
 	assert.Error(t, err)
 }
 
@@ -135,7 +162,7 @@ func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
 func leaked() (stacks string) {
 	buf := make([]byte, 1<<20)
 	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*clientConn)", "net/http.", "server.run("} {
+		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*clientConn)", "net/http.", "crypto/tls.", "server.run(", "server.serve("} {
 			if strings.Contains(stack, of) {
 				stacks += stack + "\n\n"
 				break

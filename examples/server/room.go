@@ -23,13 +23,14 @@ const maxRequest = 32 << 10
 // server is the chat: one room, and what is said in it.
 type server struct {
 	// Immutable once it serves.
-	ws     *websocket.Server
-	users  *directory
-	log    *slog.Logger
-	last   int    // messages that newcomers are shown; zero: no message is kept at all
-	began  int64  // lastID before the first message
-	public string // origin of the page behind a proxy; empty: none
-	isDemo bool   // the users are those of the demonstration
+	ws          *websocket.Server
+	users       *directory
+	log         *slog.Logger
+	certificate *certificate // nil: no TLS
+	last        int          // messages that newcomers are shown; zero: no message is kept at all
+	began       int64        // lastID before the first message
+	public      string       // origin of the page behind a proxy; empty: none
+	isDemo      bool         // the users are those of the demonstration
 
 	// mu is held while a notice is sent, so that all see the same order. That is no risk: SendAll, SendUser and TrySend do not
 	// wait for anybody.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -22,6 +23,9 @@ import (
 //go:embed web
 var web embed.FS
 
+// pageTimeout is how long a request for the page may take.
+const pageTimeout = 10 * time.Second
+
 // validHost is what may stand in the Host field of a request for the page: a name or an address. It is written into
 // Content-Security-Policy, where other characters would have a meaning.
 var validHost = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?$`)
@@ -33,8 +37,8 @@ type pageConfig struct {
 	DemoUsers []chat.Login `json:"demoUsers"` // to choose from; none if the users are real
 }
 
-// newWeb makes the server of the page.
-func (s *server) newWeb(wsPort string) *http.Server {
+// page returns what serves the page.
+func (s *server) page(wsPort string) http.Handler {
 	files, err := fs.Sub(web, "web")
 	if err != nil {
 		panic(err) // the folder is part of the program
@@ -50,14 +54,38 @@ func (s *server) newWeb(wsPort string) *http.Server {
 		writeJSON(w, http.StatusOK, config)
 	})
 	mux.HandleFunc("GET /login", s.checkLogin)
+	return secured(mux, address)
+}
+
+// newWeb makes the server of a page that has a port of its own.
+func (s *server) newWeb(wsPort string) *http.Server {
 	return &http.Server{
-		Handler:           secured(mux, address),
+		Handler:           s.page(wsPort),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
+		ReadTimeout:       pageTimeout,
+		WriteTimeout:      pageTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // above all of browsers that know no such certificate
 	}
+}
+
+func (s *server) serveWeb(web *http.Server, ln net.Listener) error {
+	if s.certificate == nil {
+		return web.Serve(ln)
+	}
+	web.TLSConfig = s.certificate.config()
+	return web.ServeTLS(ln, "", "")
+}
+
+// timely limits the time of requests for a page that has no port of its own: ServerOptions.Handler is called without such limits.
+func timely(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limits, end := http.NewResponseController(w), time.Now().Add(pageTimeout)
+		limits.SetReadDeadline(end) // an error, here or there, means that the connection has gone
+		limits.SetWriteDeadline(end)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // pageConnectsTo returns the address of the WebSocket server for the page: wsPort of the host that the page was loaded from, or
@@ -66,13 +94,20 @@ func (s *server) pageConnectsTo(host, wsPort string) string {
 	if s.public != "" {
 		return "ws" + strings.TrimPrefix(s.public, "http") + "/" // https becomes wss
 	}
-	return wsURL(host, wsPort)
+	return s.wsURL(host, wsPort)
 }
 
-// wsURL returns the address of the WebSocket server for those on that host. It is plain text, as the page is: on an open network
-// both belong behind TLS, https and wss.
-func wsURL(host, wsPort string) string {
-	return "ws://" + net.JoinHostPort(hostname(host), wsPort) + "/"
+// wsURL returns the address of the WebSocket server for those on that host. It speaks TLS if the page does: a browser lets no page that
+// came by https connect without.
+func (s *server) wsURL(host, wsPort string) string {
+	return "ws" + strings.TrimPrefix(s.pageScheme(), "http") + "://" + net.JoinHostPort(hostname(host), wsPort) + "/"
+}
+
+func (s *server) pageScheme() string {
+	if s.certificate != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // parsePublicURL returns the origin that a browser names for a page of that URL.
@@ -85,8 +120,13 @@ func parsePublicURL(text string) (origin string, err error) {
 	if !isOrigin || (u.Scheme != "http" && u.Scheme != "https") || !validHost.MatchString(u.Host) {
 		return "", fmt.Errorf("%q is not of the form https://HOST or https://HOST:PORT", text)
 	}
-	defaultPort := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	return u.Scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Host, defaultPort)), nil
+	return originOf(u.Scheme, u.Host), nil
+}
+
+// originOf returns an origin as browsers name it. host may have a port.
+func originOf(scheme, host string) string {
+	defaultPort := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return scheme + "://" + strings.ToLower(strings.TrimSuffix(host, defaultPort))
 }
 
 // checkLogin tells the page whether its connection would be accepted. The WebSocket handshake tells it nothing: a script learns

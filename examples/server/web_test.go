@@ -104,7 +104,7 @@ func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
 }
 
 func TestHostFieldCannotChangeThePolicy(t *testing.T) {
-	handler := secured(http.NotFoundHandler(), func(host string) string { return wsURL(host, "9001") })
+	handler := secured(http.NotFoundHandler(), func(host string) string { return new(server).wsURL(host, "9001") })
 	for host, code := range map[string]int{
 		"chat.example.com:9002":      http.StatusNotFound,
 		"[::1]:9002":                 http.StatusNotFound,
