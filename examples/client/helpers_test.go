@@ -43,10 +43,26 @@ func testMain(m *testing.M) (code int) {
 }
 
 // startServer starts the real server on a free port. stop ends it as Ctrl+C does.
-func startServer(t *testing.T) (url string, stop func()) {
+func startServer(t *testing.T, args ...string) (url string, stop func()) {
+	t.Helper()
+	printed, stop := launchServer(t, args...)
+	return urlIn(t, printed), stop
+}
+
+// urlIn returns the URL for clients in what a server has printed.
+func urlIn(t *testing.T, printed string) (url string) {
+	t.Helper()
+	line, _, _ := strings.Cut(printed, "\n")
+	_, url, found := strings.Cut(line, "WebSocket  ")
+	require.True(t, found, printed)
+	return url
+}
+
+// launchServer starts the real server and returns what it prints.
+func launchServer(t *testing.T, args ...string) (printed string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-	cmd := exec.CommandContext(ctx, serverProgram, "-addr", "127.0.0.1:0", "-web", "")
+	cmd := exec.CommandContext(ctx, serverProgram, append([]string{"-addr", "127.0.0.1:0", "-web", ""}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -56,11 +72,12 @@ func startServer(t *testing.T) (url string, stop func()) {
 		require.NoError(t, cmd.Wait())
 	})
 	t.Cleanup(stop)
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	_, url, found := strings.Cut(strings.TrimSpace(line), "WebSocket  ")
-	require.True(t, found, line)
-	return url, stop
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Stop with") {
+		printed += lines.Text() + "\n"
+	}
+	require.NoError(t, lines.Err())
+	return printed, stop
 }
 
 // startFake starts a server whose answers are up to the test.

@@ -2,6 +2,7 @@
 //
 //	go run ./examples/client -user alice
 //	go run ./examples/client -user bob -say "Hello, all"
+//	go run ./examples/client -user carol -fingerprint HEX   # of a server that runs with -tls and has printed it
 //
 // It exits with 0 when the user quits or the message was sent, with 1 when it could not connect, the connection was lost or a
 // message was refused (one that was typed at a terminal does not count), and with 2 when the flags are wrong.
@@ -36,6 +37,7 @@ func main() {
 // config is what the flags say.
 type config struct {
 	url, key string
+	trust    trust
 	say, to  string
 	timeout  time.Duration
 }
@@ -85,8 +87,13 @@ func parse(args []string, stderr io.Writer) (cfg config, err error) {
 	var addr, user string
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&addr, "addr", "127.0.0.1:9001", "connect to the server on `host:port`")
+	flags.StringVar(&addr, "addr", "127.0.0.1:9001", "connect to the server on `host:port`, with TLS if there is -ca or -fingerprint")
 	flags.StringVar(&cfg.url, "url", "", "connect to a `URL` instead, such as wss://chat.example.com/")
+	flags.StringVar(&cfg.trust.ca, "ca", "", "trust the certificates in a PEM `file`, and those they vouch for, in place of the system's")
+	flags.Func("fingerprint", "trust the certificate with that SHA-256 in `hex`, 64 digits, and no other", func(text string) (err error) {
+		cfg.trust.fingerprint, err = parseFingerprint(text)
+		return err
+	})
 	flags.StringVar(&user, "user", "", "log in as a demo user: `name` is alice, bob, carol or dave")
 	flags.StringVar(&cfg.key, "key", os.Getenv(keyVariable), "log in with a `key` (default: environment variable "+keyVariable+")")
 	flags.StringVar(&cfg.say, "say", "", "send one message, print it as the server took it, and exit")
@@ -98,7 +105,7 @@ func parse(args []string, stderr io.Writer) (cfg config, err error) {
 		return cfg, err
 	}
 	if cfg.url == "" {
-		cfg.url = "ws://" + addr + "/"
+		cfg.url = cfg.trust.scheme() + "://" + addr + "/"
 	}
 	if user != "" {
 		key, ok := chat.DemoKey(user)
@@ -117,6 +124,10 @@ func check(cfg config, rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
+	case cfg.trust.ca != "" && cfg.trust.fingerprint != "":
+		return errors.New("-ca and -fingerprint do not go together")
+	case cfg.trust.isGiven() && !speaksTLS(cfg.url):
+		return errors.New("-ca and -fingerprint need a URL with TLS: wss://")
 	case cfg.timeout <= 0:
 		return errors.New("-timeout is not above zero")
 	case cfg.to != "" && cfg.say == "":

@@ -45,15 +45,20 @@ func connect(cfg config, out *screen) (*session, error) {
 	if cfg.say == "" {
 		s.notices = (&reporter{out: out}).notice
 	}
+	config, err := cfg.trust.config()
+	if err != nil {
+		return nil, err
+	}
 	s.client = &websocket.Client{
 		Endpoint:         cfg.url,
 		Headers:          http.Header{"Authorization": {"Bearer " + cfg.key}},
+		TLSConfig:        config,
 		HandshakeTimeout: cfg.timeout,
 		HandleText:       s.receive,
 		HandleQuit:       func() { close(s.lost) },
 		Logger:           slog.New(slog.DiscardHandler), // a log would end up in the middle of the chat
 	}
-	return s, s.client.Connect()
+	return s, cfg.trust.advise(s.client.Connect(), cfg.url)
 }
 
 // receive takes what the server sends: answers carry the id of the request, notices the id 0. An error ends the connection.
