@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -95,10 +96,16 @@ type chatServer struct {
 	stop     func() // as Ctrl+C does
 }
 
-// runChat runs the server of the chat. It is stopped at the end of the test, if it was not before, and must exit with 0.
+// runChat runs the server of the chat, with a port for WebSocket clients and one for the page. It is stopped at the end of the test, if
+// it was not before, and must exit with 0.
 func runChat(t *testing.T, program string, args ...string) *chatServer {
 	t.Helper()
-	cmd := exec.Command(program, append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)...)
+	return runChatAs(t, exec.Command(program, append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)...))
+}
+
+// runChatAs is runChat with a command that says all.
+func runChatAs(t *testing.T, cmd *exec.Cmd) *chatServer {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -107,7 +114,7 @@ func runChat(t *testing.T, program string, args ...string) *chatServer {
 	found := make(chan string, 10)
 	ended := make(chan error, 1)
 	go func() {
-		url := regexp.MustCompile(`(?:ws|http)://\S+`)
+		url := regexp.MustCompile(`(?:ws|http)s?://\S+`)
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			if url := url.FindString(lines.Text()); url != "" && len(found) < cap(found) {
@@ -199,7 +206,7 @@ func keepScreenshots(t *testing.T, tabs ...*chatTab) {
 		defer cancel()
 		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 		if err == nil {
-			name := filepath.Join(artefacts, t.Name()+"-"+tab.name+".png")
+			name := filepath.Join(artefacts, strings.ReplaceAll(t.Name(), "/", "-")+"-"+tab.name+".png")
 			err = os.WriteFile(name, png, 0o644)
 			t.Log("screenshot:", name)
 		}
