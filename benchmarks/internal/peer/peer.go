@@ -4,6 +4,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"log"
 	"net"
@@ -24,6 +25,9 @@ var (
 	Broadcast = flag.Bool("broadcast", false, "keep the connections, for text messages that begin with \"broadcast \"")
 	Router    = flag.Bool("router", false, "text messages are JSON requests, for servers that have a router")
 	Users     = flag.Bool("users", false, "each connection has a context and a user id, for servers that know users")
+
+	cert = flag.String("cert", "", "speak TLS: PEM file with the certificate")
+	key  = flag.String("key", "", "PEM file with its key")
 
 	listenOnly = flag.Bool("listen-only", false, "listen, serve nothing and stop: says whether the address is free")
 	cpuProfile = flag.String("cpuprofile", "", "write a CPU profile to this file until SIGTERM")
@@ -65,13 +69,37 @@ func Serve(serve func(addr string) error) {
 	}
 }
 
-// Listen listens, and ends the process if it cannot.
+// Listen listens, over TLS if a certificate is given, and ends the process if it cannot.
 func Listen(addr string) net.Listener {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		log.Fatal(err)
 	}
+	if config := TLSConfig(); config != nil {
+		return tls.NewListener(ln, config)
+	}
 	return ln
+}
+
+// Encrypted tells whether the server is to speak TLS.
+func Encrypted() bool { return *cert != "" }
+
+// TLSConfig returns what a server with its defaults has, or nil if no certificate is given.
+func TLSConfig() *tls.Config {
+	if !Encrypted() {
+		return nil
+	}
+	return &tls.Config{Certificates: []tls.Certificate{Certificate(tls.LoadX509KeyPair)}}
+}
+
+// Certificate loads the certificate that is given, and ends the process if it cannot. Its type is that of crypto/tls, or of a
+// variant of that package.
+func Certificate[C any](load func(certFile, keyFile string) (C, error)) C {
+	c, err := load(*cert, *key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return c
 }
 
 // IsBroadcast tells whether a text message is for all connections.

@@ -5,6 +5,8 @@ const { values } = parseArgs({
   options: {
     addr: { type: "string", default: "127.0.0.1:9001" },
     broadcast: { type: "boolean", default: false },
+    cert: { type: "string" },
+    key: { type: "string" },
   },
 });
 const [hostname, port] = values.addr.split(":");
@@ -12,6 +14,7 @@ const [hostname, port] = values.addr.split(":");
 const server = Bun.serve({
   hostname,
   port: Number(port),
+  tls: values.cert && { cert: Bun.file(values.cert), key: Bun.file(values.key) },
   fetch(request, server) {
     if (!server.upgrade(request)) return new Response("WebSocket only", { status: 426 });
   },

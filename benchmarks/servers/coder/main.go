@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"log"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -18,7 +19,9 @@ var (
 )
 
 func main() {
-	peer.Serve(func(addr string) error { return http.Serve(peer.Listen(addr), http.HandlerFunc(handle)) })
+	quiet := log.New(io.Discard, "", 0) // about handshakes that fail
+	serv := &http.Server{Handler: http.HandlerFunc(handle), ErrorLog: quiet}
+	peer.Serve(func(addr string) error { return serv.Serve(peer.Listen(addr)) })
 }
 
 func handle(w http.ResponseWriter, r *http.Request) {

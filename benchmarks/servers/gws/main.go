@@ -2,6 +2,8 @@
 package main
 
 import (
+	"net"
+
 	"github.com/lxzan/gws"
 	"github.com/wsloop/websocket/benchmarks/internal/peer"
 )
@@ -14,6 +16,11 @@ type handler struct {
 func main() {
 	peer.Serve(func(addr string) error {
 		serv := gws.NewServer(new(handler), &gws.ServerOption{CheckUtf8Enabled: true, ReadMaxPayloadSize: peer.MaxMessageSize})
+		serv.OnError = func(c net.Conn, _ error) { // otherwise it logs, and leaves the connection to the garbage collector
+			if c != nil {
+				c.Close()
+			}
+		}
 		return serv.RunListener(peer.Listen(addr))
 	})
 }

@@ -4,6 +4,7 @@ package main
 import (
 	"net/http"
 
+	"github.com/lesismal/llib/std/crypto/tls"
 	"github.com/lesismal/nbio/logging"
 	"github.com/lesismal/nbio/nbhttp"
 	"github.com/lesismal/nbio/nbhttp/websocket"
@@ -21,15 +22,21 @@ func serve(addr string) error {
 	upgrader.OnOpen(conns.Add)
 	upgrader.OnClose(func(c *websocket.Conn, _ error) { conns.Remove(c) })
 	upgrader.OnMessage(echo)
-	engine := nbhttp.NewEngine(nbhttp.Config{
+	config := nbhttp.Config{
 		Network: "tcp",
-		Addrs:   []string{addr},
 		MaxLoad: 1 << 20,
 		IOMod:   nbhttp.IOModNonBlocking,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { upgrader.Upgrade(w, r, nil) }),
 
 		ReleaseWebsocketPayload: true,
-	})
+	}
+	if peer.Encrypted() {
+		config.AddrsTLS = []string{addr}
+		config.TLSConfig = &tls.Config{Certificates: []tls.Certificate{peer.Certificate(tls.LoadX509KeyPair)}}
+	} else {
+		config.Addrs = []string{addr}
+	}
+	engine := nbhttp.NewEngine(config)
 	if err := engine.Start(); err != nil {
 		return err
 	}

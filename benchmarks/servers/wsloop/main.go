@@ -28,7 +28,8 @@ func echo(conn int, payload []byte, send func(int, []byte) error, frame func(boo
 func serve(addr string) error {
 	var serv *websocket.Server
 	opts := &websocket.ServerOptions{
-		Address: addr,
+		Address:   addr,
+		TLSConfig: peer.TLSConfig(),
 		HandleBin: func(conn int, payload []byte) {
 			echo(conn, payload, websocket.SendBin, websocket.NewFrameBin)
 		},
