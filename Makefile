@@ -8,7 +8,7 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-.PHONY: help run test abuse vet lint fuzz cover figures microbench apidiff interop soak bench bench-all chart
+.PHONY: help run test abuse vet lint fuzz cover figures microbench apidiff interop soak bench bench-all bench-wss chart
 
 help:
 	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
@@ -24,7 +24,7 @@ help:
 	@echo "make apidiff     the exported API against that of the replaced package"
 	@echo "make interop     tests with other libraries, Node, Python, Chromium and proxies; installs what is missing"
 	@echo "make soak        mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
-	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; chart: SVG"
+	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; bench-wss: over TLS; chart: SVG"
 
 run:
 	$(GO) run ./examples/server
@@ -71,5 +71,5 @@ interop:
 soak:
 	$(GO) run ./soak -for $(SOAKTIME)
 
-bench bench-all chart:
+bench bench-all bench-wss chart:
 	$(MAKE) -C benchmarks $@

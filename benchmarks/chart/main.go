@@ -57,7 +57,11 @@ func draw(in, out string) error {
 		if len(bars) < 2 {
 			continue
 		}
-		if err = os.WriteFile(filepath.Join(out, s.Name+".svg"), []byte(svg(s.Title, unit, bars)), 0o644); err != nil {
+		title := s.Title
+		if s.Encrypted() {
+			title = "over TLS: " + title
+		}
+		if err = os.WriteFile(filepath.Join(out, s.Name+".svg"), []byte(svg(title, unit, bars)), 0o644); err != nil {
 			return err
 		}
 	}
@@ -66,7 +70,7 @@ func draw(in, out string) error {
 
 // barsOf returns what is drawn: ratios within rounds if there is a base, else the values.
 func barsOf(run *results.Run, s *plan.Scenario) (bars []bar, unit string) {
-	base := s.Metric.Base()
+	base := s.Base()
 	for _, server := range run.Servers() {
 		spread := run.Values(s.Name, server)
 		if base != "" {

@@ -11,11 +11,11 @@ import (
 )
 
 type clocks struct {
-	wall, server, load, messages int64
+	wall, server, load, messages, replays int64
 }
 
 func (l *load) clocks() (c clocks, err error) {
-	c.wall, c.messages = now(), l.messages
+	c.wall, c.messages, c.replays = now(), l.messages, l.replays
 	if c.server, err = clock(processClock(l.pid)); err != nil {
 		return c, fmt.Errorf("CPU time of process %d: %w", l.pid, err)
 	}

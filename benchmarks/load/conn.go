@@ -14,9 +14,11 @@ import (
 type state uint8
 
 const (
-	upgrading state = iota
+	securing state = iota // the TLS handshake is under way
+	upgrading
 	open
 	closing
+	replaying // sends a recorded ClientHello and waits for what answers it
 )
 
 var errWrong = errors.New("wrong answer")
@@ -26,6 +28,7 @@ type conn struct {
 	fd     int
 	number int
 	state  state
+	secure *secure // nil without TLS
 	ring   *ring
 	unsent []byte
 	sentAt int64
@@ -35,6 +38,7 @@ type conn struct {
 	missing int // answers
 	pos     int // within the answer
 
+	request []byte // of the handshake
 	accept  []byte
 	answer  []byte // to the handshake, as far as it came
 	head    [10]byte
@@ -57,7 +61,17 @@ func (l *load) send(c *conn, n int) error {
 	return l.write(c, b)
 }
 
-func (l *load) write(c *conn, b []byte) error {
+func (l *load) write(c *conn, b []byte) (err error) {
+	if c.secure != nil {
+		if b, err = c.secure.seal(b, len(c.unsent) > 0); err != nil {
+			return fmt.Errorf("encrypting: %w", err)
+		}
+	}
+	return l.transmit(c, b)
+}
+
+// transmit sends b as it is.
+func (l *load) transmit(c *conn, b []byte) error {
 	if len(c.unsent) > 0 {
 		c.unsent = append(bytes.Clone(c.unsent), b...)
 		return nil
@@ -86,6 +100,14 @@ func (l *load) flush(c *conn) error {
 
 // read takes what has arrived. It returns io.EOF at the end of the stream.
 func (l *load) read(c *conn) error {
+	switch {
+	case c.state == replaying:
+		return l.replayed(c)
+	case c.state == securing:
+		return l.handshake(c)
+	case c.secure != nil:
+		return l.readRecords(c)
+	}
 	n, err := raw.Recv(c.fd, l.buffer)
 	switch {
 	case err == unix.EAGAIN:
@@ -95,7 +117,44 @@ func (l *load) read(c *conn) error {
 	case n == 0:
 		return io.EOF
 	}
-	b := l.buffer[:n]
+	return l.received(c, l.buffer[:n])
+}
+
+func (l *load) readRecords(c *conn) error {
+	c.secure.transport.drained = false
+	for {
+		n, err := c.secure.read(l.buffer)
+		if n == 0 || err != nil {
+			return err
+		}
+		if err = l.received(c, l.buffer[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// handshake goes on with that of TLS. Once it is done, the request follows.
+func (l *load) handshake(c *conn) error {
+	done, err := c.secure.handshake()
+	if err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	if err = l.transmit(c, c.secure.flight()); err != nil || !done {
+		return err
+	}
+	switch terms := c.secure.terms(); l.TLS {
+	case "":
+		l.TLS = terms
+	case terms:
+	default:
+		return fmt.Errorf("TLS handshake: %s after %s", terms, l.TLS)
+	}
+	c.state = upgrading
+	return l.write(c, c.request)
+}
+
+// received takes what came, without TLS.
+func (l *load) received(c *conn, b []byte) (err error) {
 	if c.state == upgrading {
 		if b, err = c.upgrade(b); err != nil || c.state == upgrading {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,11 +32,14 @@ type load struct {
 	random     *rand.Rand
 	handshakes *handshakes
 	ring       *ring
+	tls        *tls.Config // nil without TLS
+	hello      []byte      // what flooders send
 	poller     *raw.Poller
 	buffer     []byte
 	byFD       []*conn
 	conns      []*conn
 	messages   int64
+	replays    int64
 	timing     bool
 	latencies  []float64
 
@@ -44,7 +48,7 @@ type load struct {
 	ended    func(*conn, error) error // the stream has ended or failed
 }
 
-func newLoad(s *plan.Scenario, addr string, pid int, seed uint64) (l *load, err error) {
+func newLoad(s *plan.Scenario, addr string, pid int, seed uint64, config *tls.Config) (l *load, err error) {
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
@@ -57,6 +61,7 @@ func newLoad(s *plan.Scenario, addr string, pid int, seed uint64) (l *load, err 
 		random:     random,
 		handshakes: newHandshakes(addr, random),
 		ring:       newRing(s.Kind, s.Size, max(s.InFlight, 1), random),
+		tls:        config,
 		buffer:     make([]byte, readSize),
 		answered:   func(*conn) error { return nil },
 		ended:      func(_ *conn, err error) error { return fmt.Errorf("the server closed a connection: %w", err) },
@@ -66,8 +71,24 @@ func newLoad(s *plan.Scenario, addr string, pid int, seed uint64) (l *load, err 
 	return l, err
 }
 
-// dial opens a connection and sends the request of the handshake.
+// dial opens a connection and sends the request of the handshake, or begins that of TLS.
 func (l *load) dial() error {
+	i := l.handshakes.next
+	l.handshakes.next = (i + 1) % len(l.handshakes.requests)
+	c := &conn{state: upgrading, ring: l.ring, request: l.handshakes.requests[i], accept: l.handshakes.accepts[i]}
+	if err := l.connect(c); err != nil {
+		return err
+	}
+	if l.tls != nil {
+		c.state = securing
+		c.secure = newSecure(c.fd, l.tls)
+		return l.handshake(c)
+	}
+	return l.write(c, c.request)
+}
+
+// connect opens the socket of a connection.
+func (l *load) connect(c *conn) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -81,16 +102,11 @@ func (l *load) dial() error {
 	for fd >= len(l.byFD) {
 		l.byFD = append(l.byFD, make([]*conn, 1024)...)
 	}
-	i := l.handshakes.next
-	l.handshakes.next = (i + 1) % len(l.handshakes.requests)
-	c := &conn{fd: fd, number: len(l.conns), ring: l.ring, accept: l.handshakes.accepts[i]}
+	c.fd, c.number = fd, len(l.conns)
 	c.next = c.number * 7 % len(l.ring.want) // neighbours send different messages
 	c.expect = c.next
 	l.byFD[fd] = c
-	if err = l.poller.Add(fd, false); err != nil {
-		return err
-	}
-	return l.write(c, l.handshakes.requests[i])
+	return l.poller.Add(fd, false)
 }
 
 // open opens connections until there are n; with echo, each has sent one message and got its answer.
@@ -183,6 +199,7 @@ func (l *load) measured(window time.Duration, quiet bool) error {
 	l.Seconds = float64(after.wall-before.wall) / 1e9
 	l.ServerCPU = float64(after.server-before.server) / 1e9
 	l.LoadCPU = float64(after.load-before.load) / 1e9
+	l.Replays = float64(after.replays-before.replays) / l.Seconds
 	l.LoadLimited = l.LoadCPU > 0.95*l.Seconds && l.ServerCPU < 0.9*l.Seconds
 	if quiet {
 		l.Value = 100 * l.ServerCPU / l.Seconds
@@ -247,22 +264,27 @@ func (l *load) broadcast(warmup, window time.Duration) error {
 	return l.warmAndMeasure(warmup, window)
 }
 
-// churn keeps as many connections at work as the scenario says; each is closed after one echo, and another one opened. What
-// counts as a message is a connection.
-func (l *load) churn(warmup, window time.Duration) error {
-	l.opened = func(c *conn) error { return l.send(c, 1) }
-	l.answered = func(c *conn) error {
-		l.messages-- // the connection counts once it has ended
+// churn keeps as many connections at work as the scenario says; each is closed after one echo or none, and another one opened.
+// What counts as a message is a connection.
+func (l *load) churn(echo bool, warmup, window time.Duration) error {
+	leave := func(c *conn) error {
 		c.state = closing
 		return l.write(c, appendMasked(nil, opClose, []byte{1000 >> 8, 1000 & 0xFF}, l.random.Uint32()))
+	}
+	l.opened = leave
+	if echo {
+		l.opened = func(c *conn) error { return l.send(c, 1) }
+		l.answered = func(c *conn) error {
+			l.messages-- // the connection counts once it has ended
+			return leave(c)
+		}
 	}
 	l.ended = func(c *conn, err error) error {
 		if c.state != closing {
 			return fmt.Errorf("the server closed a connection: %w", err)
 		}
 		l.messages++
-		l.byFD[c.fd] = nil
-		unix.Close(c.fd)
+		l.drop(c)
 		return l.dial()
 	}
 	for range l.scenario.Connections {
@@ -271,6 +293,11 @@ func (l *load) churn(warmup, window time.Duration) error {
 		}
 	}
 	return l.warmAndMeasure(warmup, window)
+}
+
+func (l *load) drop(c *conn) {
+	l.byFD[c.fd] = nil
+	unix.Close(c.fd)
 }
 
 // block compares latencies without and with a connection whose handler sleeps.

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 	"github.com/wsloop/websocket/benchmarks/internal/results"
 )
 
+// memoryLimit is where garbage is collected: a TLS handshake leaves much of it.
+const memoryLimit = 1 << 30
+
 func main() {
 	name := flag.String("scenario", "echo-128", "which one")
 	addr := flag.String("addr", "127.0.0.1:9001", "IP:port of the server")
@@ -23,10 +27,12 @@ func main() {
 	window := flag.Duration("window", 500*time.Millisecond, "time that is measured")
 	warmup := flag.Duration("warmup", 300*time.Millisecond, "time before that")
 	seed := flag.Uint64("seed", 1, "for the content of messages")
+	ca := flag.String("ca", "", "PEM file with the certificate to trust, for scenarios over TLS")
 	flag.Parse()
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1)
-	m, err := measure(*name, *addr, *pid, *warmup, *window, *seed)
+	debug.SetMemoryLimit(memoryLimit)
+	m, err := measure(*name, *addr, *ca, *pid, *warmup, *window, *seed)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(m)
 	}
@@ -36,7 +42,7 @@ func main() {
 	}
 }
 
-func measure(name, addr string, pid int, warmup, window time.Duration, seed uint64) (m results.Measure, err error) {
+func measure(name, addr, ca string, pid int, warmup, window time.Duration, seed uint64) (m results.Measure, err error) {
 	s, ok := plan.Find(name)
 	if !ok {
 		return m, fmt.Errorf("no scenario %q", name)
@@ -44,7 +50,14 @@ func measure(name, addr string, pid int, warmup, window time.Duration, seed uint
 	if s.Window > 0 {
 		window = s.Window
 	}
-	l, err := newLoad(s, addr, pid, seed)
+	var config *tls.Config
+	if s.Encrypted() {
+		var err error
+		if config, err = clientConfig(ca); err != nil {
+			return m, err
+		}
+	}
+	l, err := newLoad(s, addr, pid, seed, config)
 	if err != nil {
 		return m, err
 	}
@@ -52,7 +65,13 @@ func measure(name, addr string, pid int, warmup, window time.Duration, seed uint
 	case plan.Broadcast:
 		err = l.broadcast(warmup, window)
 	case plan.Churn:
-		err = l.churn(warmup, window)
+		err = l.churn(true, warmup, window)
+	case plan.Handshake:
+		err = l.churn(false, warmup, window)
+	case plan.Flood:
+		err = l.flood(warmup, window)
+	case plan.Claim:
+		err = l.claim()
 	case plan.Memory:
 		err = l.memory()
 	case plan.Idle:

@@ -35,9 +35,9 @@ const ringBytes = 1 << 20
 // newRing makes messages of the kind. Up to burst frames can be sent in one go.
 func newRing(kind plan.Kind, size, burst int, random *rand.Rand) *ring {
 	n := max(3, min(ringBytes/size, 509))
-	r := &ring{opcode: opText}
-	if kind == plan.Echo || kind == plan.Churn || kind == plan.Memory || kind == plan.Idle || kind == plan.Block {
-		r.opcode = opBinary
+	r := &ring{opcode: opBinary}
+	if kind.Text() {
+		r.opcode = opText
 	}
 	payloads := make([][]byte, n)
 	r.want = make([][]byte, n)
@@ -53,14 +53,15 @@ func newRing(kind plan.Kind, size, burst int, random *rand.Rand) *ring {
 }
 
 func newMessage(kind plan.Kind, size, i int, random *rand.Rand) (send, want []byte) {
-	prefix := ""
-	switch kind {
-	case plan.Echo, plan.Churn, plan.Memory, plan.Idle, plan.Block:
+	if !kind.Text() {
 		b := make([]byte, size)
 		for j := range b {
 			b[j] = byte(random.Uint32())
 		}
 		return b, b
+	}
+	prefix := ""
+	switch kind {
 	case plan.Sleep:
 		prefix = "sleep 10 "
 	case plan.Broadcast:

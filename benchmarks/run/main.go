@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type options struct {
 	cpus              string
 	profiles          string
 	namespace         bool
+	certificate       certificate
 }
 
 func main() {
@@ -39,7 +41,7 @@ func main() {
 	flag.DurationVar(&o.window, "window", 400*time.Millisecond, "time that is measured")
 	flag.DurationVar(&o.warmup, "warmup", 250*time.Millisecond, "time before that")
 	flag.BoolVar(&o.all, "all", false, "all scenarios instead of the short ones")
-	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them")
+	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them; wss-* stands for all of those over TLS")
 	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them; \"before\" is there after make before")
 	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
@@ -78,6 +80,10 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
+	if o.certificate, err = newCertificate(); err != nil {
+		return err
+	}
+	defer o.certificate.remove()
 	r := &results.Run{Environment: environment(o), Versions: o.versions(servers)}
 	var failed []error
 	for round := range o.rounds {
@@ -96,7 +102,7 @@ func run(o *options) error {
 					failed = append(failed, fmt.Errorf("%s, %s: %w", s.Name, servers[n].Name, err))
 				}
 				r.Samples = append(r.Samples, sample)
-				fmt.Fprintf(os.Stderr, "%d/%d %-13s %-13s %s\n", round+1, o.rounds, s.Name, servers[n].Name, describe(&sample))
+				fmt.Fprintf(os.Stderr, "%d/%d %-15s %-13s %s\n", round+1, o.rounds, s.Name, servers[n].Name, describe(&sample))
 			}
 		}
 		if err = o.save(r); err != nil {
@@ -111,27 +117,48 @@ func run(o *options) error {
 
 // choose applies the flags to the two tables.
 func (o *options) choose() (scenarios []plan.Scenario, servers []plan.Server, err error) {
-	names := split(o.scenarios)
+	scenarios, err = o.chooseScenarios()
+	if err != nil {
+		return nil, nil, err
+	}
+	wanted := split(o.server)
+	for _, server := range plan.Servers {
+		if !slices.Contains(wanted, server.Name) && (len(wanted) > 0 || server.Name == plan.Before) {
+			continue
+		}
+		if !slices.ContainsFunc(scenarios, func(s plan.Scenario) bool { return takesPart(&s, &server) }) {
+			continue
+		}
+		if server.Name == plan.Bun && !o.hasBun() {
+			fmt.Fprintf(os.Stderr, "run: left out %s: \"make bun\" installs it\n", server.Name)
+			continue
+		}
+		servers = append(servers, server)
+	}
+	if len(wanted) > 0 && len(servers) == 0 {
+		err = fmt.Errorf("nothing to measure of %q", o.server)
+	}
+	return scenarios, servers, err
+}
+
+func (o *options) chooseScenarios() (scenarios []plan.Scenario, err error) {
+	patterns := split(o.scenarios)
+	found := make(map[string]bool)
 	for _, s := range plan.Scenarios {
-		if slices.Contains(names, s.Name) || len(names) == 0 && (s.Short || o.all) {
+		wanted := len(patterns) == 0 && (s.Short || o.all && !s.Encrypted())
+		for _, pattern := range patterns {
+			if match, _ := path.Match(pattern, s.Name); match {
+				found[pattern], wanted = true, true
+			}
+		}
+		if wanted {
 			scenarios = append(scenarios, s)
 		}
 	}
-	wanted := split(o.server)
-	for _, s := range plan.Servers {
-		if !slices.Contains(wanted, s.Name) && (len(wanted) > 0 || s.Name == plan.Before) {
-			continue
-		}
-		if s.Name == plan.Bun && !o.hasBun() {
-			fmt.Fprintf(os.Stderr, "run: left out %s: \"make bun\" installs it\n", s.Name)
-			continue
-		}
-		servers = append(servers, s)
+	if len(found) != len(patterns) {
+		return nil, fmt.Errorf("unknown name among %q", o.scenarios)
 	}
-	if len(names) > 0 && len(scenarios) != len(names) || len(wanted) > 0 && len(servers) == 0 {
-		err = fmt.Errorf("unknown name among %q and %q", o.scenarios, o.server)
-	}
-	return scenarios, servers, err
+	return scenarios, nil
 }
 
 func split(list string) []string {

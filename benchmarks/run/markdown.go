@@ -21,26 +21,35 @@ func writeMarkdown(w io.Writer, r *results.Run) error {
 		fmt.Fprintf(&b, "%s: %s  \n", server, r.Versions[server])
 	}
 	servers := r.Servers()
-	for _, metric := range []plan.Metric{plan.CPU, plan.Rate, plan.Bytes, plan.Percent, plan.Times} {
-		writeMetric(&b, r, metric, servers)
+	for _, server := range servers {
+		if terms := r.TLS(server); terms != "" {
+			fmt.Fprintf(&b, "%s over TLS: %s  \n", server, terms)
+		}
 	}
+	for _, encrypted := range []bool{false, true} {
+		for _, metric := range []plan.Metric{plan.CPU, plan.Handshakes, plan.Rate, plan.Bytes, plan.Percent, plan.Times} {
+			writeMetric(&b, r, metric, encrypted, servers)
+		}
+	}
+	writeFloods(&b, r, servers)
 	writeComparisons(&b, r, servers)
+	writeRivals(&b, r, servers)
 	writeTrees(&b, r)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// writeMetric writes the table of all scenarios with that metric.
-func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, servers []string) {
+// writeMetric writes the table of all scenarios with that metric, over TLS or without.
+func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, encrypted bool, servers []string) {
 	var rows strings.Builder
-	limited := false
+	limited, base := false, ""
 	for _, s := range plan.Scenarios {
-		if s.Metric != metric || !r.Has(s.Name) {
+		if s.Metric != metric || s.Encrypted() != encrypted || !r.Has(s.Name) {
 			continue
 		}
 		fmt.Fprintf(&rows, "| %s |", s.Title)
-		if metric.Base() != "" {
-			fmt.Fprintf(&rows, " %s |", r.Values(s.Name, metric.Base()))
+		if base = s.Base(); base != "" {
+			fmt.Fprintf(&rows, " %s |", r.Values(s.Name, base))
 		}
 		for _, server := range servers {
 			text := cell(r, &s, server)
@@ -55,10 +64,12 @@ func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, servers
 		return
 	}
 	title := metric.Unit()
+	if encrypted {
+		title = "over TLS: " + title
+	}
 	head := []string{title}
-	if base := metric.Base(); base != "" {
-		title += " ÷ " + base
-		head = []string{title, base + ", " + metric.Unit()}
+	if base != "" {
+		head = []string{title + " ÷ " + base, base + ", " + metric.Unit()}
 	}
 	writeHead(b, append(head, servers...))
 	b.WriteString(rows.String())
@@ -73,7 +84,7 @@ func writeHead(b *strings.Builder, head []string) {
 
 // cell shows ratios within rounds if there is a base, else the values.
 func cell(r *results.Run, s *plan.Scenario, server string) string {
-	if base := s.Metric.Base(); base != "" {
+	if base := s.Base(); base != "" {
 		return r.Ratios(s.Name, server, s.Name, base).String()
 	}
 	return r.Values(s.Name, server).String()
@@ -93,6 +104,46 @@ func writeComparisons(b *strings.Builder, r *results.Run, servers []string) {
 	}
 	if rows.Len() > 0 {
 		writeHead(b, append([]string{"server CPU of the one ÷ of the other"}, servers...))
+		b.WriteString(rows.String())
+	}
+}
+
+// writeFloods says how long answers took beside a flood, and how much of a flood it was: a server that answers fewer ClientHellos
+// has fewer of them sent.
+func writeFloods(b *strings.Builder, r *results.Run, servers []string) {
+	for _, s := range plan.Scenarios {
+		if s.Kind != plan.Flood || !r.Has(s.Name) {
+			continue
+		}
+		writeHead(b, append([]string{s.Title}, servers...))
+		row := func(title string, of func(*results.Sample) float64) {
+			fmt.Fprintf(b, "| %s |", title)
+			for _, server := range servers {
+				fmt.Fprintf(b, " %s |", r.Spread(s.Name, server, of))
+			}
+			b.WriteByte('\n')
+		}
+		row("99th percentile of an echo, ms", func(s *results.Sample) float64 { return s.P99 / 1e3 })
+		row("ClientHellos answered per second", func(s *results.Sample) float64 { return s.Replays })
+	}
+}
+
+// writeRivals divides what this package costs over TLS by what each of the others does.
+func writeRivals(b *strings.Builder, r *results.Run, servers []string) {
+	rivals := slices.DeleteFunc(slices.Clone(servers), func(name string) bool { return name == plan.Subject })
+	var rows strings.Builder
+	for _, s := range plan.Scenarios {
+		if !s.Encrypted() || r.Values(s.Name, plan.Subject).N == 0 {
+			continue
+		}
+		fmt.Fprintf(&rows, "| %s | %s |", s.Title, s.Metric.Unit())
+		for _, rival := range rivals {
+			fmt.Fprintf(&rows, " %s |", r.Ratios(s.Name, plan.Subject, s.Name, rival))
+		}
+		rows.WriteByte('\n')
+	}
+	if rows.Len() > 0 && len(rivals) > 0 {
+		writeHead(b, append([]string{"over TLS: " + plan.Subject + " ÷ the other", "of what"}, rivals...))
 		b.WriteString(rows.String())
 	}
 }

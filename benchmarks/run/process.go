@@ -88,7 +88,7 @@ func (o *options) measure(s *plan.Scenario, server *plan.Server, round int, wher
 		return m, err
 	}
 	load := exec.Command(filepath.Join(o.bin, "load"), "-scenario", s.Name, "-addr", addr, "-pid", fmt.Sprint(cmd.Process.Pid),
-		"-window", o.window.String(), "-warmup", o.warmup.String(), "-seed", fmt.Sprint(round+1))
+		"-window", o.window.String(), "-warmup", o.warmup.String(), "-seed", fmt.Sprint(round+1), "-ca", o.certificate.cert)
 	var answer, complaint bytes.Buffer
 	load.Stdout, load.Stderr = &answer, &complaint
 	if err = start(load, &where.load); err != nil {
@@ -100,12 +100,21 @@ func (o *options) measure(s *plan.Scenario, server *plan.Server, round int, wher
 		stop(cmd)
 		return m, fmt.Errorf("%w: %s %s", err, strings.TrimSpace(complaint.String()), strings.TrimSpace(stderr.String()))
 	}
-	return m, json.Unmarshal(answer.Bytes(), &m)
+	if err = json.Unmarshal(answer.Bytes(), &m); err != nil {
+		return m, err
+	}
+	if s.Encrypted() && !strings.HasPrefix(m.TLS, server.Terms()) {
+		return m, fmt.Errorf("%s was negotiated instead of %s", m.TLS, server.Terms())
+	}
+	return m, nil
 }
 
 func (o *options) serverCommand(s *plan.Scenario, server *plan.Server, round int, addr string) *exec.Cmd {
 	args := append([]string{"-addr", addr}, server.Args...)
 	args = append(args, s.Args...)
+	if s.Encrypted() {
+		args = append(args, "-cert", o.certificate.cert, "-key", o.certificate.key)
+	}
 	if server.Name == plan.Bun {
 		for i, arg := range args { // its flags have two dashes
 			if strings.HasPrefix(arg, "-") {

@@ -16,26 +16,31 @@ const (
 	Block                 // Echo without and with one more connection whose handler sleeps nearly all the time
 	Memory                // connections after one echo, Active and then Connections of them
 	Idle                  // connections that send nothing but Pongs
+	Handshake             // Churn without the echo
+	Flood                 // Echo beside Flooders, each of which sends a recorded ClientHello, reads what answers it, and again
+	Claim                 // connections after one echo, then each sends the header of a TLS record of 16 KiB, and no more
 )
+
+// Text tells whether the messages are text, not binary.
+func (k Kind) Text() bool { return k == TextEcho || k == Sleep || k == Router || k == Broadcast }
 
 // Metric is what is compared.
 type Metric uint8
 
 const (
-	CPU     Metric = iota // server CPU time per message, in µs
-	Rate                  // messages per second
-	Bytes                 // resident bytes per connection
-	Percent               // server CPU time per time, in %
-	Times                 // 99th percentile of latency with ÷ without
+	CPU        Metric = iota // server CPU time per message, in µs
+	Rate                     // messages per second
+	Bytes                    // resident bytes per connection
+	Percent                  // server CPU time per time, in %
+	Times                    // 99th percentile of latency with ÷ without
+	Handshakes               // server CPU time per connection, in µs
 )
 
 // Unit returns the unit of the metric's values.
 func (m Metric) Unit() string {
-	return [...]string{"µs of server CPU per message", "messages per second", "bytes per connection", "% of one core", "times"}[m]
+	return [...]string{"µs of server CPU per message", "messages per second", "bytes per connection", "% of one core", "times",
+		"µs of server CPU per handshake"}[m]
 }
-
-// Base returns the server that others are divided by, or none.
-func (m Metric) Base() string { return [...]string{Floor, Threaded, "", "", ""}[m] }
 
 // Scenario is one row of the results.
 type Scenario struct {
@@ -47,12 +52,31 @@ type Scenario struct {
 	Connections int
 	Active      int // connections that send; 0 stands for all
 	InFlight    int // 0 stands for 1
+	Flooders    int
 	Needs       Ability
 	Args        []string      // for the server
 	Only        string        // the one server it is for
 	Window      time.Duration // 0 stands for the flag
 	MaxRounds   int           // 0 stands for the flag
 	Short       bool          // belongs to "make bench"
+}
+
+// Encrypted tells whether the scenario is one of those over TLS, which have tables of their own.
+func (s *Scenario) Encrypted() bool { return s.Needs&Encrypts != 0 }
+
+// Base returns the server that others are divided by, or none.
+func (s *Scenario) Base() string {
+	switch {
+	case s.Encrypted() && s.Metric == CPU:
+		return Common
+	case s.Encrypted():
+		return ""
+	case s.Metric == CPU:
+		return Floor
+	case s.Metric == Rate:
+		return Threaded
+	}
+	return ""
 }
 
 // Scenarios are all of them, in the order of the tables.
@@ -84,6 +108,19 @@ var Scenarios = []Scenario{
 		Connections: 19000, Active: 2000, Needs: Users, Args: []string{"-users"}, MaxRounds: 2, Short: true},
 	{Name: "idle", Title: "10,000 idle connections with default Pings, for a minute", Kind: Idle, Metric: Percent, Size: 128,
 		Connections: 10000, Only: Subject, Window: time.Minute, MaxRounds: 2},
+	{Name: "wss-echo-128", Title: "echo 128 B, 100 connections", Size: 128, Connections: 100, Needs: Encrypts},
+	{Name: "wss-echo-128-1k", Title: "echo 128 B, 1,000 connections", Size: 128, Connections: 1000, Needs: Encrypts},
+	{Name: "wss-echo-16k", Title: "echo 16 KiB, 100 connections", Size: 16 << 10, Connections: 100, Needs: Encrypts},
+	{Name: "wss-handshake", Title: "connect, full TLS handshake, upgrade, close", Kind: Handshake, Metric: Handshakes, Size: 128,
+		Connections: 64, Needs: Encrypts},
+	{Name: "wss-flood", Title: "20 echoing connections beside 200 clients that replay a ClientHello", Kind: Flood, Metric: Rate,
+		Size: 128, Connections: 20, Flooders: 200, Needs: Encrypts, Window: time.Second, MaxRounds: 5},
+	{Name: "wss-memory", Title: "idle connection after one echo of 128 B", Kind: Memory, Metric: Bytes, Size: 128,
+		Connections: 2000, Active: 300, Needs: Encrypts, MaxRounds: 2},
+	{Name: "wss-memory-16k", Title: "idle connection after one echo of 16 KiB", Kind: Memory, Metric: Bytes, Size: 16 << 10,
+		Connections: 2000, Active: 300, Needs: Encrypts, MaxRounds: 2},
+	{Name: "wss-claim", Title: "added by the header of a record of 16 KiB, and silence", Kind: Claim, Metric: Bytes, Size: 128,
+		Connections: 1000, Needs: Encrypts, MaxRounds: 2},
 }
 
 // Comparison divides one scenario's cost by another's, of the same server and round.

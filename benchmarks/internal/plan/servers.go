@@ -1,5 +1,7 @@
 package plan
 
+import "crypto/tls"
+
 // Ability is what a scenario needs of a server besides echoing.
 type Ability uint8
 
@@ -10,6 +12,7 @@ const (
 	Users              // knows the user of a connection
 	Pings              // sends Pings by itself
 	Pipelines          // answers several messages of one read, all of them and in order
+	Encrypts           // speaks TLS itself
 )
 
 // Servers with a role of their own.
@@ -18,6 +21,7 @@ const (
 	Subject  = "wsloop" // this repository's package
 	Before   = "before" // the same from another tree, to compare the two; only if it is asked for
 	Threaded = "gobwas" // has a goroutine for each connection; rates are divided by its own
+	Common   = "gws"    // what costs over TLS are divided by
 	Bun      = "bun"    // is no Go program
 )
 
@@ -28,24 +32,35 @@ type Server struct {
 	Module string // whose version stands in the results; empty if there is none
 	Args   []string
 	Can    Ability
+	Cipher string // that it chooses over TLS, if it is not that of the others
+}
+
+// Terms returns how the description of what it negotiates begins.
+func (s *Server) Terms() string {
+	cipher := s.Cipher
+	if cipher == "" {
+		cipher = tls.CipherSuiteName(tls.TLS_AES_128_GCM_SHA256)
+	}
+	return tls.VersionName(tls.VersionTLS13) + ", " + cipher
 }
 
 // Servers are all of them, in the order of the tables.
 var Servers = []Server{
 	{Name: Floor, Dir: "floor", Can: Broadcasts | Pipelines},
-	{Name: Subject, Dir: "wsloop", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
-	{Name: Before, Dir: "before", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines},
+	{Name: Subject, Dir: "wsloop", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines | Encrypts},
+	{Name: Before, Dir: "before", Can: Broadcasts | Sleeps | Routes | Users | Pings | Pipelines | Encrypts},
 	{Name: "wsloop-dropin", Dir: "wsloop", Args: []string{"-dropin"}, Can: Broadcasts | Sleeps | Users | Pings | Pipelines},
-	{Name: Bun, Dir: "bun", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: Bun, Dir: "bun", Can: Broadcasts | Sleeps | Pipelines | Encrypts},
 	{Name: "gobwas-epoll", Dir: "gobwas", Module: "github.com/gobwas/ws", Args: []string{"-epoll"}, Can: Broadcasts | Pipelines},
 	{Name: Threaded, Dir: "gobwas", Module: "github.com/gobwas/ws", Can: Broadcasts | Sleeps | Pipelines},
-	{Name: "gws", Dir: "gws", Module: "github.com/lxzan/gws", Can: Broadcasts | Sleeps | Pipelines},
-	{Name: "gorilla", Dir: "gorilla", Module: "github.com/gorilla/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: Common, Dir: "gws", Module: "github.com/lxzan/gws", Can: Broadcasts | Sleeps | Pipelines | Encrypts},
+	{Name: "gorilla", Dir: "gorilla", Module: "github.com/gorilla/websocket", Can: Broadcasts | Sleeps | Pipelines | Encrypts},
 	{Name: "gorilla-readmessage", Dir: "gorilla", Module: "github.com/gorilla/websocket", Args: []string{"-readmessage"},
 		Can: Broadcasts | Sleeps | Pipelines},
-	{Name: "coder", Dir: "coder", Module: "github.com/coder/websocket", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "coder", Dir: "coder", Module: "github.com/coder/websocket", Can: Broadcasts | Sleeps | Pipelines | Encrypts},
 	{Name: "coder-read", Dir: "coder", Module: "github.com/coder/websocket", Args: []string{"-read"},
 		Can: Broadcasts | Sleeps | Pipelines},
-	{Name: "nbio", Dir: "nbio", Module: "github.com/lesismal/nbio", Can: Broadcasts | Sleeps | Pipelines},
+	{Name: "nbio", Dir: "nbio", Module: "github.com/lesismal/nbio", Can: Broadcasts | Sleeps | Pipelines | Encrypts,
+		Cipher: "TLS_CHACHA20_POLY1305_SHA256"}, // its TLS never finds the AES of the CPU, and so puts this one first
 	{Name: "original", Dir: "original", Module: "github.com/shuLhan/share", Can: Routes},
 }

@@ -20,6 +20,8 @@ type Measure struct {
 	P50         float64 `json:"p50_us,omitempty"`
 	P99         float64 `json:"p99_us,omitempty"`
 	P99Without  float64 `json:"p99_without_us,omitempty"`
+	Replays     float64 `json:"replays_per_second,omitempty"` // ClientHellos that were answered
+	TLS         string  `json:"tls,omitempty"`                // what was negotiated
 	Resident    int64   `json:"resident_bytes,omitempty"`
 	LoadLimited bool    `json:"load_limited,omitempty"` // the generator's CPU was the limit, the server's was not
 }
@@ -92,13 +94,28 @@ func (s Spread) String() string {
 
 // Values returns what a server reached in a scenario.
 func (run *Run) Values(scenario, server string) Spread {
+	return run.Spread(scenario, server, func(s *Sample) float64 { return s.Value })
+}
+
+// Spread returns the spread of one figure of a server's samples in a scenario.
+func (run *Run) Spread(scenario, server string, of func(*Sample) float64) Spread {
 	var values []float64
-	for _, s := range run.Samples {
-		if s.Scenario == scenario && s.Server == server && s.Error == "" {
-			values = append(values, s.Value)
+	for i := range run.Samples {
+		if s := &run.Samples[i]; s.Scenario == scenario && s.Server == server && s.Error == "" {
+			values = append(values, of(s))
 		}
 	}
 	return SpreadOf(values)
+}
+
+// TLS returns what a server negotiated, or nothing if it was measured without TLS only.
+func (run *Run) TLS(server string) string {
+	for _, s := range run.Samples {
+		if s.Server == server && s.TLS != "" {
+			return s.TLS
+		}
+	}
+	return ""
 }
 
 // Ratios divides the values of one scenario and server by those of another in the same round.

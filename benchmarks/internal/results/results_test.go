@@ -29,6 +29,18 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	assert.Equal(t, []string{"floor", "gws"}, run.Servers())
 }
 
+func TestFiguresOfASampleHaveTheirSpread(t *testing.T) {
+	run := &Run{Samples: []Sample{
+		{Scenario: "a", Server: "gws", Round: 0, Measure: Measure{P99: 3, TLS: "TLS 1.3"}},
+		{Scenario: "a", Server: "gws", Round: 1, Measure: Measure{P99: 5}},
+		{Scenario: "a", Server: "gws", Round: 2, Error: "failed"},
+		{Scenario: "a", Server: "coder", Round: 1, Measure: Measure{P99: 7}},
+	}}
+	assert.Equal(t, Spread{Median: 4, Min: 3, Max: 5, N: 2}, run.Spread("a", "gws", func(s *Sample) float64 { return s.P99 }))
+	assert.Equal(t, "TLS 1.3", run.TLS("gws"))
+	assert.Empty(t, run.TLS("coder"))
+}
+
 func TestARunComesBackFromItsFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "run.json")
 	run := &Run{
