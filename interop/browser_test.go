@@ -15,9 +15,9 @@ import (
 )
 
 // chromium is the client of a real browser.
-var chromium = peer{name: "chromium", client: clientChromium, clientCan: standardCan}
+var chromium = peer{name: "chromium", client: clientChromium, clientCan: standardCan, secured: []security{tls13AES, tls12ChaRSA}}
 
-// startBrowser starts a browser without a window, with a profile of its own. It ends with the test.
+// startBrowser starts a browser without a window, with a profile of its own, that trusts the authority of the tests. It ends with the test.
 func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := ""
@@ -37,7 +37,7 @@ func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Co
 		chromedp.NoSandbox,
 		chromedp.NoFirstRun,
 		chromedp.DisableGPU,
-		chromedp.Flag("ignore-certificate-errors", true), // it has a store of its own, where that of httptest is not
+		chromedp.Env("HOME=" + trustingHome(t)),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
@@ -60,7 +60,7 @@ func openTab(t *testing.T, parent context.Context) context.Context {
 	return tab
 }
 
-func clientChromium(t *testing.T) (dial func(url string, offer []string) (conn, error)) {
+func clientChromium(t *testing.T, _ security) (dial func(url string, offer []string) (conn, error)) {
 	return remoteTab(t, openTab(t, startBrowser(t))).dial
 }
 

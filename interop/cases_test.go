@@ -28,42 +28,64 @@ type testCase struct {
 
 // allCases returns the table.
 var allCases = sync.OnceValue(func() []testCase {
-	return slices.Concat(messageCases(), fragmentCases(), pingCases(), closeCases(), failureCases(), subprotocolCases())
+	return slices.Concat(messageCases(), limitCases(text, binary), fragmentCases(), pingCases(), closeCases(), failureCases(), subprotocolCases())
 })
 
 func TestPeers(t *testing.T) {
 	for _, p := range peers {
-		if p.client != nil {
-			t.Run(p.name+" client with our server", func(t *testing.T) {
-				t.Parallel()
-				dial := p.client(t)
-				url, accepted := ours.serve(t)
-				runCases(t, ours.serveCan, p.clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
-					theirs, err := dial(url, offer)
-					require.NoError(t, err)
-					return accept(t, accepted), theirs
-				})
-			})
-		}
-		if p.serve != nil {
-			t.Run("our client with "+p.name+" server", func(t *testing.T) {
-				t.Parallel()
-				dial := ours.client(t)
-				url, accepted := p.serve(t)
-				runCases(t, ours.clientCan, p.serveCan, func(t *testing.T, offer []string) (ours, theirs conn) {
-					ours, err := dial(url, offer)
-					require.NoError(t, err)
-					return ours, accept(t, accepted)
-				})
-			})
+		testPeer(t, p, plain, allCases())
+	}
+}
+
+// TestSecuredPeers is TestPeers over TLS: what TLS cannot change is left out.
+func TestSecuredPeers(t *testing.T) {
+	for _, p := range peers {
+		for i, s := range p.secured {
+			cases := messageCases()
+			if i == 0 {
+				cases = slices.Concat(cases, limitCases(binary), fragmentCases(), pingCases(), closeCases())
+			}
+			testPeer(t, p, s, cases)
 		}
 	}
 }
 
+// testPeer runs cases with our server and the client of a peer, and with our client and its server.
+func testPeer(t *testing.T, p peer, s security, cases []testCase) {
+	by, clientCan := "", p.clientCan
+	if s != plain {
+		by, clientCan = " by "+s.String(), clientCan&^p.clientLacks
+	}
+	if p.client != nil {
+		t.Run(p.name+" client with our server"+by, func(t *testing.T) {
+			t.Parallel()
+			dial := p.client(t, s)
+			url, accepted := ours.serve(t, s)
+			runCases(t, cases, ours.serveCan, clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
+				theirs, err := dial(url, offer)
+				require.NoError(t, err)
+				return accept(t, accepted), theirs
+			})
+		})
+	}
+	if p.serve != nil {
+		t.Run("our client with "+p.name+" server"+by, func(t *testing.T) {
+			t.Parallel()
+			dial := ours.client(t, s)
+			url, accepted := p.serve(t, s)
+			runCases(t, cases, ours.clientCan, p.serveCan, func(t *testing.T, offer []string) (ours, theirs conn) {
+				ours, err := dial(url, offer)
+				require.NoError(t, err)
+				return ours, accept(t, accepted)
+			})
+		})
+	}
+}
+
 // runCases runs the cases that both sides are able to, each on a connection of its own.
-func runCases(t *testing.T, oursCan, theirsCan ability, connect func(t *testing.T, offer []string) (ours, theirs conn)) {
+func runCases(t *testing.T, cases []testCase, oursCan, theirsCan ability, connect func(t *testing.T, offer []string) (ours, theirs conn)) {
 	ran := 0
-	for _, tc := range allCases() {
+	for _, tc := range cases {
 		if oursCan&tc.ours != tc.ours || theirsCan&tc.theirs != tc.theirs {
 			continue
 		}
@@ -121,21 +143,6 @@ func messageCases() (cases []testCase) {
 				},
 			)
 		}
-		for size, name := range map[int]string{limit + 1: "one byte more than", 8 * limit: "eight times"} {
-			cases = append(cases, testCase{
-				name:   fmt.Sprintf("%s of %s the limit closes with 1009", k, name),
-				theirs: showsClose,
-				run: func(t *testing.T, ours, theirs conn) {
-					sent := make(chan struct{})
-					go func() {
-						theirs.send(k, sized(k, size)) // may fail: the other side does not read it to the end
-						close(sent)
-					}()
-					expectFailure(t, ours, theirs, 1009)
-					within(t, sent)
-				},
-			})
-		}
 	}
 	return append(cases, testCase{
 		name: "messages sent both ways at the same time arrive in order",
@@ -162,6 +169,27 @@ func messageCases() (cases []testCase) {
 			assert.NoError(t, within(t, theirsSent))
 		},
 	})
+}
+
+func limitCases(kinds ...kind) (cases []testCase) {
+	for _, k := range kinds {
+		for size, name := range map[int]string{limit + 1: "one byte more than", 8 * limit: "eight times"} {
+			cases = append(cases, testCase{
+				name:   fmt.Sprintf("%s of %s the limit closes with 1009", k, name),
+				theirs: showsClose,
+				run: func(t *testing.T, ours, theirs conn) {
+					sent := make(chan struct{})
+					go func() {
+						theirs.send(k, sized(k, size)) // may fail: the other side does not read it to the end
+						close(sent)
+					}()
+					expectFailure(t, ours, theirs, 1009)
+					within(t, sent)
+				},
+			})
+		}
+	}
+	return cases
 }
 
 // within returns what comes from the channel before the deadline.

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -335,10 +336,10 @@ func TestChatComesBackToAServerThatWasStartedAnew(t *testing.T) {
 
 func TestChatBehindAProxyWithTLS(t *testing.T) {
 	t.Parallel()
-	r := startFrontend(t, selfSigned(t))
+	r := startFrontend(t, &tls.Config{Certificates: []tls.Certificate{issue(t, ecdsaKey)}, NextProtos: []string{"http/1.1"}})
 	server := runChat(t, buildChat(t), "-public-url", r.url+"/")
 	r.leadTo(hostOf(t, server.page), hostOf(t, server.ws), 0)
-	alice := &chatTab{ctx: openTab(t, startBrowser(t, chromedp.Flag("ignore-certificate-errors", true))), name: "alice"}
+	alice := &chatTab{ctx: openTab(t, startBrowser(t)), name: "alice"}
 	t.Cleanup(func() { keepScreenshots(t, alice) })
 	alice.join(t, r.url)
 	alice.expect(t, `() => chat.connection.socket.url.startsWith("wss://")`, true)

@@ -30,7 +30,7 @@ func TestCloseWhileAHandlerRuns(t *testing.T) {
 		code int
 	}{{pyWebsockets, 4321}, {aiohttp, 4321}, {gorilla, 4321}, {ours, 1000}} {
 		t.Run(c.name, func(t *testing.T) {
-			client, err := c.client(t)(url, nil)
+			client, err := c.client(t, plain)(url, nil)
 			require.NoError(t, err)
 			defer client.drop()
 			accept(t, accepted)

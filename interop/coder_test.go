@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -22,11 +20,12 @@ var coder = peer{
 	serveCan:  coderCan,
 	client:    clientCoder,
 	clientCan: coderCan,
+	secured:   []security{tls13AESRSA, tls12ChaCha},
 }
 
-func serveCoder(t *testing.T) (url string, accepted <-chan conn) {
+func serveCoder(t *testing.T, s security) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
 		c := newCoderConn()
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 			Subprotocols:   []string{chosenProtocol},
@@ -37,14 +36,14 @@ func serveCoder(t *testing.T) (url string, accepted <-chan conn) {
 			c.start(ws)
 			arrivals <- c
 		}
-	}))
-	t.Cleanup(server.Close)
-	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+	})
+	return url, arrivals
 }
 
-func clientCoder(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+func clientCoder(_ *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		return dialCoder(url, &websocket.DialOptions{Subprotocols: offer})
+		transport := &http.Transport{TLSClientConfig: s.client(), DisableKeepAlives: true}
+		return dialCoder(url, &websocket.DialOptions{Subprotocols: offer, HTTPClient: &http.Client{Transport: transport}})
 	}
 }
 

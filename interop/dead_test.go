@@ -125,7 +125,7 @@ func testDroppedPackets(t *testing.T) {
 	needPython(t, "websockets")
 	namespace, address := startNamespace(t)
 	url, accepted := startOurs(t, &websocket.ServerOptions{Address: net.JoinHostPort(address, "0")})
-	clients := startRemote(t, "python", "ip", "netns", "exec", namespace, python, "peer.py", "websockets")
+	clients := startRemote(t, nil, "python", "ip", "netns", "exec", namespace, python, "peer.py", "websockets")
 	var servers []conn
 	for range 2 {
 		client, err := clients.dial(url, nil)

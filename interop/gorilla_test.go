@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,26 +21,26 @@ var gorilla = peer{
 	serveCan:  gorillaCan,
 	client:    clientGorilla,
 	clientCan: gorillaCan,
+	secured:   []security{tls13AES, tls12ChaRSA},
 }
 
 // gorillaBuffer is more than the sizes that are to be one frame, and less than the parts of a fragmented message.
 const gorillaBuffer = 70_000
 
-func serveGorilla(t *testing.T) (url string, accepted <-chan conn) {
+func serveGorilla(t *testing.T, s security) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	upgrader := websocket.Upgrader{Subprotocols: []string{chosenProtocol}, WriteBufferSize: gorillaBuffer}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
 		if ws, err := upgrader.Upgrade(w, r, nil); err == nil {
 			arrivals <- newGorillaConn(ws)
 		}
-	}))
-	t.Cleanup(server.Close)
-	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+	})
+	return url, arrivals
 }
 
-func clientGorilla(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+func clientGorilla(_ *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		return dialGorilla(&websocket.Dialer{Subprotocols: offer}, url)
+		return dialGorilla(&websocket.Dialer{Subprotocols: offer, TLSClientConfig: s.client()}, url)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -19,11 +18,12 @@ var gws = peer{
 	serveCan:  gwsCan,
 	client:    clientGWS,
 	clientCan: gwsCan,
+	secured:   []security{tls12AES, tls13AES},
 }
 
-func serveGWS(t *testing.T) (url string, accepted <-chan conn) {
+func serveGWS(t *testing.T, s security) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
 		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: 16 * limit}
 		if r.Header.Get("Sec-WebSocket-Protocol") != "" {
 			option.SubProtocols = []string{chosenProtocol}
@@ -35,14 +35,14 @@ func serveGWS(t *testing.T) (url string, accepted <-chan conn) {
 			arrivals <- c
 			go ws.ReadLoop()
 		}
-	}))
-	t.Cleanup(server.Close)
-	return "ws" + strings.TrimPrefix(server.URL, "http"), arrivals
+	})
+	return url, arrivals
 }
 
-func clientGWS(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+func clientGWS(_ *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
 		option := gwsOption(url)
+		option.TlsConfig = s.client()
 		if len(offer) > 0 {
 			option.RequestHeader.Set("Sec-WebSocket-Protocol", strings.Join(offer, ", "))
 		}

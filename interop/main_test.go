@@ -1,10 +1,9 @@
 package interop
 
 import (
-	"encoding/pem"
 	"fmt"
-	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -14,40 +13,42 @@ import (
 // their certificates.
 const (
 	http2Connect = "http2xconnect=1"
-	goRoots      = "SSL_CERT_FILE"
+	goRoots      = "SSL_CERT_FILE" // of OpenSSL too
 	nodeRoots    = "NODE_EXTRA_CA_CERTS"
-	rootsOwner   = "INTEROP_ROOTS_OWNER"
+
+	authorityFolder = "INTEROP_AUTHORITY"
+	authorityOwner  = "INTEROP_AUTHORITY_OWNER"
 )
 
-// TestMain runs the tests in an environment where net/http offers WebSocket over HTTP/2, and clients trust the certificate of httptest.
+// TestMain runs the tests in an environment where net/http offers WebSocket over HTTP/2, and programs trust the authority of the tests.
 func TestMain(m *testing.M) {
 	if os.Getenv("GODEBUG") != http2Connect {
 		fmt.Fprintln(os.Stderr, again())
 		os.Exit(1)
 	}
 	code := m.Run()
-	if os.Getenv(rootsOwner) == strconv.Itoa(os.Getpid()) { // and not one that a test runs
-		os.Remove(os.Getenv(goRoots))
+	if os.Getenv(authorityOwner) == strconv.Itoa(os.Getpid()) { // and not one that a test runs
+		os.RemoveAll(os.Getenv(authorityFolder))
 	}
 	os.Exit(code)
 }
 
 // again starts this program again, and returns only if it cannot.
 func again() error {
-	server := httptest.NewTLSServer(nil)
-	server.Close()
-	roots, err := os.CreateTemp("", "roots-*.pem")
+	folder, err := os.MkdirTemp("", "authority-*")
 	if err != nil {
 		return err
 	}
-	if err = pem.Encode(roots, &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}); err != nil {
+	if err = createAuthority(folder); err != nil {
 		return err
 	}
+	roots := filepath.Join(folder, rootsFile)
 	for name, value := range map[string]string{
-		"GODEBUG":  http2Connect,
-		goRoots:    roots.Name(),
-		nodeRoots:  roots.Name(),
-		rootsOwner: strconv.Itoa(os.Getpid()),
+		"GODEBUG":       http2Connect,
+		goRoots:         roots,
+		nodeRoots:       roots,
+		authorityFolder: folder,
+		authorityOwner:  strconv.Itoa(os.Getpid()),
 	} {
 		if err = os.Setenv(name, value); err != nil {
 			return err

@@ -3,6 +3,7 @@ package interop
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,26 +19,32 @@ const (
 // nodeWS is the package ws for Node.
 var nodeWS = peer{
 	name: "ws",
-	serve: func(t *testing.T) (url string, accepted <-chan conn) {
+	serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
 		needNodeModules(t)
-		r := startNode(t, "peer.mjs", "ws", "serve")
+		args := append(nodeFlags(s), "peer.mjs", "ws", "serve")
+		if s != plain {
+			args = append(args, saved(t, issue(t, s.key)))
+		}
+		r := startNode(t, args...)
 		return within(t, r.address), r.accepted
 	},
 	serveCan: nodeWSCan,
-	client: func(t *testing.T) (dial func(url string, offer []string) (conn, error)) {
+	client: func(t *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 		needNodeModules(t)
-		return startNode(t, "peer.mjs", "ws").dial
+		return startNode(t, append(nodeFlags(s), "peer.mjs", "ws")...).dial
 	},
 	clientCan: nodeWSCan,
+	secured:   []security{tls13ChaCha, tls12AESRSA},
 }
 
 // nodeBuiltIn is the client that Node itself has: from version 22 on, before behind a flag.
 var nodeBuiltIn = peer{
 	name: "node",
-	client: func(t *testing.T) (dial func(url string, offer []string) (conn, error)) {
-		return startNode(t, append(builtInFlags(t), "peer.mjs", "builtin")...).dial
+	client: func(t *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
+		return startNode(t, slices.Concat(builtInFlags(t), nodeFlags(s), []string{"peer.mjs", "builtin"})...).dial
 	},
 	clientCan: standardCan,
+	secured:   []security{tls13ChaRSA, tls12AES},
 }
 
 func needNode(t *testing.T) {
@@ -69,7 +76,15 @@ func builtInFlags(t *testing.T) []string {
 	return nil
 }
 
+// nodeFlags returns what has to stand on Node's command line for a security.
+func nodeFlags(s security) []string {
+	if s.byPeer() {
+		return []string{"--tls-cipher-list=TLS_CHACHA20_POLY1305_SHA256"}
+	}
+	return nil
+}
+
 // startNode runs node in the folder node.
 func startNode(t *testing.T, args ...string) *remote {
-	return startRemote(t, "node", "node", args...)
+	return startRemote(t, nil, "node", "node", args...)
 }

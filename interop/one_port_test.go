@@ -53,7 +53,7 @@ const sitePage = `<!DOCTYPE html>
 func TestPageAndWebSocketOnOneAddress(t *testing.T) {
 	t.Parallel()
 	allocator := startBrowser(t)
-	address := strings.TrimSuffix(strings.TrimPrefix(ownListener(t, site()), "ws://"), "/chat")
+	address := strings.TrimSuffix(strings.TrimPrefix(ownListener(t, site(), plain), "ws://"), "/chat")
 	url, left := departures.expect("http://" + address + "/")
 	tab := &chatTab{ctx: openTab(t, allocator), name: "page"}
 	t.Cleanup(func() { keepScreenshots(t, tab) })
@@ -70,7 +70,7 @@ func TestCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		missing(t, "curl is not installed")
 	}
-	address := strings.TrimSuffix(strings.TrimPrefix(ownListener(t, site()), "ws://"), "/chat")
+	address := strings.TrimSuffix(strings.TrimPrefix(ownListener(t, site(), plain), "ws://"), "/chat")
 	file := filepath.Join(t.TempDir(), "body")
 	body := sized(binary, 1<<20)
 	require.NoError(t, os.WriteFile(file, body, 0o644))

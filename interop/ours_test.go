@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -31,9 +32,9 @@ var ours = peer{
 
 type protocolKey struct{}
 
-func serveOurs(t *testing.T) (url string, accepted <-chan conn) {
+func serveOurs(t *testing.T, s security) (url string, accepted <-chan conn) {
 	// Pings of the server's own, after much was sent or on a slow machine, would come between the events that a case waits for.
-	return startOurs(t, &websocket.ServerOptions{MaxMessageSize: limit, PingInterval: -1})
+	return startOurs(t, &websocket.ServerOptions{MaxMessageSize: limit, PingInterval: -1, TLSConfig: s.server(t)})
 }
 
 // startOurs starts a server with the options, on a free port if they have no address. It sets their handlers, but not a
@@ -74,6 +75,9 @@ func startOurs(t *testing.T, opts *websocket.ServerOptions) (url string, accepte
 		server.Stop()
 		assert.NoError(t, <-ended)
 	})
+	if opts.TLSConfig != nil {
+		return "wss://" + ln.Addr().String(), arrivals
+	}
 	return "ws://" + ln.Addr().String(), arrivals
 }
 
@@ -136,9 +140,11 @@ func (c *serverConn) drop() {
 	}
 }
 
-func clientOurs(*testing.T) (dial func(url string, offer []string) (conn, error)) {
+func clientOurs(_ *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 	return func(url string, offer []string) (conn, error) {
-		return dialOurs(&websocket.Client{Endpoint: url, MaxMessageSize: limit}, offer)
+		client := &websocket.Client{Endpoint: url, MaxMessageSize: limit, TLSConfig: s.client()}
+		client.PingInterval = time.Hour // a case may take long on a slow machine, and waits for events
+		return dialOurs(client, offer)
 	}
 }
 

@@ -3,7 +3,10 @@ package interop
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,12 +103,18 @@ type peer struct {
 	name string
 
 	// serve starts a server. Every connection that it accepts is sent to accepted.
-	serve    func(t *testing.T) (url string, accepted <-chan conn)
+	serve    func(t *testing.T, s security) (url string, accepted <-chan conn)
 	serveCan ability
 
 	// client starts what the client needs, and returns the function that connects.
-	client    func(t *testing.T) (dial func(url string, offer []string) (conn, error))
+	client    func(t *testing.T, s security) (dial func(url string, offer []string) (conn, error))
 	clientCan ability
+
+	// secured are the securities to try with it: all cases with the first one, and messages with the others.
+	secured []security
+
+	// clientLacks is what the client is not able to do over TLS.
+	clientLacks ability
 }
 
 // inbox is the part of a conn that keeps what was received.
@@ -176,4 +185,16 @@ func missing(t *testing.T, what string) {
 		t.Fatalf("%s; INTEROP_REQUIRE_ALL is set", what)
 	}
 	t.Skipf("%s (interop/run.sh installs it)", what)
+}
+
+// startHTTP runs a handler in a server of net/http.
+func startHTTP(t *testing.T, s security, handler http.HandlerFunc) (url string) {
+	server := httptest.NewUnstartedServer(handler)
+	if server.TLS = s.server(t); server.TLS == nil {
+		server.Start()
+	} else {
+		server.StartTLS()
+	}
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http")
 }

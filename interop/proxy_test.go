@@ -174,10 +174,10 @@ func TestProxies(t *testing.T) {
 }
 
 func testProxiedMessages(t *testing.T, p proxy) {
-	url, accepted := ours.serve(t)
+	url, accepted := ours.serve(t, plain)
 	address := p.start(t, host(url))
 	for _, client := range []peer{ours, gorilla} {
-		theirs, err := client.client(t)("ws://"+address, []string{chosenProtocol})
+		theirs, err := client.client(t, plain)("ws://"+address, []string{chosenProtocol})
 		require.NoError(t, err)
 		side := accept(t, accepted)
 		assert.Equal(t, chosenProtocol, theirs.subprotocol())
@@ -197,7 +197,7 @@ func testProxiedMessages(t *testing.T, p proxy) {
 func testProxiedIdle(t *testing.T, p proxy) {
 	const interval, pings = 2 * time.Second, 4
 	url, accepted := startOurs(t, &websocket.ServerOptions{PingInterval: interval})
-	theirs, err := gorilla.client(t)("ws://"+p.start(t, host(url), p.quiet...), nil)
+	theirs, err := gorilla.client(t, plain)("ws://"+p.start(t, host(url), p.quiet...), nil)
 	require.NoError(t, err)
 	defer theirs.drop()
 	side := accept(t, accepted)
@@ -211,7 +211,7 @@ func testProxiedIdle(t *testing.T, p proxy) {
 }
 
 func testProxiedStatus(t *testing.T, p proxy) {
-	url, accepted := ours.serve(t)
+	url, accepted := ours.serve(t, plain)
 	c, err := net.Dial("tcp", p.start(t, host(url)))
 	require.NoError(t, err)
 	defer c.Close()

@@ -17,24 +17,29 @@ const (
 )
 
 var (
-	pyWebsockets = pythonPeer("websockets", pyWebsocketsCan)
-	aiohttp      = pythonPeer("aiohttp", aiohttpCan)
+	pyWebsockets = pythonPeer("websockets", pyWebsocketsCan, tls13ChaRSA, tls12ChaCha)
+	aiohttp      = pythonPeer("aiohttp", aiohttpCan, tls12ChaRSA, tls13AESRSA)
 )
 
-func pythonPeer(library string, can ability) peer {
+func pythonPeer(library string, can ability, secured ...security) peer {
 	return peer{
 		name: library + " (Python)",
-		serve: func(t *testing.T) (url string, accepted <-chan conn) {
+		serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
 			needPython(t, library)
-			r := startRemote(t, "python", python, "peer.py", library, "serve")
+			args := []string{"peer.py", library, "serve"}
+			if s != plain {
+				args = append(args, saved(t, issue(t, s.key)))
+			}
+			r := startRemote(t, s.openSSL(t), "python", python, args...)
 			return within(t, r.address), r.accepted
 		},
 		serveCan: can,
-		client: func(t *testing.T) (dial func(url string, offer []string) (conn, error)) {
+		client: func(t *testing.T, s security) (dial func(url string, offer []string) (conn, error)) {
 			needPython(t, library)
-			return startRemote(t, "python", python, "peer.py", library).dial
+			return startRemote(t, s.openSSL(t), "python", python, "peer.py", library).dial
 		},
 		clientCan: can,
+		secured:   secured,
 	}
 }
 

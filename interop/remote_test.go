@@ -64,11 +64,12 @@ func newRemote() *remote {
 	}
 }
 
-// startRemote runs a program in a folder, as a peer. It ends when its standard input does, at the end of the test.
-func startRemote(t *testing.T, folder, program string, args ...string) *remote {
+// startRemote runs a program in a folder, as a peer, with more in its environment. It ends when its standard input does, at the end of the test.
+func startRemote(t *testing.T, env []string, folder, program string, args ...string) *remote {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)

@@ -40,7 +40,7 @@ func (tr transfer) held() []transfer {
 // honest are the clients that answer Pings immediately.
 var honest = []transfer{
 	{name: "our client", dial: func(url string) (conn, error) { return dialOurs(&websocket.Client{Endpoint: url}, nil) }},
-	{name: "gorilla's client", dial: func(url string) (conn, error) { return clientGorilla(nil)(url, nil) }},
+	{name: "gorilla's client", dial: func(url string) (conn, error) { return clientGorilla(nil, plain)(url, nil) }},
 }
 
 // slowTransfers are those with the time-outs that are the defaults.

@@ -30,19 +30,22 @@ type way struct {
 }
 
 var ways = []way{
-	{name: "own listener", start: func(t *testing.T) string { return ownListener(t, nil) }},
-	{name: "own listener with a Handler", start: func(t *testing.T) string { return ownListener(t, page) }},
+	{name: "own listener", start: func(t *testing.T) string { return ownListener(t, nil, plain) }},
+	{name: "own listener with a Handler", start: func(t *testing.T) string { return ownListener(t, page, plain) }},
+	{name: "own listener with TLS 1.3", start: func(t *testing.T) string { return ownListener(t, nil, tls13AES) }},
+	{name: "own listener with TLS 1.2", start: func(t *testing.T) string { return ownListener(t, nil, tls12AESRSA) }},
+	{name: "own listener with a Handler and TLS", start: func(t *testing.T) string { return ownListener(t, page, tls13AES) }},
 	{name: "mux", start: func(t *testing.T) string {
 		mux := http.NewServeMux()
 		mux.Handle("/", page)
 		mux.Handle("GET /chat", echoServer(t, nil))
-		return "ws://" + serveHTTP(t, mux, "") + "/chat"
+		return "ws://" + serveHTTP(t, mux, plain) + "/chat"
 	}},
 	{name: "middleware", start: func(t *testing.T) string {
-		return "ws://" + serveHTTP(t, wrapping(echoServer(t, nil)), "") + "/chat"
+		return "ws://" + serveHTTP(t, wrapping(echoServer(t, nil)), plain) + "/chat"
 	}},
 	{name: "TLS of net/http", start: func(t *testing.T) string {
-		return "wss://" + serveHTTP(t, echoServer(t, nil), "tls") + "/chat"
+		return "wss://" + serveHTTP(t, echoServer(t, nil), tls13AES) + "/chat"
 	}},
 	{name: "httptest", start: func(t *testing.T) string {
 		server := httptest.NewServer(echoServer(t, nil))
@@ -50,10 +53,10 @@ var ways = []way{
 		return "ws" + strings.TrimPrefix(server.URL, "http") + "/chat"
 	}},
 	{name: "HTTP/2", http2: true, start: func(t *testing.T) string {
-		return "wss://" + serveHTTP(t, onlyStreams(echoServer(t, nil)), "tls") + "/chat"
+		return "wss://" + serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES) + "/chat"
 	}},
 	{name: "HTTP/2 between HAProxy and net/http", program: haproxy.name, start: func(t *testing.T) string {
-		address := serveHTTP(t, onlyStreams(echoServer(t, nil)), "tls")
+		address := serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES)
 		return "ws://" + haproxy.start(t, address, "server service "+configuredServer+" check",
 			"server service "+address+" ssl verify none alpn h2 ws h2") + "/chat"
 	}},
@@ -80,18 +83,20 @@ const (
 )
 
 var visitors = []visitor{
-	{ours, func(t *testing.T, _ string) dialers { return dialers{dial: clientOurs(t)} },
+	{ours, func(t *testing.T, _ string) dialers { return dialers{dial: clientOurs(t, plain)} },
 		map[string]string{"HTTP/2": onlyHTTP1, earlyBytes: noHook}},
-	{gorilla, func(t *testing.T, _ string) dialers { return dialers{dial: clientGorilla(t), early: earlyGorilla} },
+	{gorilla, func(t *testing.T, _ string) dialers {
+		return dialers{dial: clientGorilla(t, plain), early: earlyGorilla}
+	},
 		map[string]string{"HTTP/2": onlyHTTP1}},
 	{coder, func(t *testing.T, _ string) dialers {
-		return dialers{dial: clientCoder(t), http2: streamCoder, early: earlyCoder}
+		return dialers{dial: clientCoder(t, plain), http2: streamCoder, early: earlyCoder}
 	}, nil},
-	{gws, func(t *testing.T, _ string) dialers { return dialers{dial: clientGWS(t), early: earlyGWS} },
+	{gws, func(t *testing.T, _ string) dialers { return dialers{dial: clientGWS(t, plain), early: earlyGWS} },
 		map[string]string{"HTTP/2": onlyHTTP1}},
-	{nodeBuiltIn, func(t *testing.T, _ string) dialers { return dialers{dial: nodeBuiltIn.client(t)} },
+	{nodeBuiltIn, func(t *testing.T, _ string) dialers { return dialers{dial: nodeBuiltIn.client(t, plain)} },
 		map[string]string{"HTTP/2": "its version here speaks HTTP/1.1", earlyBytes: noHook}},
-	{nodeWS, func(t *testing.T, _ string) dialers { return dialers{dial: nodeWS.client(t)} },
+	{nodeWS, func(t *testing.T, _ string) dialers { return dialers{dial: nodeWS.client(t, plain)} },
 		map[string]string{"HTTP/2": onlyHTTP1, earlyBytes: noHook}},
 	{chromium, func(t *testing.T, streams string) dialers {
 		first := openTab(t, startBrowser(t))
@@ -304,32 +309,33 @@ func echoServer(t *testing.T, handler http.Handler) *websocket.Server {
 // page answers what is not WebSocket's.
 var page = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "a page") })
 
-func ownListener(t *testing.T, handler http.Handler) (url string) {
+func ownListener(t *testing.T, handler http.Handler, s security) (url string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := echoServer(t, handler)
+	server.Options.TLSConfig = s.server(t)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
 	t.Cleanup(func() {
 		server.Stop()
 		assert.NoError(t, <-ended)
 	})
+	if s != plain {
+		return "wss://" + ln.Addr().String() + "/chat"
+	}
 	return "ws://" + ln.Addr().String() + "/chat"
 }
 
-// serveHTTP runs a server of net/http, with TLS if so named.
-func serveHTTP(t *testing.T, handler http.Handler, security string) (address string) {
+// serveHTTP runs a server of net/http.
+func serveHTTP(t *testing.T, handler http.Handler, s security) (address string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	ended := make(chan error, 1)
-	if security == "" {
+	if s == plain {
 		go func() { ended <- server.Serve(ln) }()
 	} else {
-		like := httptest.NewTLSServer(nil) // for its certificate
-		like.Close()
-		server.TLSConfig = like.TLS.Clone()
-		server.TLSConfig.NextProtos = nil
+		server.TLSConfig = s.server(t)
 		go func() { ended <- server.ServeTLS(ln, "", "") }()
 	}
 	t.Cleanup(func() {

@@ -2,12 +2,16 @@
 //
 //   node peer.mjs builtin     the client that Node has built in
 //   node peer.mjs ws          the client of the package ws
-//   node peer.mjs ws serve    the server of the package ws; the first event is {kind: "listening", url}
+//   node peer.mjs ws serve    the server of the package ws; the first event is {kind: "listening", url}. A file with a certificate
+//                             and its key may follow, for TLS
 //
 // Commands: {id, do: "dial", url, offer}, {id, do: "text" or "binary", data}, {id, do: "parts", kind, parts, pings},
 // {id, do: "ping", data}, {id, do: "close", code, reason}, {id, do: "drop"}. Events: {id, kind: "open", protocol},
 // {id, kind: "text", "binary", "ping" or "pong", data}, {id, kind: "close", code, reason}. Payloads are base64, id is a number
 // for each connection, and code 1005 stands for a Close frame without one.
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { createInterface } from "node:readline";
 
 const chosenProtocol = "v2.chat";
@@ -15,7 +19,7 @@ const peerLimit = 4 << 20;
 
 const emit = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
-const wsPeer = async (serve) => {
+const wsPeer = async (serve, certificate) => {
   const { WebSocket, WebSocketServer } = await import("ws");
   const sockets = new Map(); // by id
   const watch = (id, socket) => {
@@ -28,9 +32,11 @@ const wsPeer = async (serve) => {
     socket.on("error", () => {}); // "close" follows
   };
   if (serve) {
+    const [scheme, http] = certificate
+      ? ["wss", createSecureServer({ cert: certificate, key: certificate })]
+      : ["ws", createServer()];
     const server = new WebSocketServer({
-      host: "127.0.0.1",
-      port: 0,
+      server: http,
       maxPayload: peerLimit,
       handleProtocols: (offer) => (offer.has(chosenProtocol) ? chosenProtocol : false),
     });
@@ -40,7 +46,7 @@ const wsPeer = async (serve) => {
       watch(id, socket);
       emit({ id, kind: "open", protocol: socket.protocol });
     });
-    server.on("listening", () => emit({ kind: "listening", url: `ws://127.0.0.1:${server.address().port}` }));
+    http.listen(0, "127.0.0.1", () => emit({ kind: "listening", url: `${scheme}://127.0.0.1:${http.address().port}` }));
   }
   const parts = (socket, { kind, parts, pings }) => {
     parts.forEach((part, i) => {
@@ -68,10 +74,10 @@ const wsPeer = async (serve) => {
   };
 };
 
-const [implementation, role] = process.argv.slice(2);
+const [implementation, role, certificate] = process.argv.slice(2);
 let command;
 if (implementation === "ws") {
-  command = await wsPeer(role === "serve");
+  command = await wsPeer(role === "serve", certificate && readFileSync(certificate));
 } else {
   await import("./standard.js");
   command = globalThis.standardPeer(emit);

@@ -1,7 +1,7 @@
 """A peer of the Go tests: the commands and events of ../node/peer.mjs, for libraries of Python.
 
     peer.py websockets          the client of the library websockets
-    peer.py websockets serve    its server
+    peer.py websockets serve    its server; a file with a certificate and its key may follow, for TLS
     peer.py aiohttp             the client of aiohttp
     peer.py aiohttp serve       its server
 
@@ -14,6 +14,7 @@ import codecs
 import itertools
 import json
 import os
+import ssl
 import sys
 import threading
 
@@ -40,10 +41,10 @@ class Websockets:
 
         return await websockets.connect(url, subprotocols=offer or None, max_size=PEER_LIMIT)
 
-    async def serve(self, handle):
+    async def serve(self, handle, tls):
         import websockets
 
-        server = await websockets.serve(handle, "127.0.0.1", 0, subprotocols=[CHOSEN_PROTOCOL], max_size=PEER_LIMIT)
+        server = await websockets.serve(handle, "127.0.0.1", 0, ssl=tls, subprotocols=[CHOSEN_PROTOCOL], max_size=PEER_LIMIT)
         return server.sockets[0].getsockname()[1]
 
     def protocol(self, socket):
@@ -101,7 +102,7 @@ class Aiohttp:
         self.session = self.session or aiohttp.ClientSession()
         return await self.session.ws_connect(url, protocols=offer, max_msg_size=PEER_LIMIT, autoping=False)
 
-    async def serve(self, handle):
+    async def serve(self, handle, tls):
         from aiohttp import web
 
         async def upgrade(request):
@@ -114,7 +115,7 @@ class Aiohttp:
         app.router.add_get("/", upgrade)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         return site._server.sockets[0].getsockname()[1]
 
@@ -226,9 +227,13 @@ class Peer:
 
 async def main():
     peer = Peer({"websockets": Websockets, "aiohttp": Aiohttp}[sys.argv[1]]())
-    if sys.argv[2:] == ["serve"]:
-        port = await peer.library.serve(peer.accept)
-        emit(0, "listening", url=f"ws://127.0.0.1:{port}")
+    if sys.argv[2:3] == ["serve"]:
+        tls, scheme = None, "ws"
+        if sys.argv[3:]:
+            tls, scheme = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "wss"
+            tls.load_cert_chain(sys.argv[3])
+        port = await peer.library.serve(peer.accept, tls)
+        emit(0, "listening", url=f"{scheme}://127.0.0.1:{port}")
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def read():
