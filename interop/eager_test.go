@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,26 +19,68 @@ import (
 // eager is a connection that sends a packet in one write with what is sent first.
 type eager struct {
 	net.Conn
+	below  *held // nil without TLS
 	mu     sync.Mutex
 	packet []byte // guarded by mu
 }
 
-// dialEager connects to the host of a URL.
+// dialEager connects to the host of a URL. With TLS 1.3, the end of its handshake is in that write too.
 func dialEager(target string, packet []byte) (net.Conn, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
 	}
-	var c net.Conn
-	if u.Scheme == "wss" {
-		c, err = tls.Dial("tcp", u.Host, nil)
-	} else {
-		c, err = net.Dial("tcp", u.Host)
+	c, err := net.Dial("tcp", u.Host)
+	if err != nil || u.Scheme != "wss" {
+		return &eager{Conn: c, packet: packet}, err
+	}
+	below := &held{Conn: c, holds: true}
+	secured := tls.Client(below, &tls.Config{ServerName: u.Hostname()})
+	if err = secured.Handshake(); err == nil && secured.ConnectionState().Version == tls.VersionTLS13 && len(below.kept) == 0 {
+		err = errors.New("the handshake has ended without what comes behind it")
 	}
 	if err != nil {
+		c.Close()
 		return nil, err
 	}
-	return &eager{Conn: c, packet: packet}, nil
+	return &eager{Conn: secured, below: below, packet: packet}, nil
+}
+
+// held is a connection that keeps what is written until something is read, so that one packet carries it.
+type held struct {
+	net.Conn
+	mu    sync.Mutex
+	holds bool   // guarded by mu
+	kept  []byte // guarded by mu
+}
+
+func (c *held) Write(b []byte) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.holds {
+		return c.Conn.Write(b)
+	}
+	c.kept = append(c.kept, b...)
+	return len(b), nil
+}
+
+func (c *held) Read(b []byte) (n int, err error) {
+	if err = c.flush(true); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+// flush writes what was kept. holds says whether to go on keeping.
+func (c *held) flush(holds bool) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds = c.holds && holds
+	if len(c.kept) > 0 {
+		_, err = c.Conn.Write(c.kept)
+		c.kept = nil
+	}
+	return err
 }
 
 func (c *eager) Write(b []byte) (n int, err error) {
@@ -48,7 +91,10 @@ func (c *eager) Write(b []byte) (n int, err error) {
 	}
 	all := append(bytes.Clone(b), c.packet...)
 	c.packet = nil
-	if _, err = c.Conn.Write(all); err != nil {
+	if _, err = c.Conn.Write(all); err == nil && c.below != nil {
+		err = c.below.flush(false)
+	}
+	if err != nil {
 		return 0, err
 	}
 	return len(b), nil
