@@ -157,7 +157,11 @@ func (way route) start(t *testing.T, server string) (address string) {
 }
 
 // host returns the "host:port" of a URL that serve has returned.
-func host(url string) string { return strings.TrimPrefix(url, "ws://") }
+func host(url string) (address string) {
+	_, rest, _ := strings.Cut(url, "://")
+	address, _, _ = strings.Cut(rest, "/")
+	return address
+}
 
 func TestProxies(t *testing.T) {
 	t.Parallel()

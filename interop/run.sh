@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks (Node, its package ws, a browser, curl, Python with two libraries, proxies), and runs
+# Installs what the tests need and the machine lacks (Node, its package ws, a browser and certutil for it, curl, openssl, Python with two
+# libraries, proxies), and runs
 # all of them. Nothing is skipped, except what needs a network namespace if the machine permits none.
 # The arguments go to go test: ./run.sh -run Chat
 set -euo pipefail
@@ -9,7 +10,9 @@ packages=()
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v chromium >/dev/null || packages+=(chromium)
+command -v certutil >/dev/null || packages+=(libnss3-tools)
 command -v curl >/dev/null || packages+=(curl)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v nginx >/dev/null || packages+=(nginx)
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
 command -v haproxy >/dev/null || packages+=(haproxy)
