@@ -28,7 +28,7 @@ type testCase struct {
 
 // allCases returns the table.
 var allCases = sync.OnceValue(func() []testCase {
-	return slices.Concat(messageCases(), limitCases(text, binary), fragmentCases(), pingCases(), closeCases(), failureCases(), subprotocolCases())
+	return slices.Concat(messageCases(text, binary), limitCases(text, binary), fragmentCases(), pingCases(), closeCases(), failureCases(), subprotocolCases())
 })
 
 func TestPeers(t *testing.T) {
@@ -41,9 +41,9 @@ func TestPeers(t *testing.T) {
 func TestSecuredPeers(t *testing.T) {
 	for _, p := range peers {
 		for i, s := range p.secured {
-			cases := messageCases()
+			cases := messageCases(binary)
 			if i == 0 {
-				cases = slices.Concat(cases, limitCases(binary), fragmentCases(), pingCases(), closeCases())
+				cases = slices.Concat(messageCases(text, binary), limitCases(binary), fragmentCases(), pingCases(), closeCases())
 			}
 			testPeer(t, p, s, cases)
 		}
@@ -117,8 +117,8 @@ func deliver(t *testing.T, from, to conn, k kind, payload []byte) {
 	expectAfter(t, to, ping, event{kind: k, payload: payload})
 }
 
-func messageCases() (cases []testCase) {
-	for _, k := range []kind{text, binary} {
+func messageCases(kinds ...kind) (cases []testCase) {
+	for _, k := range kinds {
 		for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, limit - 1, limit} {
 			var needs ability
 			if size == 0 {

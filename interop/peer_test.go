@@ -110,7 +110,7 @@ type peer struct {
 	client    func(t *testing.T, s security) (dial func(url string, offer []string) (conn, error))
 	clientCan ability
 
-	// secured are the securities to try with it: all cases with the first one, and messages with the others.
+	// secured are the securities to try with it: all cases with the first one, and binary messages with the others.
 	secured []security
 
 	// clientLacks is what the client is not able to do over TLS.

@@ -33,8 +33,7 @@ var ways = []way{
 	{name: "own listener", start: func(t *testing.T) string { return ownListener(t, nil, plain) }},
 	{name: "own listener with a Handler", start: func(t *testing.T) string { return ownListener(t, page, plain) }},
 	{name: "own listener with TLS 1.3", start: func(t *testing.T) string { return ownListener(t, nil, tls13AES) }},
-	{name: "own listener with TLS 1.2", start: func(t *testing.T) string { return ownListener(t, nil, tls12AESRSA) }},
-	{name: "own listener with a Handler and TLS", start: func(t *testing.T) string { return ownListener(t, page, tls13AES) }},
+	{name: "own listener with a Handler and TLS 1.2", start: func(t *testing.T) string { return ownListener(t, page, tls12AESRSA) }},
 	{name: "mux", start: func(t *testing.T) string {
 		mux := http.NewServeMux()
 		mux.Handle("/", page)
