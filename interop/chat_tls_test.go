@@ -24,7 +24,6 @@ func trusting(t *testing.T, address string) []chromedp.ExecAllocatorOption {
 	defer conn.Close()
 	key := sha256.Sum256(conn.ConnectionState().PeerCertificates[0].RawSubjectPublicKeyInfo)
 	return []chromedp.ExecAllocatorOption{
-		chromedp.Flag("ignore-certificate-errors", false),
 		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])),
 	}
 }
