@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,4 +167,34 @@ func TestTLS_http2(t *testing.T) {
 		_, err = client.Get("https://" + s.Address + "/page")
 		require.Error(t, err)
 	})
+}
+
+// TestStreamsHaveTheirPlaces has streams come and go on one connection of the server's own listener: each is counted, in and out.
+func TestStreamsHaveTheirPlaces(t *testing.T) { runOfHTTP2(t, "TestStreamsHaveTheirPlacesOfHTTP2") }
+
+func TestStreamsHaveTheirPlacesOfHTTP2(t *testing.T) {
+	onlyOfHTTP2(t)
+	opts := secure(websocket.ServerOptions{HandleText: peer.Echo, Handler: http.NotFoundHandler(), MaxConnections: 3})
+	s := peer.Start(t, opts)
+	m := &mount{Server: s.Server, network: "tcp", address: s.Addr().String()}
+	asks := slices.Clone(streamHandshake)
+	asks[3] = ":path=/"
+	c, st := openStream(t, m)
+	for range 10 {
+		require.NoError(t, st.ask(asks...))
+		c.Text("x")
+		c.ExpectText("x")
+		require.NoError(t, st.CloseWrite())
+		c.Reader.ReadByte()
+		require.True(t, peer.Eventually(func() bool { return s.Clients.Len() == 0 }))
+	}
+	in := 0
+	for range 12 {
+		c := s.DialPlain(t)
+		c.Secure(peer.ClientTLS())
+		if c.Shake() == nil {
+			in++
+		}
+	}
+	assert.LessOrEqual(t, in, 2, "net/http has one of the three")
 }
