@@ -426,7 +426,7 @@ func TestHandshakes(t *testing.T) {
 		q.add(a)
 		q.add(b)
 		assert.Equal(t, []*tlsHandshake{b, a}, take(&q, 3))
-		assert.EqualValues(t, never, q.due())
+		assert.Equal(t, int64(never), q.due())
 	})
 	t.Run("those that have begun go on first", func(t *testing.T) {
 		q := handshakes{limit: 2}
@@ -444,7 +444,7 @@ func TestHandshakes(t *testing.T) {
 		q.add(b)
 		q.add(a)
 		require.Equal(t, []*tlsHandshake{a}, take(&q, 2))
-		require.EqualValues(t, never, q.due(), "the loop may sleep")
+		require.Equal(t, int64(never), q.due(), "the loop may sleep")
 		q.leave(a)
 		require.Zero(t, q.due())
 		assert.Equal(t, []*tlsHandshake{b}, take(&q, 2))
@@ -473,7 +473,7 @@ func TestHandshakes(t *testing.T) {
 		a := tlsShake(false)
 		q.add(a)
 		q.leave(a)
-		assert.EqualValues(t, never, q.due())
+		assert.Equal(t, int64(never), q.due())
 		assert.Empty(t, take(&q, 1))
 	})
 	t.Run("one that has ended is not parked", func(t *testing.T) {
