@@ -49,7 +49,7 @@ func broadcast(a *abuse) {
 	if a.tls {
 		room += ciphertext
 		if raced() { // it watches each byte on each of its ways
-			packets /= 4
+			packets /= 16
 		}
 	}
 	opts := &websocket.ServerOptions{SendQueueSize: queue, WriteTimeout: scale(peer.WriteTimeout)}
