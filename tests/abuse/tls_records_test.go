@@ -26,7 +26,7 @@ var recordRows = []attackRow{
 	{name: "1,000 clients that claim a record of 16 KiB cost nothing", attack: claimedRecords},
 	{name: "records that no client sends are answered with an alert, and end the connection", attack: badRecords},
 	{name: "KeyUpdates that ask for one are answered, at any place in what is sent", attack: keyUpdates},
-	{name: "120,000 KeyUpdates that ask for one, from a client that does not read, cost bounded memory", attack: keyUpdateFlood},
+	{name: "300,000 KeyUpdates that ask for one, from a client that does not read, cost bounded memory", attack: keyUpdateFlood},
 	{name: "records of one byte are one message in bounded memory", attack: tinyRecords},
 	{name: "what ends in the middle of a record is the end of the connection, and no message", attack: cutRecords},
 	{name: "FIN without close_notify, close_notify without FIN and a reset end the connection", attack: ends},
@@ -183,7 +183,7 @@ func keyUpdates(a *abuse) {
 
 // keyUpdateFlood has a message follow each KeyUpdate, so that it is not one of too many. The answers are more than sockets take.
 func keyUpdateFlood(a *abuse) {
-	const pairs = 120_000
+	const pairs = 300_000
 	a.start(&websocket.ServerOptions{WriteTimeout: time.Hour})
 	c, r := a.takeOver(tls.VersionTLS13)
 	require.NoError(a.t, c.Shake())
