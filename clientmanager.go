@@ -252,7 +252,6 @@ func Done(conn int) <-chan struct{} {
 	} else if c.isShaking() { // the program does not know it yet
 		return nil
 	}
-	c.lanes.doneDue = true
 	return c.loop.ends.of(c)
 }
 
@@ -277,10 +276,12 @@ func (e *ends) of(c *conn) <-chan struct{} {
 	return ch
 }
 
-// tell closes the channel of a connection that has one.
+// tell closes the channel of a connection, if it has one.
 func (e *ends) tell(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	close(e.channels[c])
-	delete(e.channels, c)
+	if ch, ok := e.channels[c]; ok {
+		close(ch)
+		delete(e.channels, c)
+	}
 }

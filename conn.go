@@ -260,9 +260,7 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		c.welcomeLocked()
 	case doDelist:
 		c.loop.clients.remove(c)
-		if c.lanes.doneDue {
-			c.loop.ends.tell(c)
-		}
+		c.loop.ends.tell(c)
 	case doSeal:
 		c.closeFrameLocked()
 		c.uncorkLocked()

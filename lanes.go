@@ -132,7 +132,6 @@ type lanes struct {
 	add       addState
 	removeDue bool // HandleClientRemove is to be called
 	closeDue  bool // OnClose is to be called
-	doneDue   bool // those who wait with Done are to be told
 }
 
 // next returns the job to run next, and counts it as running until done. atOnce is how many may run at the same time.
