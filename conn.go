@@ -99,7 +99,6 @@ type opening struct {
 	request *Handshake // nil until it is complete
 
 	proxied  bool // a PROXY protocol header comes first
-	secures  bool // then a TLS handshake
 	isStatus bool // it is a request for StatusPath
 }
 

@@ -181,7 +181,7 @@ func (e *engine) adopt(fd int) bool {
 	if who.counted != nil {
 		tells = &about{counted: who.counted}
 	}
-	e.admit(fd, &opening{proxied: who.proxied, secures: e.tls != nil}, tells, who.err)
+	e.admit(fd, &opening{proxied: who.proxied}, tells, who.err)
 	return true
 }
 
@@ -213,11 +213,11 @@ func (e *engine) admit(fd int, o *opening, tells *about, refused error) {
 	c.postLocked()
 }
 
-// newConn makes the connection of a socket.
+// newConn makes the connection of a socket. One whose request is to be read has come by the listener: it speaks TLS, if that does.
 func newConn(l *loop, fd int, o *opening, tells *about) *conn {
 	r := &rare{opening: o, moments: moments{phaseBegan: now()}}
 	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: r, about: tells}
-	if o.secures {
+	if l.tls != nil && o.request == nil {
 		c.aboutLocked().tls = newTLSStream(c, l.tls)
 	}
 	return c
