@@ -35,7 +35,7 @@ type web struct {
 // handover is a socket, what was read from it, and what there is to tell of it, which may be nil.
 type handover struct {
 	fd    int
-	early []byte
+	early early
 	tells *about
 }
 
@@ -60,14 +60,11 @@ func newWeb(e *engine) *web {
 // program's Handler. No program knows its number.
 func (c *conn) handOverLocked() {
 	l := c.loop
-	early, remote := c.rare.opening.buf, c.remoteLocked()
+	early := c.rare.opening.buf
 	c.rare.opening = nil
 	l.poll.remove(c.fd())
 	l.deadlines.remove(c)
 	descriptors.set(c.fd(), nil)
-	if c.tlsLocked() != nil {
-		c.about.remote = remote // somebody may have kept what a callback of TLSConfig was given
-	}
 	next := handover{c.fd(), early, c.about}
 	if c.owedLocked() > 0 { // its client asks for more than it takes
 		l.web.drop(next)
@@ -208,7 +205,7 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 // isMeant reports whether a request of net/http is an opening handshake, be it a bad one.
 func isMeant(r *http.Request) bool {
 	req := Handshake{Header: r.Header}
-	return r.Method == http.MethodGet && req.isMeant() || r.Method == http.MethodConnect && r.Header.Get(":protocol") == "websocket"
+	return r.Method == http.MethodGet && req.isMeant() || isStream(r)
 }
 
 // webConn is a connection of web. What its loop has read comes first.
@@ -216,7 +213,7 @@ type webConn struct {
 	net.Conn
 	web   *web
 	tells *about // immutable
-	early []byte // owned by whoever reads
+	early early  // owned by whoever reads
 }
 
 func (w *web) register(conn net.Conn, h handover) *webConn {
@@ -245,17 +242,10 @@ func (c *webConn) served() net.Conn {
 // webTLSConn is a connection of web over TLS on which the loop has read a request.
 type webTLSConn struct {
 	*tls.Conn
-	early []byte // decrypted; owned by whoever reads
+	early early // decrypted; owned by whoever reads
 }
 
-func (c *webTLSConn) Read(b []byte) (n int, err error) {
-	if len(c.early) == 0 {
-		return c.Conn.Read(b)
-	}
-	n = copy(b, c.early)
-	c.early = c.early[n:]
-	return n, nil
-}
+func (c *webTLSConn) Read(b []byte) (n int, err error) { return c.early.read(b, c.Conn) }
 
 // webTLSKey is the key of a webTLSConn in the context of its requests.
 type webTLSKey struct{}
@@ -285,13 +275,19 @@ func (c *webConn) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
-func (c *webConn) Read(b []byte) (n int, err error) {
-	if len(c.early) == 0 {
-		return c.Conn.Read(b)
+func (c *webConn) Read(b []byte) (n int, err error) { return c.early.read(b, c.Conn) }
+
+// early is what the loop has read of a connection, in front of what is still to be read.
+type early []byte
+
+// read reads some of it, or from the connection once nothing is left.
+func (e *early) read(b []byte, from net.Conn) (n int, err error) {
+	if len(*e) == 0 {
+		return from.Read(b)
 	}
-	n = copy(b, c.early)
-	if c.early = c.early[n:]; len(c.early) == 0 {
-		c.early = nil
+	n = copy(b, *e)
+	if *e = (*e)[n:]; len(*e) == 0 {
+		*e = nil
 	}
 	return n, nil
 }
