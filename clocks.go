@@ -145,7 +145,7 @@ const (
 func (k *clocks) due(now int64, s *clockState, lim *limits) (moment int64, do clockAction) {
 	moment = s.phaseEnds(lim)
 	switch {
-	case (s.life.isSecuring() || s.life.isOpening()) && moment <= now:
+	case s.life.awaitsRequest() && moment <= now:
 		return now, clockRefuses
 	case s.life.isOpen():
 		if moment, do = k.silenceDue(now, s, lim); do == clockWaits {
@@ -167,7 +167,7 @@ func (k *clocks) due(now int64, s *clockState, lim *limits) (moment int64, do cl
 // phaseEnds returns until when the connection may be in its phase.
 func (s *clockState) phaseEnds(lim *limits) int64 {
 	switch began := s.moments.phaseBegan; {
-	case s.life.isSecuring(), s.life.isOpening(): // one time-out for both
+	case s.life.awaitsRequest():
 		return began + lim.handshake
 	case s.life.isEnding():
 		return s.end.waitsUntil(began, lim.write)

@@ -100,6 +100,9 @@ func (l *life) move(f facts) (do action, moved bool) {
 // isShaking reports whether the opening handshake is still going on.
 func (l life) isShaking() bool { return l.phase < phaseOpen }
 
+// awaitsRequest reports whether the client's opening handshake, and a TLS handshake in front of it, is read: they have one time-out.
+func (l life) awaitsRequest() bool { return l.phase <= phaseOpening }
+
 func (l life) isSecuring() bool { return l.phase == phaseSecuring }
 func (l life) isOpening() bool  { return l.phase == phaseOpening }
 func (l life) isAsking() bool   { return l.phase == phaseAuth }

@@ -18,7 +18,7 @@ type reading struct {
 // read reads once, into the loop's buffer or straight into a long message, and adds to reading what came of it. n is the number of
 // bytes.
 func (l *loop) read(c *conn) (n int) {
-	if l.wire != nil && c.reads != readRest {
+	if l.tls != nil && c.reads != readRest {
 		if t := c.throughTLS(); t != nil {
 			return l.readTLS(c, t)
 		}
