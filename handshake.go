@@ -80,7 +80,8 @@ type Handshake struct {
 	// It is the server's, and not to be changed.
 	RemoteAddr net.Addr
 
-	// TLS is the state of the TLS connection of net/http behind ServeHTTP. It is nil for a plain connection, and not to be changed.
+	// TLS is the state of the TLS connection, with the client's certificates if ServerOptions.TLSConfig asks for them: the server's own, or
+	// that of net/http behind ServeHTTP. It is nil for a plain connection, and not to be changed.
 	TLS *tls.ConnectionState
 
 	size   int  // bytes of the whole request

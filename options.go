@@ -155,7 +155,7 @@ type ServerOptions struct {
 	// The functions of the configuration may take their time, such as to fetch a certificate: each may hold up the connections of one loop
 	// for a millisecond or two, and then goes on beside it. Their ClientHelloInfo.Context ends when HandshakeTimeout has passed, or the
 	// server stops. The state of the connection is in Handshake.TLS and ConnInfo.TLS. A connection costs about 6.5 KB more than a plain
-	// one, and 18 KB more than that once its client has sent a record of 16 KiB. Address is ":443" by default, and a client that is one
+	// one, and 19 KB more than that once its client has sent a record of 16 KiB. Address is ":443" by default, and a client that is one
 	// too many gets a TLS alert and no answer of HTTP. A client that speaks plain HTTP gets a plain answer with status 400. The default,
 	// nil, is no TLS.
 	TLSConfig *tls.Config

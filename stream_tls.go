@@ -20,13 +20,14 @@ const (
 )
 
 // tlsStream is the stream of a connection through crypto/tls (RFC 8446, RFC 5246), for which it is the net.Conn to the peer: a tlsSocket,
-// until net/http gets the connection. All of it is guarded by the connection's mu, but for what says otherwise.
+// until net/http gets the connection.
 type tlsStream struct {
 	// Immutable.
 	tls *tls.Conn
 	of  *conn
 
-	web atomic.Pointer[webConn] // nil while the loop has the connection
+	// Set once, when the connection leaves the loop: nil while that has it.
+	web atomic.Pointer[webConn]
 
 	// Owned by the loop, or by whoever takes the handshake on.
 	in      []byte // whole records that crypto/tls has not read
@@ -37,10 +38,12 @@ type tlsStream struct {
 	broken  bool   // crypto/tls got what is no record: nothing comes behind that
 	ended   bool   // the peer's close_notify has come behind data
 
+	// Guarded by the connection's mu.
 	ahead  uint16 // bytes at the front of what is written next are in unsent already
 	unsent []byte // records that the socket has not taken
 
-	handshake *tlsHandshake // nil once it is done
+	// Set to nil with mu held, by the loop, when the handshake is done. Until then the handshake's own goroutine reads it without mu.
+	handshake *tlsHandshake
 }
 
 // newTLSStream makes the stream of a connection whose handshake is yet to come.

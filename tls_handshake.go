@@ -37,9 +37,11 @@ type tlsHandshake struct {
 	err    error  // why it failed, if it is over
 	flight []byte // what crypto/tls has written during the step
 
-	// Immutable once it has begun.
+	// Set before the first step, with the connection's mu held; immutable then.
 	ctx    context.Context
 	giveUp context.CancelFunc
+
+	// Set by the first step; immutable then.
 	resume chan struct{}
 	parked chan bool // whether it is over; has room for the last word of a handshake that nobody takes on any more
 
