@@ -15,7 +15,7 @@ import (
 )
 
 func TestClient_tls(t *testing.T) {
-	certificate, pool := peer.SelfSigned(t)
+	certificate, pool := peer.CertificateECDSA(), peer.Trust()
 	listen := func(t *testing.T) *peer.Listener {
 		s := peer.Listen(t)
 		s.Socket = tls.NewListener(s.Socket, &tls.Config{Certificates: []tls.Certificate{certificate}})
@@ -86,7 +86,7 @@ func TestClient_tls(t *testing.T) {
 }
 
 func TestClient_alpn(t *testing.T) {
-	certificate, pool := peer.SelfSigned(t)
+	certificate, pool := peer.CertificateECDSA(), peer.Trust()
 	listen := func(t *testing.T, protocols ...string) *peer.Listener {
 		s := peer.Listen(t)
 		s.Socket = tls.NewListener(s.Socket, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: protocols})

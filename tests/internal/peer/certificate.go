@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -62,9 +61,6 @@ func (s *signer) sign(name string, key crypto.Signer) tls.Certificate {
 	der := must(x509.CreateCertificate(rand.Reader, template, s.certificate, key.Public(), s.key))
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
 }
-
-// SelfSigned returns a certificate for 127.0.0.1, and the pool that trusts it.
-func SelfSigned(*testing.T) (tls.Certificate, *x509.CertPool) { return CertificateECDSA(), Trust() }
 
 // must is for what cannot fail.
 func must[T any](value T, err error) T {
