@@ -352,53 +352,46 @@ func tlsHello(t *testing.T) []byte {
 	return hello[:n]
 }
 
-// TestTLSCallback has a callback go on while its client, and others who wait for their turn, go.
+// TestTLSCallback has callbacks go on for longer than their clients, and others who wait for their turn, are there.
 func TestTLSCallback(t *testing.T) {
+	type call struct {
+		conn          net.Conn
+		remote, local string
+	}
 	loops := runtime.GOMAXPROCS(0)
-	inside, release := make(chan *tls.ClientHelloInfo, loops), make(chan struct{})
+	inside, release := make(chan call, loops), make(chan struct{})
 	certificate := tlsCertificate()
-	s := startServer(t, &ServerOptions{MaxHandshakes: 1, TLSConfig: &tls.Config{
+	s := startServer(t, &ServerOptions{MaxHandshakes: 1, HandshakeTimeout: 500 * time.Millisecond, TLSConfig: &tls.Config{
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			inside <- hello
+			inside <- call{hello.Conn, hello.Conn.RemoteAddr().String(), hello.Conn.LocalAddr().String()}
 			<-release
 			return &certificate, nil
 		}}})
 	hello := tlsHello(t)
-	var first []*rawConn
 	for range loops {
-		first = append(first, s.dial(t))
-		first[len(first)-1].send(hello)
+		s.dial(t).send(hello)
 	}
-	var asked []*tls.ClientHelloInfo
+	var calls []call
 	for range loops {
-		asked = append(asked, rawGet(t, inside))
+		calls = append(calls, rawGet(t, inside))
 	}
 	for range 100 {
 		c := s.dial(t)
 		c.send(hello)
 		c.reset()
 	}
-	for _, c := range first {
-		c.reset()
+	require.True(t, eventually(func() bool { return s.engine.connections.Load() == 0 }), "nobody waits for a callback")
+	for _, l := range s.engine.loops {
+		l.handshakes.mu.Lock()
+		assert.Zero(t, l.handshakes.fresh.Len(), "who has gone waits no longer")
+		l.handshakes.mu.Unlock()
 	}
-	for _, info := range asked {
-		assert.NotEmpty(t, info.Conn.RemoteAddr().String())
-		assert.Equal(t, s.Addr().String(), info.Conn.LocalAddr().String())
+	for _, call := range calls {
+		assert.Equal(t, s.Addr().String(), call.local)
+		assert.Equal(t, call.remote, call.conn.RemoteAddr().String(), "it is known for as long as the callback runs")
+		assert.NotEmpty(t, call.conn.LocalAddr().String(), "there is something to print")
 	}
-	waiting := func() (n int) {
-		for _, l := range s.engine.loops {
-			l.handshakes.mu.Lock()
-			n += l.handshakes.fresh.Len()
-			l.handshakes.mu.Unlock()
-		}
-		return n
-	}
-	assert.True(t, eventually(func() bool { return waiting() == 0 }), "who has gone waits no longer")
 	close(release)
-	assert.True(t, eventually(func() bool { return s.engine.connections.Load() == 0 }))
-	for _, info := range asked {
-		assert.NotEmpty(t, info.Conn.RemoteAddr().String(), "there is something to print for who has kept it")
-	}
 }
 
 // tlsShake is a handshake of no connection, for the queue.
