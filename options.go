@@ -160,7 +160,7 @@ type ServerOptions struct {
 	// nil, is no TLS.
 	TLSConfig *tls.Config
 
-	// MaxHandshakes is how many TLS handshakes may be under way at the same time, at about 22 KB each. When one more begins, the one that
+	// MaxHandshakes is how many TLS handshakes may be under way at the same time, at about 23 KB each. When one more begins, the one that
 	// has waited longest for its client is given up, if that is a second or longer; else the new one waits. The default is 1,024.
 	MaxHandshakes int
 
