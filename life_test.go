@@ -136,4 +136,5 @@ func TestSizeOfConn(t *testing.T) {
 	// What a connection keeps beside it that has something to tell, such as each with MaxConnectionsPerAddress.
 	assert.LessOrEqual(t, unsafe.Sizeof(rare{}), uintptr(96))
 	assert.LessOrEqual(t, unsafe.Sizeof(about{}), uintptr(64))
+	assert.LessOrEqual(t, unsafe.Sizeof(tlsStream{}), uintptr(112), "beside what crypto/tls keeps")
 }
