@@ -8,7 +8,7 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
 
-.PHONY: help run test abuse vet lint fuzz cover figures microbench apidiff interop soak bench bench-all bench-wss chart
+.PHONY: help run test abuse vet lint fuzz deflate cover figures microbench apidiff interop soak bench bench-all bench-wss bench-deflate chart
 
 help:
 	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
@@ -22,9 +22,11 @@ help:
 	@echo "make figures     the figures of the README"
 	@echo "make microbench  each part of the package by itself, times and allocations"
 	@echo "make apidiff     the exported API against that of the replaced package"
+	@echo "make deflate     the codec of the module deflate: vet, and its tests with the race detector"
 	@echo "make interop     tests with other libraries, Node, Python, Chromium and proxies; installs what is missing"
 	@echo "make soak        mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
-	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; bench-wss: over TLS; chart: SVG"
+	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; bench-wss: over TLS"
+	@echo "make bench-deflate  the same with permessage-deflate, about 10 minutes; make chart: SVG of the others"
 
 run:
 	$(GO) run ./examples/server
@@ -48,8 +50,10 @@ lint:
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
 
 fuzz:
-	@for target in $$($(GO) test -list '^Fuzz' . | grep '^Fuzz'); do \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
+	@for folder in . deflate; do \
+		for target in $$(cd $$folder && $(GO) test -list '^Fuzz' . | grep '^Fuzz'); do \
+			(cd $$folder && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x .) || exit 1; \
+		done; \
 	done
 
 cover:
@@ -65,11 +69,14 @@ microbench:
 apidiff:
 	sh testdata/apidiff.sh
 
+deflate:
+	cd deflate && $(GO) vet ./... && $(GO) test -race -shuffle=on ./...
+
 interop:
 	interop/run.sh
 
 soak:
 	$(GO) run ./soak -for $(SOAKTIME)
 
-bench bench-all bench-wss chart:
+bench bench-all bench-wss bench-deflate chart:
 	$(MAKE) -C benchmarks $@

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -102,12 +101,7 @@ func isExtension(s string) bool {
 	for more {
 		var param string
 		param, params, more = strings.Cut(params, ";")
-		key, value, hasValue := strings.Cut(param, "=")
-		value = strings.Trim(value, " \t")
-		if unquoted, err := strconv.Unquote(value); err == nil && strings.HasPrefix(value, `"`) {
-			value = unquoted
-		}
-		if !isToken(strings.Trim(key, " \t")) || hasValue && !isToken(value) {
+		if _, _, ok := parseParameter(param); !ok {
 			return false
 		}
 	}

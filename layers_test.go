@@ -21,9 +21,10 @@ import (
 // coreFiles turn bytes, values and moments into bytes and values: no I/O, clock, lock or log.
 var coreFiles = slices.Concat([]string{
 	"frame.go", "receiver.go", "assembly.go", "errors.go",
-	"handshake.go", "handshake_client.go", "fields.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
+	"handshake.go", "handshake_client.go", "fields.go", "extension.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
 	"tls_records.go",
 	"routes.go", "request.go", "response.go",
+	"history.go", "compression.go",
 }, engineCoreFiles)
 
 // engineCoreFiles are those of the engine.
@@ -41,6 +42,8 @@ var outsideCore = map[string]string{
 	"maxAnswerTime": "a constant, in time's unit",
 	"maxDrainTime":  "a constant, in time's unit",
 	"emptyPing":     "bytes that nobody changes",
+
+	"StandardDeflate": "the default of an option",
 
 	"conn": "what agenda lists",
 	"id":   "by which it sorts",
@@ -324,7 +327,7 @@ func layerRoot(expr ast.Expr) *ast.Ident {
 const (
 	houseFunction = 40
 	houseFile     = 400
-	houseRoot     = 96 // HTTP has three rooms, negotiation, paths and refusals three; Info, the PROXY protocol and addresses three; TLS four
+	houseRoot     = 110 // HTTP has three rooms, negotiation, paths and refusals three; Info, the PROXY protocol and addresses three; TLS four; compression eight
 )
 
 func TestHouseIsSmall(t *testing.T) {

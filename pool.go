@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"math/bits"
+	"runtime"
 	"sync"
 )
 
@@ -97,6 +98,24 @@ func putBacklog(b *backlog) {
 	backlogs.Put(b)
 }
 
+// readings are those of jobs that inflate messages.
+var readings = sync.Pool{New: func() any { return new(reading) }}
+
+// newReading returns an empty reading.
+func newReading() *reading {
+	got := readings.Get().(*reading)
+	if got.inbox == nil {
+		got.inbox = newBacklog()
+	}
+	return got
+}
+
+// putReading gives one back whose messages have been taken.
+func putReading(got *reading) {
+	*got = reading{inbox: got.inbox, pongs: got.pongs[:0]}
+	readings.Put(got)
+}
+
 // outboxes are those of connections that had something to send.
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 
@@ -107,3 +126,6 @@ func putOutbox(o *outbox) {
 	o.reset()
 	outboxes.Put(o)
 }
+
+// standardDeflate has the encoders and inflaters of compress/flate.
+var standardDeflate = newStandardCodec(runtime.GOMAXPROCS(0))
