@@ -11,29 +11,32 @@ const maxDirect = 64 << 10
 
 // assembly puts the frames of a message together as their bytes arrive. Its zero value holds no message.
 type assembly struct {
-	inMessage bool   // a message has begun; its payload so far follows
-	first     header // of its first frame
-	fragments int
-	limit     uint64 // bytes that it may have
-	message   []byte
-	checked   int // bytes of message known to be UTF-8
+	inMessage  bool   // a message has begun; its payload so far follows
+	compressed bool   // it is: whether it is UTF-8 is seen once it is inflated
+	first      header // of its first frame
+	fragments  int
+	limit      uint64 // bytes that it may have
+	message    []byte
+	checked    int // bytes of message known to be UTF-8
 }
 
 // messageState is what a header's rules need to know of the message in progress.
 type messageState struct {
-	length    uint64 // bytes so far, never above the limit
-	fragments int
-	begun     bool
+	length     uint64 // bytes so far, never above the limit
+	fragments  int
+	begun      bool
+	compressed bool
 }
 
 func (a *assembly) state() messageState {
-	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage}
+	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage, compressed: a.compressed}
 }
 
 // begin counts a data frame and, if it is the first of its message, starts the message.
-func (a *assembly) begin(frame header, limit uint64) {
+func (a *assembly) begin(r *rules, frame header) {
 	if !a.inMessage {
-		a.inMessage, a.first, a.limit = true, frame, limit
+		a.inMessage, a.first, a.compressed = true, frame, r.isCompressed(frame)
+		a.limit = r.maxLength(a.compressed)
 	}
 	a.fragments++
 }
@@ -47,7 +50,7 @@ func (a *assembly) add(frame header, taken uint64, b []byte) *protocolError {
 	}
 	a.message = a.message[:have+len(b)]
 	mask(a.message[have:], b, frame.key, int(taken&3))
-	if a.first.opcode() != OpcodeText {
+	if !a.isText() {
 		return nil
 	}
 	n, ok := validPrefix(a.message[a.checked:])
@@ -87,9 +90,12 @@ func (a *assembly) room(frame header, taken uint64, waiting func() int) []byte {
 	return free[:min(uint64(len(free)), frame.length-taken, maxDirect)]
 }
 
+// isText reports whether the bytes of the message are to be UTF-8.
+func (a *assembly) isText() bool { return a.first.opcode() == OpcodeText && !a.compressed }
+
 // finish makes the event of the message, whose last frame is complete.
 func (a *assembly) finish(ev *event) *protocolError {
-	if a.first.opcode() == OpcodeText && a.checked < len(a.message) {
+	if a.isText() && a.checked < len(a.message) {
 		return errNotUTF8
 	}
 	ev.setMessage(header{first: bitFin | a.first.first, masked: a.first.masked}, a.message)
@@ -97,9 +103,9 @@ func (a *assembly) finish(ev *event) *protocolError {
 }
 
 // wholeMessage makes the event of a message that came in one frame.
-func wholeMessage(head header, body []byte, ev *event) *protocolError {
+func wholeMessage(r *rules, head header, body []byte, ev *event) *protocolError {
 	payload := copyMasked(body, head.key)
-	if head.opcode() == OpcodeText && !utf8.Valid(payload) {
+	if head.opcode() == OpcodeText && !r.isCompressed(head) && !utf8.Valid(payload) {
 		return errNotUTF8
 	}
 	ev.setMessage(head, payload)

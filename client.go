@@ -46,6 +46,13 @@ type Client struct {
 	// has is offered.
 	Subprotocols []string
 
+	// Compression offers permessage-deflate to the server (RFC 7692), with a second offer for servers that cannot limit their window to
+	// Compression.Window. If the server takes one, messages of Compression.MinSize or more are compressed, unless they would not get
+	// shorter; a server that takes none is accepted. An answer that is none to the offers is an error of Connect that matches
+	// ErrInvalidHeaderWSExtensions, and so is an offer of permessage-deflate in Headers beside this one. MaxMessageSize holds for
+	// what a message is once inflated. If it is nil, nothing is offered.
+	Compression *Compression
+
 	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. If it is nil, or names no server, the
 	// server's certificate is checked for the host of the Endpoint. If NextProtos offers h2 or another version of HTTP, http/1.1
 	// is offered instead; the configuration itself is not changed.

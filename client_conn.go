@@ -44,6 +44,8 @@ type clientConn struct {
 	handleQuit     func()
 	conn           net.Conn // TLS over socket, or socket itself
 	rules          rules
+	compression    *Compression // what is offered; nil: nothing
+	deflation      *deflation   // what was agreed on, nil if nothing was; what is sent is guarded by messageGate, what comes is owned by handle
 	log            *slog.Logger
 	pingInterval   time.Duration
 	silenceTimeout time.Duration
@@ -98,6 +100,10 @@ func newClientConn(cl *Client) *clientConn {
 			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
 			reservedControl: cl.HandleRsvControl != nil,
 		},
+	}
+	if cl.Compression != nil {
+		filled := cl.Compression.filled()
+		c.compression = &filled
 	}
 	c.changed = sync.NewCond(&c.mu)
 	c.out.init()

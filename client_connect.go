@@ -147,7 +147,7 @@ func (cl *Client) abandon() {
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	u, secure, err := cl.serverURL()
 	if err == nil {
-		err = cl.checkOffers()
+		err = cl.checkOffers(u)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -217,6 +217,9 @@ func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
 // buffer.
 func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (response http.Header, err error) {
 	offered := cl.offers(u)
+	if options := c.compression; options != nil {
+		offered.Add("Sec-WebSocket-Extensions", offerDeflate(options.Window, options.Codec.TakesDict()))
+	}
 	isSecure := u.Scheme == "wss" || u.Scheme == "https"
 	request, key, err := appendRequest(nil, resourceName(u), hostField(u, isSecure), offered)
 	if err != nil {
@@ -235,14 +238,34 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (res
 		}
 		return nil, err
 	}
+	if err = c.agree(response); err != nil {
+		return nil, err
+	}
 	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
 	return response, nil
 }
 
+// agree takes what the server has answered to the offer of permessage-deflate.
+func (c *clientConn) agree(response http.Header) error {
+	if c.compression == nil {
+		return nil
+	}
+	options := c.compression
+	terms, err := acceptDeflate(response["Sec-Websocket-Extensions"], options.Window, options.Codec.TakesDict())
+	if err == nil && terms.on() {
+		c.deflation = newDeflation(&deflateOptions{*options, int(c.rules.maxMessage)}, terms)
+		c.rules.deflates = true
+	}
+	return err
+}
+
 // checkOffers returns an error if the program's fields or subprotocols cannot be sent.
-func (cl *Client) checkOffers() error {
+func (cl *Client) checkOffers(u *url.URL) error {
 	if err := checkFields(cl.Headers); err != nil {
 		return err
+	}
+	if cl.Compression != nil && slices.Contains(extensionNames(cl.offers(u)), deflateName) {
+		return fmt.Errorf("websocket: %w: Headers offers permessage-deflate, and so does Compression", ErrInvalidHeaderWSExtensions)
 	}
 	return checkSubprotocols(cl.Subprotocols)
 }

@@ -179,7 +179,11 @@ func (c *clientConn) handle() {
 			return
 		}
 		if err := c.call(f); err != nil {
-			c.fail(StatusBadRequest, err.Error())
+			code, text := CloseCode(StatusBadRequest), err.Error()
+			if broken, ok := err.(*protocolError); ok {
+				code, text = broken.code, broken.text
+			}
+			c.fail(code, text)
 			return
 		}
 	}
@@ -222,8 +226,17 @@ func (c *clientConn) isPingNextLocked() bool {
 	return len(c.backlog) > 0 && c.backlog[0].Opcode() == OpcodePing
 }
 
-// call calls the handler for a frame, if there is one. A panic is logged, and is an error.
+// call calls the handler for a frame, if there is one, once it is inflated. A panic is logged, and is an error.
 func (c *clientConn) call(f *Frame) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.logPanic(r)
+			err = errors.New("handler panicked")
+		}
+	}()
+	if broken := c.unpack(f); broken != nil {
+		return broken
+	}
 	handler := c.handleControl
 	switch f.Opcode() {
 	case OpcodeText:
@@ -234,13 +247,18 @@ func (c *clientConn) call(f *Frame) (err error) {
 	if handler == nil {
 		return nil
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			c.logPanic(r)
-			err = errors.New("handler panicked")
-		}
-	}()
 	return handler(c.client, f)
+}
+
+// unpack makes a frame what it was before it was compressed, if it was.
+func (c *clientConn) unpack(f *Frame) *protocolError {
+	if c.deflation == nil || f.Opcode().isControl() {
+		return nil
+	}
+	ev := event{kind: eventMessage, head: f.head, payload: f.payload}
+	err := c.deflation.unpack(&ev)
+	f.head, f.payload = ev.head, ev.payload
+	return err
 }
 
 // callQuit ends the connection, unless that has been done, waits for its end, and tells the program.

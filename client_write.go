@@ -247,6 +247,13 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 		return ErrConnClosed
 	}
 	h := header{first: byte(opcode), masked: true}
+	if d := c.deflation; d.takes(payload) {
+		if packed, ok := d.packInContext(payload); ok {
+			defer PutBuffer(packed)
+			h.first |= bitRsv1 // of the first frame: RFC 7692, section 6.1
+			payload = packed
+		}
+	}
 	for len(payload) > c.fragmentSize && c.fragmentSize > 0 {
 		if err := c.writeFrame(h, payload[:c.fragmentSize]); err != nil {
 			return err

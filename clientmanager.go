@@ -96,11 +96,11 @@ func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed 
 }
 
 func sendEach(ids []uint64, packet []byte) (sent int, failed map[int]error) {
-	end, closes := closeFrameIn(packet)
+	b := newBroadcast(packet)
 	for _, id := range ids {
 		err := ErrConnClosed
 		if c := descriptors.byID(id); c != nil {
-			err = c.write(outgoing{body: packet[:end], closes: closes}, false)
+			err = b.sendTo(c)
 		}
 		if err == nil {
 			sent++

@@ -32,7 +32,8 @@ const maxAnswerTime = time.Second
 //	Server.mu → conn.mu → { the mu of mailbox, handshakes, clientShard, ends, quarantine, reports, monitor, web }
 //	          → { addresses, descriptorTable }
 //
-// No lock is held while a handler of the program is called, or while a goroutine waits for something.
+// No lock is held while a handler of the program is called, or while a goroutine waits for something. A DeflateCodec is called with
+// conn.mu held where the order of the wire matters.
 type conn struct {
 	// Immutable.
 	stream
@@ -69,8 +70,8 @@ type conn struct {
 	heapIndex int32 // in the loop's deadlines
 	drained   int32 // bytes read since the half-close
 
-	// Set with mu held, read without it between two messages.
-	discards atomic.Bool // messages are not handled any more
+	// Set with mu held, read without it.
+	marks atomic.Uint32
 
 	// Guarded by the mu of the connection's clientShard.
 	member             int32 // place in the shard
@@ -83,6 +84,15 @@ type conn struct {
 	opened int64 // moment
 }
 
+// Marks of a connection. None is taken back.
+const (
+	markDiscards uint32 = 1 << iota // messages are not handled any more
+	markDeflates                    // about.deflation is there
+)
+
+// isDiscarding reports whether messages are not handled any more.
+func (c *conn) isDiscarding() bool { return c.marks.Load()&markDiscards != 0 }
+
 // rare is what a connection needs while it is opened and while it ends; few need it in between. It is guarded by mu. The pointer
 // does not change during the opening handshake, so that opening can be reached without mu.
 type rare struct {
@@ -90,6 +100,7 @@ type rare struct {
 	moments moments
 	end     endReason   // from phaseEnding on
 	goesOn  *time.Timer // ends the wait for HandleClientAdd, once the loop no longer has a clock for that
+	closed  *CloseCause // the program has sent a Close frame; nil: see end
 }
 
 // opening is what a connection keeps while it reads its opening handshake. It is owned by the loop, and in phaseAuth by the handler.
@@ -170,7 +181,7 @@ func (c *conn) endLocked(why endReason) {
 // enforceEndLocked does what cannot be left to the loop at the beginning of an end.
 func (c *conn) enforceEndLocked() {
 	if c.rare.end.discard {
-		c.discards.Store(true)
+		c.marks.Or(markDiscards)
 		c.lanes.discard()
 	}
 	if c.rare.end.immediate {
@@ -225,6 +236,7 @@ func (c *conn) welcomeLocked() {
 	if req.Subprotocol != "" {
 		c.aboutLocked().subprotocol = req.Subprotocol
 	}
+	c.agreeLocked(req)
 	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
 	c.sent = 0       // the client answers nothing before it has got this
 	if !c.isOpen() { // the client did not wait for the answer

@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime/debug"
 	"time"
 )
@@ -14,9 +15,6 @@ import (
 
 // enqueueLocked adds the messages of one read, unless the connection is ending. It returns an empty backlog for the next read.
 func (c *conn) enqueueLocked(b *backlog) *backlog {
-	if b.isEmpty() {
-		return b
-	}
 	if !c.isOpen() || c.outState != outOpen {
 		b.clear()
 		return b
@@ -35,7 +33,7 @@ func (c *conn) takeLocked() (j job, ok bool) {
 		return j, false
 	}
 	c.corked = c.corked || j.row
-	j.light = j.whole != nil && c.hasSocket() && !c.corked && c.lanes.runs() == 1
+	j.light = j.whole != nil && j.kind == jobMessages && c.hasSocket() && !c.corked && c.lanes.runs() == 1
 	if j.kind == jobRemove && !c.rare.end.farewell {
 		c.closeFrameLocked()
 	}
@@ -45,6 +43,9 @@ func (c *conn) takeLocked() (j job, ok bool) {
 // doneLocked ends a job.
 func (c *conn) doneLocked(j *job) {
 	c.lanes.done(j)
+	if j.kind == jobInflate {
+		c.inflatedLocked(j)
+	}
 	if c.isClosed() {
 		c.stepLocked(c.factsLocked(never))
 	} else if c.hasEnded() {
@@ -127,7 +128,11 @@ func (c *conn) work(t *lease, j job) (owns bool) {
 func (c *conn) doneAndTakeLocked(j job, isWorker bool) (next job, ok bool) {
 	c.doneLocked(&j)
 	j.release()
-	if next, ok = c.takeLocked(); !ok {
+	next, ok = c.takeLocked()
+	if j.kind == jobInflate && (isWorker || !next.pongs) { // as serve does it for those of plain connections
+		c.pongLocked(c.lanes.takePongs(math.MaxInt))
+	}
+	if !ok {
 		c.uncorkLocked()
 		return next, false
 	}
@@ -136,6 +141,9 @@ func (c *conn) doneAndTakeLocked(j job, isWorker bool) (next job, ok bool) {
 	}
 	if c.corked && isWorker {
 		c.loop.monitor.watchCork(c)
+	}
+	if isWorker && c.deflation() != nil { // what was inflated is for several lanes, and more may be inflated beside them
+		c.startJobsLocked()
 	}
 	return next, true
 }
@@ -175,7 +183,7 @@ func (c *conn) countJobLocked(kind jobKind, isFast bool) {
 		c.loop.offloading.count(isFast)
 	}
 	switch {
-	case kind != jobMessages:
+	case kind != jobMessages && kind != jobInflate:
 	case !isFast:
 		c.lanes.offload = fastRow
 	case c.lanes.offload > 0:
@@ -233,7 +241,7 @@ func (c *conn) run(j *job) {
 	switch j.kind {
 	case jobMessages:
 		for i := range j.messages {
-			if c.discards.Load() { // perhaps because of the handler of the message before
+			if c.isDiscarding() { // perhaps because of the handler of the message before
 				break
 			}
 			c.handle(&j.messages[i])
@@ -241,6 +249,8 @@ func (c *conn) run(j *job) {
 				c.pongBehind(i + 1)
 			}
 		}
+	case jobInflate:
+		j.inflated = c.inflate(j)
 	case jobSecure:
 		c.secure()
 	case jobAuth:

@@ -102,6 +102,19 @@
 // without one. A browser whose page has offered some then fails it (WHATWG WebSockets, "establish a WebSocket connection"), and a Client
 // does not: it should look at Subprotocol.
 //
+// # Compression
+//
+// An option switches permessage-deflate on, for clients that offer it, as all browsers do:
+//
+//	Compression: new(websocket.Compression),
+//
+// The program stays as it is: each message is compressed by itself, by the standard library. Short messages get far shorter if those
+// before them are their context, for which there is a codec in a module of its own, and which costs some 8 KiB for a connection:
+//
+//	Compression: &websocket.Compression{Codec: deflate.Codec(0)}, // github.com/wsloop/websocket/deflate
+//
+// Compressed lengths tell what is in a message: it should not be on where a secret and text that an attacker chooses go the same way.
+//
 // # Stopping on a signal
 //
 // Server.ServeContext ends with its context, and so does Client.ConnectContext while it connects:
@@ -138,6 +151,5 @@
 //
 // # What it does not do
 //
-// There is no compression (permessage-deflate). A message is in memory as a whole, on both sides. A Client does not follow redirects,
-// uses no proxy and keeps no cookies.
+// A message is in memory as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
 package websocket

@@ -21,6 +21,8 @@ type engine struct {
 	tls         *tls.Config // what TLSConfig says, completed; nil without one
 	atOnce      [laneCount]int
 	textLane    lane
+	deflates    *deflateOptions                   // nil without Compression
+	forgetful   [maxBits - minBits + 1]*deflation // of connections that compress without a context, by the bits of what is sent
 	clients     *ClientManager
 	log         *slog.Logger // for goroutines that hold no lock
 	acceptor    *acceptor    // of the first loop; without a listener until it is given one
@@ -37,6 +39,7 @@ type engine struct {
 	// With locks of their own.
 	reports     *reports
 	rules       atomic.Pointer[rules]
+	packedRules atomic.Pointer[rules] // of connections with permessage-deflate
 	numbers     quarantine
 	ends        ends
 	addresses   addresses
@@ -52,7 +55,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 	e := &engine{
 		opts:        opts,
 		limits:      opts.limits(),
-		atOnce:      [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, laneLife: 1},
+		atOnce:      [laneCount]int{laneOrdered: opts.MessagesAtOnce, laneRequests: opts.RequestsAtOnce, lanePacked: 1, laneLife: 1},
 		clients:     clients,
 		log:         opts.Logger,
 		placeholder: -1,
@@ -66,19 +69,34 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 	if opts.TLSConfig != nil {
 		e.tls = opts.tlsConfig()
 	}
-	e.rules.Store(&rules{
-		maxMessage:      uint64(opts.MaxMessageSize),
-		maxFragments:    opts.MaxFragments,
-		allowedRsv:      allowedRsv,
-		fromClient:      true,
-		reservedControl: opts.HandleRsvControl != nil,
-	})
+	e.allowReservedBits(allowedRsv)
+	if opts.Compression != nil {
+		e.deflates = &deflateOptions{*opts.Compression, opts.MaxMessageSize}
+		for i := range e.forgetful {
+			e.forgetful[i] = newDeflation(e.deflates, deflateTerms{sends: direction{bits: uint8(minBits + i)}})
+		}
+	}
 	e.numbers.budget = maxDescriptors() / 4
 	if opts.Handler != nil {
 		e.web = newWeb(e)
 	}
 	e.monitor = &monitor{bell: make(chan struct{}, 1), ended: make(chan struct{})}
 	return e
+}
+
+// allowReservedBits sets what receivers hold their peers to.
+func (e *engine) allowReservedBits(allowed byte) {
+	plain := rules{
+		maxMessage:      uint64(e.opts.MaxMessageSize),
+		maxFragments:    e.opts.MaxFragments,
+		allowedRsv:      allowed,
+		fromClient:      true,
+		reservedControl: e.opts.HandleRsvControl != nil,
+	}
+	packed := plain
+	packed.deflates = true
+	e.rules.Store(&plain)
+	e.packedRules.Store(&packed)
 }
 
 // start starts the engine, with a listener or without one.

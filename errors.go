@@ -175,6 +175,7 @@ var (
 	errCloseCode        = &protocolError{"close code that must not be on the wire", StatusBadRequest}    // 7.4
 	errCloseReason      = &protocolError{"close reason is not UTF-8", StatusBadRequest}                  // 5.5.1
 	errNotUTF8          = &protocolError{"text is not UTF-8", StatusInvalidData}                         // 8.1
+	errNotDeflate       = &protocolError{"compressed data is invalid", StatusInvalidData}                // RFC 7692, section 7.2.2
 	errMessageTooLarge  = &protocolError{"message is too large", StatusRequestEntityTooLarge}            // 10.4
 	errTooManyFragments = &protocolError{"message has too many fragments", StatusRequestEntityTooLarge}  // 10.4
 )

@@ -88,6 +88,7 @@ func FuzzReceiver(f *testing.F) {
 			fromClient:      flags&0x10 != 0,
 			reservedControl: flags&0x20 != 0,
 			allowedRsv:      flags & bitRsv1,
+			deflates:        flags&0x80 != 0,
 		}
 		at := int(cut) % (len(in) + 1)
 		whole := rfcRead(t, p, in)
@@ -136,8 +137,10 @@ func fuzzCheckEvents(t *testing.T, p *rules, r *rfcReader, in []byte) {
 	require.Equal(t, len(want), len(got))
 	for i := range want {
 		require.Equal(t, want[i], got[i])
-		require.True(t, got[i].kind != eventMessage || uint64(len(got[i].payload)) <= p.maxMessage)
-		require.True(t, got[i].opcode != OpcodeText || strings.ToValidUTF8(got[i].payload, "") == got[i].payload)
+		packed := p.deflates && got[i].rsv&bitRsv1 != 0
+		require.True(t, !packed || got[i].kind == eventMessage, "only messages are compressed")
+		require.True(t, got[i].kind != eventMessage || uint64(len(got[i].payload)) <= p.maxLength(packed))
+		require.True(t, packed || got[i].opcode != OpcodeText || strings.ToValidUTF8(got[i].payload, "") == got[i].payload)
 	}
 }
 

@@ -68,7 +68,9 @@ type Handshake struct {
 	// Key is the value of Sec-WebSocket-Key.
 	Key []byte
 
-	// Extensions is what Sec-WebSocket-Extensions offers; several fields are joined by commas. It is empty if there is none.
+	// Extensions is what Sec-WebSocket-Extensions offers; several fields are joined by commas. It is empty if there is none. With
+	// ServerOptions.Compression an offer of permessage-deflate is taken behind HandleAuth, unless that sets Extensions to nil, or puts
+	// Sec-WebSocket-Extensions into ResponseHeader: then that is the answer, for extensions of the program's own.
 	Extensions []byte
 
 	// Protocol is what Sec-WebSocket-Protocol offers; several fields are joined by commas. It is empty if there is none.
@@ -83,6 +85,8 @@ type Handshake struct {
 	// TLS is the state of the TLS connection, with the client's certificates if ServerOptions.TLSConfig asks for them: the server's own, or
 	// that of net/http behind ServeHTTP. It is nil for a plain connection, and not to be changed.
 	TLS *tls.ConnectionState
+
+	extension string // what is answered to Extensions, empty if nothing is: see agreeLocked
 
 	size   int  // bytes of the whole request
 	fields int  // bytes of its header part

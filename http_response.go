@@ -26,8 +26,11 @@ func appendAccept(dst []byte, req *Handshake) []byte {
 	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 	dst = append(slices.Grow(dst, len(head)+len("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), head...)
 	dst = append(append(dst, acceptKey(req.Key)...), "\r\n"...)
-	if _, ok := req.answersProtocol(); req.Subprotocol != "" && !ok {
+	if _, ok := req.answers("Sec-WebSocket-Protocol"); req.Subprotocol != "" && !ok {
 		dst = append(append(append(dst, "Sec-WebSocket-Protocol: "...), req.Subprotocol...), "\r\n"...)
+	}
+	if req.extension != "" {
+		dst = append(append(append(dst, "Sec-WebSocket-Extensions: "...), req.extension...), "\r\n"...)
 	}
 	dst = appendFields(dst, req.ResponseHeader, "Upgrade", "Connection", "Sec-WebSocket-Accept", "Content-Length")
 	return append(dst, "\r\n"...)

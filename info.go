@@ -97,12 +97,12 @@ func (c *conn) noteCloseLocked(packet []byte) {
 		}
 	}
 	code, reason := lastClose(packet)
-	c.aboutLocked().closed = &CloseCause{Code: code, Reason: reason, Kind: kind}
+	c.rareLocked().closed = &CloseCause{Code: code, Reason: reason, Kind: kind}
 }
 
 // endsLocked returns what OnClose is told of a connection that has ended.
 func (c *conn) endsLocked() (info ConnInfo, cause CloseCause) {
-	if closed := c.tellsLocked().closed; closed != nil {
+	if closed := c.rare.closed; closed != nil {
 		return c.infoLocked(), *closed
 	}
 	return c.infoLocked(), c.rare.end.told()
@@ -126,6 +126,7 @@ func (c *conn) infoLocked() ConnInfo {
 		RemoteAddr:  c.remoteLocked(),
 		Subprotocol: tells.subprotocol,
 		TLS:         tells.state(),
+		Compressed:  tells.deflation != nil,
 		Opened:      momentTime(c.opened),
 		Queued:      c.out.len(),
 	}
@@ -136,7 +137,7 @@ type about struct {
 	subprotocol string
 	remote      net.Addr      // as a proxy or a request told, or the system before the socket was given up; nil: ask the system
 	counted     *addressCount // by which MaxConnectionsPerAddress counts it; nil: not at all
-	closed      *CloseCause   // the program has sent a Close frame; nil: see the end's reason
+	deflation   *deflation    // how messages are compressed; nil: not at all. It is set before the program knows the connection
 	tls         *tlsStream    // between the connection and its socket; nil: what is written is plain
 	bridged     *bridged      // how a peer without a descriptor is reached; nil: it has one
 }

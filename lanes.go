@@ -15,6 +15,7 @@ type lane uint8
 const (
 	laneOrdered  lane = iota // HandleText, HandleBin, HandleRsvControl
 	laneRequests             // routed requests
+	lanePacked               // what comes on a connection with permessage-deflate, to be inflated in its order, and then for the lanes above
 	laneLife                 // HandleAuth, HandleClientAdd, HandleClientRemove
 	laneCount
 )
@@ -29,6 +30,7 @@ type message struct {
 type backlog struct {
 	waiting [laneLife][]message
 	bytes   int
+	packed  int    // of bytes, those of lanePacked
 	pongs   []pong // answers to Pings that came behind messages of laneOrdered
 }
 
@@ -40,11 +42,27 @@ type pong struct {
 
 func (b *backlog) add(l lane, m message) {
 	b.waiting[l] = append(b.waiting[l], m)
-	b.bytes += len(m.payload) + messageCost
+	b.count(l, len(m.payload)+messageCost)
+}
+
+// cost returns what messages count while they wait, in bytes.
+func cost(messages []message) (bytes int) {
+	for i := range messages {
+		bytes += len(messages[i].payload) + messageCost
+	}
+	return bytes
+}
+
+// count is told of bytes that wait in a lane from now on, or, below zero, do not any more.
+func (b *backlog) count(l lane, bytes int) {
+	b.bytes += bytes
+	if l == lanePacked {
+		b.packed += bytes
+	}
 }
 
 func (b *backlog) isEmpty() bool {
-	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.pongs) == 0
+	return len(b.waiting[laneOrdered])+len(b.waiting[laneRequests])+len(b.waiting[lanePacked])+len(b.pongs) == 0
 }
 
 // addPong adds the answer to a Ping that came behind messages. Those behind the same message are written together.
@@ -75,7 +93,7 @@ func (b *backlog) clear() {
 		clear(b.waiting[l])
 		b.waiting[l] = b.waiting[l][:0]
 	}
-	b.bytes = 0
+	b.bytes, b.packed = 0, 0
 	b.clearPongs()
 }
 
@@ -84,11 +102,31 @@ func (b *backlog) clearPongs() {
 	b.pongs = b.pongs[:0]
 }
 
+// reading is what bytes that were read from a connection, or inflated, amount to.
+type reading struct {
+	inbox  *backlog
+	pongs  []byte // a Pong for each Ping that came before the messages
+	ponged bool   // a Pong came that says which Ping it answers
+	number byte   // of that Ping
+	end    endReason
+	ends   bool
+	rest   []message // that are still to be inflated, by another job
+}
+
+func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
+
+func (got *reading) finish(why endReason) {
+	if !got.ends {
+		got.end, got.ends = why, true
+	}
+}
+
 // jobKind tells which handler a job is for.
 type jobKind uint8
 
 const (
 	jobMessages jobKind = iota
+	jobInflate          // no handler: messages are inflated
 	jobSecure           // a step of the TLS handshake
 	jobAuth             // HandleAuth, or HandleStatus
 	jobAdd
@@ -100,6 +138,7 @@ const (
 type job struct {
 	messages []message
 	whole    *backlog // the backlog, if these were all its messages; the job owns it
+	inflated *reading // what a jobInflate has made of them
 	lane     lane
 	kind     jobKind
 	pongs    bool // Pongs wait behind the messages
@@ -144,7 +183,7 @@ func (q *lanes) next(at life, atOnce *[laneCount]int) (j job, ok bool) {
 	case q.add == addDue:
 		q.add = addCalled
 		j = job{kind: jobAdd, lane: laneLife}
-	case q.takeMessages(laneOrdered, atOnce, &j), q.takeMessages(laneRequests, atOnce, &j):
+	case q.takeMessages(laneOrdered, atOnce, &j), q.takeMessages(laneRequests, atOnce, &j), q.takeMessages(lanePacked, atOnce, &j):
 	case q.removeDue && at.hasEnded() && !q.hasMessages(): // HandleClientAdd may go on as a writer
 		q.removeDue = false
 		j = job{kind: jobRemove, lane: laneLife}
@@ -170,20 +209,20 @@ func (q *lanes) secure() (j job, ok bool) {
 // takeMessages takes messages of a lane if one more handler may run: all that wait if they run one at a time, otherwise one.
 func (q *lanes) takeMessages(l lane, atOnce *[laneCount]int, j *job) bool {
 	b := q.backlog
-	if b == nil || len(b.waiting[l]) == 0 || int(q.running[l]) >= atOnce[l] {
+	if b == nil || len(b.waiting[l]) == 0 || int(q.running[l]) >= atOnce[l] || l == lanePacked && b.bytes-b.packed >= maxBacklog {
 		return false
 	}
 	wasFull := q.isFull()
 	j.lane, j.messages = l, b.waiting[l]
-	j.row = len(j.messages) > 1
+	if j.row = len(j.messages) > 1; l == lanePacked {
+		j.kind, j.row = jobInflate, false
+	}
 	if atOnce[l] > 1 && j.row {
 		j.messages, b.waiting[l] = b.waiting[l][:1:1], b.waiting[l][1:]
 	} else {
 		b.waiting[l] = nil
 	}
-	for i := range j.messages {
-		b.bytes -= len(j.messages[i].payload) + messageCost
-	}
+	b.count(l, -cost(j.messages))
 	j.pongs = l == laneOrdered && atOnce[l] == 1 && len(b.pongs) > 0
 	if b.isEmpty() {
 		j.whole, q.backlog = b, nil
@@ -221,6 +260,9 @@ func (j *job) release() {
 // enqueue adds what one read brought. It returns an empty backlog for the next read, which is b itself if that was not kept, and
 // the Pongs to be sent now: if messages wait already, their handlers may take long.
 func (q *lanes) enqueue(b *backlog) (empty *backlog, pongs []byte) {
+	if b.isEmpty() {
+		return b, nil
+	}
 	if q.backlog == nil {
 		q.backlog = b
 		return newBacklog(), nil
@@ -233,6 +275,28 @@ func (q *lanes) enqueue(b *backlog) (empty *backlog, pongs []byte) {
 	pongs = b.takePongs(math.MaxInt)
 	b.clear()
 	return b, pongs
+}
+
+// putBack puts messages in front of those that wait to be inflated.
+func (q *lanes) putBack(rest []message) {
+	if len(rest) == 0 {
+		return
+	}
+	if q.backlog == nil {
+		q.backlog = newBacklog()
+	}
+	b := q.backlog
+	b.waiting[lanePacked] = append(rest, b.waiting[lanePacked]...)
+	b.count(lanePacked, cost(rest))
+}
+
+// dropPacked forgets the messages that wait to be inflated: one in front of them could not be.
+func (q *lanes) dropPacked() {
+	if b := q.backlog; b != nil {
+		b.count(lanePacked, -b.packed)
+		clear(b.waiting[lanePacked])
+		b.waiting[lanePacked] = b.waiting[lanePacked][:0]
+	}
 }
 
 // drop forgets the messages that wait.
@@ -287,7 +351,7 @@ func (q *lanes) isFull() bool { return q.backlog != nil && q.backlog.bytes >= ma
 
 // hasMessages reports whether messages, or Pongs behind them, wait or are being handled.
 func (q *lanes) hasMessages() bool {
-	return q.running[laneOrdered]+q.running[laneRequests] > 0 || q.backlog != nil && !q.backlog.isEmpty()
+	return q.running[laneOrdered]+q.running[laneRequests]+q.running[lanePacked] > 0 || q.backlog != nil && !q.backlog.isEmpty()
 }
 
 // runs returns how many jobs run.

@@ -24,7 +24,7 @@ var coreFiles = slices.Concat([]string{
 	"handshake.go", "handshake_client.go", "fields.go", "extension.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
 	"tls_records.go",
 	"routes.go", "request.go", "response.go",
-	"history.go", "compression.go",
+	"history.go", "compression.go", "deflation.go",
 }, engineCoreFiles)
 
 // engineCoreFiles are those of the engine.

@@ -137,4 +137,5 @@ func TestSizeOfConn(t *testing.T) {
 	assert.LessOrEqual(t, unsafe.Sizeof(rare{}), uintptr(96))
 	assert.LessOrEqual(t, unsafe.Sizeof(about{}), uintptr(64))
 	assert.LessOrEqual(t, unsafe.Sizeof(tlsStream{}), uintptr(112), "beside what crypto/tls keeps")
+	assert.LessOrEqual(t, unsafe.Sizeof(deflation{}), uintptr(80), "beside the histories")
 }

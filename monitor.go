@@ -188,7 +188,7 @@ func (t *lease) takeOver() {
 		l.offloading.stuck(t.step)
 	}
 	go l.run(newLease(l))
-	if c.lanes.running[laneOrdered]+c.lanes.running[laneRequests] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
+	if c.lanes.running[laneOrdered]+c.lanes.running[laneRequests]+c.lanes.running[lanePacked] > 0 { // else it is stuck in HandleAuth or HandleClientAdd
 		c.lanes.offload = fastRow
 	}
 	c.bypassLocked()

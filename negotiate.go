@@ -64,7 +64,7 @@ func (t *terms) settle(req *Handshake) error {
 	if err := checkFields(req.ResponseHeader); err != nil {
 		return err
 	}
-	if values, ok := req.answersProtocol(); ok {
+	if values, ok := req.answers("Sec-WebSocket-Protocol"); ok {
 		req.Subprotocol = joinLines(values)
 		return nil
 	}
@@ -91,10 +91,10 @@ func (req *Handshake) isOffered(name string) bool {
 	return false
 }
 
-// answersProtocol returns the lines of Sec-WebSocket-Protocol in ResponseHeader. A program may have written the name in any case.
-func (req *Handshake) answersProtocol() (values []string, ok bool) {
+// answers returns the lines of a field in ResponseHeader. A program may have written its name in any case.
+func (req *Handshake) answers(field string) (values []string, ok bool) {
 	for name, lines := range req.ResponseHeader {
-		if strings.EqualFold(name, "Sec-WebSocket-Protocol") {
+		if strings.EqualFold(name, field) {
 			values, ok = append(values, lines...), true
 		}
 	}

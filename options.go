@@ -164,6 +164,12 @@ type ServerOptions struct {
 	// has waited longest for its client is given up, if that is a second or longer; else the new one waits. The default is 1,024.
 	MaxHandshakes int
 
+	// Compression has the server take the offers of permessage-deflate that clients make (RFC 7692); all browsers do. HandleAuth may keep a
+	// connection out of it: see Handshake.Extensions. MaxMessageSize holds for what a message is once inflated: set it to what
+	// your messages need, since a client can have two of that size in memory for a thousandth of it. NewServer makes a copy. The default,
+	// nil, is no compression.
+	Compression *Compression
+
 	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455, section 1.9). The first one that a
 	// client offers is in Handshake.Subprotocol, where HandleAuth may change it, and in the answer. A client that offers none of them
 	// is let in without one; a browser then fails the connection if it has offered any. A name that is not a token, or is there twice,
@@ -282,6 +288,10 @@ func (opts *ServerOptions) fill() {
 	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)
 	setDefault(&opts.MinRate, defaultMinRate)
 	setDefault(&opts.AddTimeout, defaultAddTimeout)
+	if opts.Compression != nil {
+		filled := opts.Compression.filled()
+		opts.Compression = &filled
+	}
 	if opts.PingInterval == 0 {
 		opts.PingInterval = defaultPingInterval
 	}

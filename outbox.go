@@ -15,8 +15,12 @@ const (
 // outgoing is what one Send sends: whole frames, in two parts that may be empty.
 type outgoing struct {
 	head, body []byte
-	closes     bool // there is a Close frame at the end
+	packed     *packedText // what it adds to the peer's window; nil: nothing
+	closes     bool        // there is a Close frame at the end
 }
+
+// packedText is what the peer's window has of a compressed message: its text, nil if the program has compressed it.
+type packedText struct{ text []byte }
 
 func (out *outgoing) len() int { return len(out.head) + len(out.body) }
 

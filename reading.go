@@ -5,16 +5,6 @@ import (
 	"slices"
 )
 
-// reading is what the bytes that were read from a connection amount to.
-type reading struct {
-	inbox  *backlog
-	pongs  []byte // a Pong for each Ping that came before the messages
-	ponged bool   // a Pong came that says which Ping it answers
-	number byte   // of that Ping
-	end    endReason
-	ends   bool
-}
-
 // read reads once, into the loop's buffer or straight into a long message, and adds to reading what came of it. n is the number of
 // bytes.
 func (l *loop) read(c *conn) (n int) {
@@ -40,7 +30,9 @@ func (l *loop) read(c *conn) (n int) {
 	case direct:
 		l.left -= n
 		ev, err := c.in.filled(n)
-		l.got.take(l.engine, &ev, err)
+		if c.deflation() == nil || !l.got.pack(&ev) {
+			l.got.take(l.engine, &ev, err)
+		}
 	case c.reads == readRecords:
 		l.readProxied(c, buf[:n])
 	case c.reads == readHandshake:
@@ -73,11 +65,16 @@ func (l *loop) readEnded(c *conn, err error) {
 // parse feeds bytes to the connection's receiver.
 func (l *loop) parse(c *conn, b []byte) {
 	p := l.rules.Load()
+	if c.deflation() != nil {
+		p = l.packedRules.Load()
+	}
 	for len(b) > 0 {
 		var ev event
 		n, err := c.in.read(p, b, &ev)
 		b = b[n:]
-		l.got.take(l.engine, &ev, err)
+		if !p.deflates || !l.got.pack(&ev) {
+			l.got.take(l.engine, &ev, err)
+		}
 	}
 }
 
@@ -119,12 +116,35 @@ func (got *reading) take(e *engine, ev *event, err *protocolError) {
 	}
 }
 
-func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }
-
-func (got *reading) finish(why endReason) {
-	if !got.ends {
-		got.end, got.ends = why, true
+// pack keeps an event of a connection with permessage-deflate that has its place among messages, until jobInflate takes it. It returns
+// false if it has none.
+func (got *reading) pack(ev *event) bool {
+	switch ev.kind {
+	case eventMessage:
+	case eventPing:
+		if len(got.inbox.waiting[lanePacked]) == 0 {
+			return false
+		}
+		ev.payload = slices.Clone(ev.payload)
+	case eventControl:
+		ev.payload = slices.Clone(ev.payload)
+	default:
+		return false
 	}
+	got.inbox.add(lanePacked, message{ev.payload, ev.head})
+	return true
+}
+
+// unpacked returns the event that pack has kept.
+func (m *message) unpacked() event {
+	ev := event{kind: eventMessage, head: m.head, payload: m.payload}
+	switch {
+	case m.head.opcode() == OpcodePing:
+		ev.kind = eventPing
+	case m.head.opcode().isControl():
+		ev.kind = eventControl
+	}
+	return ev
 }
 
 // applyLocked gives the connection what was read: messages first, then the end.

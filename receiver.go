@@ -9,6 +9,31 @@ type rules struct {
 	allowedRsv      byte   // reserved bits that frames may have
 	fromClient      bool   // frames must be masked; else they must not be
 	reservedControl bool   // reserved control frames are events, not errors
+	deflates        bool   // permessage-deflate was agreed on: see isCompressed
+}
+
+// isCompressed reports whether the message with that first frame is compressed (RFC 7692, section 6).
+func (r *rules) isCompressed(first header) bool { return r.deflates && first.rsv()&bitRsv1 != 0 }
+
+// reservedBits returns those that a frame may have set. Compression takes RSV1, and only the first frame of a message has it (RFC 7692,
+// section 6).
+func (r *rules) reservedBits(h header) byte {
+	switch {
+	case !r.deflates:
+		return r.allowedRsv
+	case h.opcode() == OpcodeText, h.opcode() == OpcodeBin:
+		return r.allowedRsv | bitRsv1
+	}
+	return r.allowedRsv &^ bitRsv1
+}
+
+// maxLength returns how many bytes a message may have as it comes. What cannot be compressed grows if it is all the same: by 5 bytes for
+// each block, which may be small.
+func (r *rules) maxLength(compressed bool) uint64 {
+	if compressed {
+		return r.maxMessage + r.maxMessage/8 + 64
+	}
+	return r.maxMessage
 }
 
 // check is every rule for the header at the front of b; size is its length, 0 while it is incomplete.
@@ -26,7 +51,7 @@ func (r *rules) check(h header, b []byte, size int, msg messageState) *protocolE
 // as it stands there, which may say that the length follows.
 func (r *rules) checkKind(h header, short byte, msg messageState) *protocolError {
 	switch {
-	case h.rsv()&^r.allowedRsv != 0: // RFC 6455, section 5.2
+	case h.rsv() != 0 && h.rsv()&^r.reservedBits(h) != 0: // RFC 6455, section 5.2
 		return errReservedBits
 	case h.opcode().isReserved() && !(h.opcode().isControl() && r.reservedControl): // section 5.2
 		return errReservedOpcode
@@ -59,7 +84,7 @@ func (r *rules) checkLength(h header, size int, msg messageState) *protocolError
 		return errLengthRange
 	case field != lengthFieldSize(h.length): // section 5.2
 		return errLengthForm
-	case !h.opcode().isControl() && h.length > r.maxMessage-msg.length: // section 10.4
+	case !h.opcode().isControl() && msg.length+h.length > r.maxMessage && msg.length+h.length > r.maxLength(msg.compressed || r.isCompressed(h)): // section 10.4
 		return errMessageTooLarge
 	}
 	return nil
@@ -160,13 +185,13 @@ func (rc *receiver) takeHeader(r *rules, b []byte, ev *event) (n int, err *proto
 			mask(body, body, head.key, 0)
 			return n + len(body), rc.endControl(head, body, ev)
 		} else if head.fin() && !rc.inMessage() {
-			return n + len(body), wholeMessage(head, body, ev)
+			return n + len(body), wholeMessage(r, head, body, ev)
 		}
 	}
 	part := rc.keep()
 	part.frame, part.inFrame, part.taken = head, true, 0
 	if !head.opcode().isControl() {
-		part.begin(head, r.maxMessage)
+		part.begin(r, head)
 		if head.length == 0 {
 			err = rc.endFrame(ev)
 		}

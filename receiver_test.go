@@ -81,6 +81,46 @@ func TestReceiverLimits(t *testing.T) {
 	}
 }
 
+// TestReceiverPackedLimits has messages that came compressed: what cannot be compressed got longer.
+func TestReceiverPackedLimits(t *testing.T) {
+	for _, row := range []struct{ limit, packed uint64 }{
+		{1, 65}, {7, 71}, {8, 73}, {200, 289}, {65536, 73792}, {16 << 20, 18<<20 + 64}, {1<<63 - 1, 1<<63 - 1 + 1<<60 - 1 + 64},
+	} {
+		t.Run(fmt.Sprintf("a limit of %d bytes is %d for them, and itself for others", row.limit, row.packed), func(t *testing.T) {
+			p := &rules{maxMessage: row.limit, maxFragments: 2, deflates: true}
+			require.Equal(t, row.packed, p.maxLength(true))
+			require.Equal(t, row.limit, p.maxLength(false))
+			if row.packed>>63 != 0 { // no header says so much
+				return
+			}
+			for _, first := range []byte{0xC1, 0xC2, 0x41, 0x42} {
+				at, over := rfcHead(first, lengthFieldSize(row.packed), row.packed)(false), rfcHead(first, lengthFieldSize(row.packed+1), row.packed+1)(false)
+				r := rfcRead(t, p, at)
+				require.Nil(t, r.err)
+				require.Zero(t, cap(r.rc.partial.message), "memory for a length that is only claimed")
+				require.Same(t, errMessageTooLarge, rfcRead(t, p, over).err)
+				plain := rfcHead(first&^bitRsv1, lengthFieldSize(row.limit+1), row.limit+1)(false)
+				require.Same(t, errMessageTooLarge, rfcRead(t, p, plain).err)
+			}
+		})
+	}
+	t.Run("a buffer grows up to the limit of what is in it", func(t *testing.T) {
+		p := &rules{maxMessage: 1 << 20, maxFragments: 2, deflates: true}
+		for _, row := range []struct {
+			first byte
+			limit int
+		}{{0x42, 1<<20 + 1<<17 + 64}, {0x02, 1 << 20}} {
+			r := rfcRead(t, p, rfcHead(row.first, 9, uint64(row.limit-100))(false))
+			for r.rc.isInData() {
+				r.feed(make([]byte, min(10_000, int(r.rc.partial.frame.length-r.rc.partial.taken))))
+				require.LessOrEqual(t, cap(r.rc.partial.message), roundSize(row.limit))
+			}
+			require.Nil(t, r.err)
+			require.Len(t, r.rc.partial.message, row.limit-100)
+		}
+	})
+}
+
 func TestReceiverMemory(t *testing.T) {
 	t.Run("it grows with what arrives, whatever the header claims", func(t *testing.T) {
 		const claim = 16 << 20
@@ -219,7 +259,7 @@ func TestProtocolErrorCodes(t *testing.T) {
 		for code, errs := range map[CloseCode][]*protocolError{
 			1002: {errReservedBits, errReservedOpcode, errLengthForm, errLengthRange, errNotMasked, errMasked, errNoStart, errInterleaved,
 				errControlFragment, errControlLength, errCloseShort, errCloseCode, errCloseReason},
-			1007: {errNotUTF8},
+			1007: {errNotUTF8, errNotDeflate},
 			1009: {errMessageTooLarge, errTooManyFragments},
 		} {
 			for _, err := range errs {
@@ -306,6 +346,29 @@ func TestReceiverReadsLongMessagesIntoTheirBuffer(t *testing.T) {
 			assert.Equal(t, roundSize(row.want), cap(rc.partial.message))
 			assert.Equal(t, min(maxDirect, roundSize(row.want)-64000, row.frame-64000), len(room))
 		}
+	})
+	t.Run("a compressed text is not looked at", func(t *testing.T) {
+		p := &rules{maxMessage: 1 << 20, maxFragments: 1, deflates: true}
+		payload := bytes.Repeat([]byte{0xFF}, 100_000)
+		in := appendHeader(nil, header{first: bitFin | bitRsv1 | byte(OpcodeText), length: uint64(len(payload))})
+		var rc receiver
+		_, _, err := rc.next(p, append(in, payload[:20_000]...))
+		require.Nil(t, err)
+		var ev event
+		for rest := payload[20_000:]; len(rest) > 0; {
+			n := copy(rc.room(none), rest)
+			require.Positive(t, n)
+			if rest = rest[n:]; len(rest) > 0 && len(rest) < directRead {
+				ev, _, err = rc.next(p, rest)
+				break
+			}
+			ev, err = rc.filled(n)
+			require.Nil(t, err)
+		}
+		require.Nil(t, err)
+		require.Equal(t, eventMessage, ev.kind)
+		assert.True(t, bytes.Equal(payload, ev.payload))
+		assert.Nil(t, rc.held())
 	})
 	t.Run("bad UTF-8 is found immediately", func(t *testing.T) {
 		var rc receiver

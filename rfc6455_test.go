@@ -308,7 +308,7 @@ func (r *rfcReader) checkMemory() {
 	if len(part.message) > r.fed || cap(part.message) > roundSize(2*len(part.message)) {
 		r.t.Fatalf("%d bytes have arrived, the message holds %d of %d", r.fed, len(part.message), cap(part.message))
 	}
-	if uint64(len(part.message)) > r.p.maxMessage || part.fragments > r.p.maxFragments {
+	if uint64(len(part.message)) > r.p.maxLength(part.compressed) || part.fragments > r.p.maxFragments {
 		r.t.Fatalf("a message of %d bytes in %d fragments is over the limit", len(part.message), part.fragments)
 	}
 }

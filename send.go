@@ -74,33 +74,6 @@ func TrySendID(id uint64, packet []byte) (err error) {
 	return ErrConnClosed
 }
 
-// closeFrameIn looks for a Close frame in a packet of whole frames. It returns the packet's length up to the end of it.
-func closeFrameIn(packet []byte) (end int, found bool) {
-	for end < len(packet) {
-		h, n := parseHeader(packet[end:])
-		if n == 0 || h.length > uint64(len(packet)-end-n) {
-			return len(packet), false
-		}
-		end += n + int(h.length)
-		if h.opcode() == OpcodeClose {
-			return end, true
-		}
-	}
-	return end, false
-}
-
-// send sends a packet of whole frames.
-func (c *conn) send(packet []byte, wait bool) error {
-	end, closes := closeFrameIn(packet)
-	return c.write(outgoing{body: packet[:end], closes: closes}, wait)
-}
-
-// sendMessage sends a message of one frame.
-func (c *conn) sendMessage(opcode Opcode, payload []byte) error {
-	var head [maxHeader]byte
-	return c.write(outgoing{head: appendHeader(head[:0], finished(opcode, len(payload))), body: payload}, true)
-}
-
 // write writes or queues what is to be sent. If there is no room in the outbox it waits for it, or fails.
 func (c *conn) write(out outgoing, wait bool) (err error) {
 	var large []byte
@@ -112,8 +85,8 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 		large = append(append(make([]byte, 0, out.len()+2*(maxHeader+maxControl)), out.head...), out.body...)
 	}
 	c.mu.Lock()
-	if err = c.sendableLocked(); err == nil && !c.hasRoomLocked(out.len()) {
-		err = c.makeRoomLocked(out.len(), wait)
+	if err = c.readyLocked(out.len(), wait); err == nil && out.packed != nil {
+		c.rememberLocked(out.packed)
 	}
 	switch {
 	case err != nil:
@@ -145,7 +118,15 @@ func (c *conn) writeClosingLocked(out *outgoing, large []byte) (err error) {
 	return err
 }
 
-// refusal returns why a packet would not be taken now, so that a large one is not copied in vain.
+// readyLocked waits, if it may, until the outbox takes that many bytes, or returns why it does not.
+func (c *conn) readyLocked(size int, wait bool) error {
+	if err := c.sendableLocked(); err != nil || c.hasRoomLocked(size) {
+		return err
+	}
+	return c.makeRoomLocked(size, wait)
+}
+
+// refusal returns why a packet would not be taken now, so that a large one is not copied in vain, or one compressed.
 func (c *conn) refusal(size int, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

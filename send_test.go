@@ -3,6 +3,7 @@
 package websocket
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -484,8 +485,9 @@ func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
 	e.opts.fill()
 	e.limits = e.opts.limits()
 	e.terms, _ = e.opts.terms()
-	e.atOnce = [laneCount]int{1, 1, 1}
+	e.atOnce = [laneCount]int{1, 1, 1, 1}
 	e.rules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true})
+	e.packedRules.Store(&rules{maxMessage: 1 << 20, maxFragments: 1, fromClient: true, deflates: true})
 	l, err := newLoop(e)
 	require.NoError(tb, err)
 	tb.Cleanup(l.poll.close)
@@ -508,15 +510,30 @@ func serveConn(tb testing.TB, l *loop) (c *conn, peer int) {
 	return c, pair[1]
 }
 
+// serveDeflates has a connection compress, unless d is nil.
+func serveDeflates(c *conn, d *deflation) {
+	if d == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.aboutLocked().deflation = d
+	c.marks.Or(markDeflates)
+}
+
 // serveRound returns what sends messages over a socket, in one piece, has a loop serve them and reads the answers.
 func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round func()) {
+	in := bytes.Repeat(NewFrame(OpcodeBin, true, make([]byte, size)), messages)
+	return serveExchange(tb, echo, nil, in, messages*len(NewFrame(OpcodeBin, false, make([]byte, size))))
+}
+
+// serveExchange returns what sends bytes over a socket, has a loop serve them and reads as many bytes as there are in the answer. d is
+// the connection's; nil: it does not compress.
+func serveExchange(tb testing.TB, echo HandlerPayloadFn, d *deflation, in []byte, answer int) (round func()) {
 	l, t := serveLoop(tb, echo)
 	c, peer := serveConn(tb, l)
-	var in []byte
-	for range messages {
-		in = append(in, NewFrame(OpcodeBin, true, make([]byte, size))...)
-	}
-	out := make([]byte, messages*len(NewFrame(OpcodeBin, false, make([]byte, size))))
+	serveDeflates(c, d)
+	out := make([]byte, answer)
 	return func() {
 		if n, err := writeSocket(peer, in, false); n < len(in) {
 			tb.Fatal(n, err)
@@ -528,6 +545,16 @@ func serveRound(tb testing.TB, echo HandlerPayloadFn, size, messages int) (round
 			tb.Fatal(n, err)
 		}
 	}
+}
+
+// servePacked is a message of that size, all of the same byte, as a client sends it compressed, and the length of the echo.
+func servePacked(tb testing.TB, size int) (in []byte, answer int) {
+	packed, err := StandardDeflate().Deflate(nil, make([]byte, size), nil)
+	require.NoError(tb, err)
+	h := packedHead(OpcodeBin, packed)
+	answer = len(appendHeader(nil, h)) + len(packed)
+	h.masked = true // with a key of zeros
+	return append(appendHeader(nil, h), packed...), answer
 }
 
 func TestAllocationsOfEcho(t *testing.T) {
@@ -553,25 +580,62 @@ func TestAllocationsOfEcho(t *testing.T) {
 	}
 }
 
+// TestAllocationsOfPackedEcho has what compression adds: the payload as it came, which is too short here to be of a buffer that was given
+// back, and what it was inflated to, which the codec makes.
+func TestAllocationsOfPackedEcho(t *testing.T) {
+	if raced() {
+		t.Skip("the race detector has pools forget")
+	}
+	for _, takeover := range []bool{false, true} {
+		for _, messages := range []int{1, 64} {
+			t.Run(fmt.Sprintf("both payloads, %d in one read, with the client's context %v", messages, takeover), func(t *testing.T) {
+				defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector empties pools
+				d := deflationOf(StandardDeflate(), 4096, direction{bits: 15}, direction{12, takeover}, 1000)
+				in, answer := servePacked(t, defaultMinSize)
+				round := serveExchange(t, serveGivenBack, d, bytes.Repeat(in, messages), messages*answer)
+				require.LessOrEqual(t, testing.AllocsPerRun(300, round), 2*float64(messages))
+			})
+		}
+	}
+}
+
 // TestLocksOfEcho has a handler take the connection's lock for itself once it has sent its answer: nothing else may want it then. Serving
-// takes it once, the answer once, and the end of the handler not at all.
+// takes it once, the answer once, and the end of the handler not at all. If messages are compressed, it is taken once more when they
+// have been inflated.
 func TestLocksOfEcho(t *testing.T) {
-	var c *conn
-	l, lease := serveLoop(t, func(conn int, payload []byte) {
-		SendBin(conn, payload)
-		c.mu.Lock()
-	})
-	c, peer := serveConn(t, l)
-	for range 3 { // what one leaves to the next does not show
-		_, err := writeSocket(peer, NewFrameBin(true, []byte("x")), false)
-		require.NoError(t, err)
-		c.readable = true
-		require.True(t, l.serve(lease, c))
-		require.False(t, c.mu.TryLock(), "it is the handler that has it")
-		c.mu.Unlock()
-		got := make([]byte, 10)
-		n, err := readSocket(peer, got)
-		require.NoError(t, err)
-		require.Equal(t, NewFrameBin(false, []byte("x")), got[:n])
+	data := make([]byte, defaultMinSize)
+	in, answer := servePacked(t, len(data))
+	packed := append(in[:2:2], in[2+keySize:]...)
+	packed[1] &^= bitMasked
+	require.Len(t, packed, answer)
+	for _, row := range []struct {
+		name    string
+		d       *deflation
+		in, out []byte
+	}{
+		{"plain", nil, NewFrameBin(true, data), NewFrameBin(false, data)},
+		{"compressed", deflationOf(StandardDeflate(), -1, direction{bits: 15}, direction{bits: 15}, 1000), in, packed},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var c *conn
+			l, lease := serveLoop(t, func(conn int, payload []byte) {
+				SendBin(conn, payload)
+				c.mu.Lock()
+			})
+			c, peer := serveConn(t, l)
+			serveDeflates(c, row.d)
+			for range 3 { // what one leaves to the next does not show
+				_, err := writeSocket(peer, row.in, false)
+				require.NoError(t, err)
+				c.readable = true
+				require.True(t, l.serve(lease, c))
+				require.False(t, c.mu.TryLock(), "it is the handler that has it")
+				c.mu.Unlock()
+				got := make([]byte, 2*len(data))
+				n, err := readSocket(peer, got)
+				require.NoError(t, err)
+				require.Equal(t, row.out, got[:n])
+			}
+		})
 	}
 }

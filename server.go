@@ -50,7 +50,7 @@ func (serv *Server) isRouter(handler HandlerPayloadFn) bool {
 
 // AllowReservedBits says which of RSV1, RSV2 and RSV3 frames may have set, because HandleAuth negotiates an extension that uses
 // them. A frame with another one closes its connection with StatusBadRequest (RFC 6455, section 5.2). The bits of messages are
-// not shown to the handlers.
+// not shown to the handlers. On a connection with permessage-deflate RSV1 is that of compression, whatever one says.
 func (serv *Server) AllowReservedBits(one, two, three bool) {
 	var allowed byte
 	for _, bit := range []struct {
@@ -65,9 +65,7 @@ func (serv *Server) AllowReservedBits(one, two, three bool) {
 	defer serv.mu.Unlock()
 	serv.allowedRsv = allowed
 	if e := serv.runningLocked(); e != nil {
-		p := *e.rules.Load()
-		p.allowedRsv = allowed
-		e.rules.Store(&p)
+		e.allowReservedBits(allowed)
 	}
 }
 
