@@ -15,7 +15,15 @@ import (
 )
 
 // chromium is the client of a real browser.
-var chromium = peer{name: "chromium", client: clientChromium, clientCan: standardCan, secured: []security{tls13AES, tls12ChaRSA}}
+var chromium = peer{
+	name:      "chromium",
+	client:    clientChromium,
+	clientCan: standardCan,
+	secured:   []security{tls13AES, tls12ChaRSA},
+
+	compressing:  func(compression) peer { return peer{client: clientChromium} }, // it always does
+	compressions: []compression{{takeover: true, bits: 15}},
+}
 
 // startBrowser starts a browser without a window, with a profile of its own, that trusts the authority of the tests. It ends with the test.
 func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {

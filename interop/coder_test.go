@@ -21,17 +21,39 @@ var coder = peer{
 	client:    clientCoder,
 	clientCan: coderCan,
 	secured:   []security{tls13AESRSA, tls12ChaCha},
+
+	compressing:  compressingCoder,
+	compressions: []compression{{takeover: true, bits: 15}, {bits: 15}},
+}
+
+func compressingCoder(c compression) peer {
+	mode := websocket.CompressionNoContextTakeover
+	if c.takeover {
+		mode = websocket.CompressionContextTakeover
+	}
+	return peer{
+		serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
+			return startCoder(t, s, websocket.AcceptOptions{CompressionMode: mode, CompressionThreshold: 1})
+		},
+		client: func(*testing.T, security) (dial func(url string, offer []string) (conn, error)) {
+			return func(url string, _ []string) (conn, error) {
+				return dialCoder(url, &websocket.DialOptions{CompressionMode: mode, CompressionThreshold: 1})
+			}
+		},
+	}
 }
 
 func serveCoder(t *testing.T, s security) (url string, accepted <-chan conn) {
+	return startCoder(t, s, websocket.AcceptOptions{Subprotocols: []string{chosenProtocol}})
+}
+
+func startCoder(t *testing.T, s security, options websocket.AcceptOptions) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
 		c := newCoderConn()
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-			Subprotocols:   []string{chosenProtocol},
-			OnPingReceived: c.onPing,
-			OnPongReceived: c.onPong,
-		})
+		options := options
+		options.OnPingReceived, options.OnPongReceived = c.onPing, c.onPong
+		ws, err := websocket.Accept(w, r, &options)
 		if err == nil {
 			c.start(ws)
 			arrivals <- c

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -22,14 +23,34 @@ var gorilla = peer{
 	client:    clientGorilla,
 	clientCan: gorillaCan,
 	secured:   []security{tls13AES, tls12ChaRSA},
+
+	compressing:  compressingGorilla,
+	compressions: []compression{{bits: 15}},
 }
 
 // gorillaBuffer is more than the sizes that are to be one frame, and less than the parts of a fragmented message.
 const gorillaBuffer = 70_000
 
+// compressingGorilla has no choice. What it compresses is fragmented as the size of the write buffer has it.
+func compressingGorilla(compression) peer {
+	return peer{
+		serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
+			return startGorilla(t, s, websocket.Upgrader{WriteBufferSize: partSize, EnableCompression: true})
+		},
+		client: func(*testing.T, security) (dial func(url string, offer []string) (conn, error)) {
+			return func(url string, _ []string) (conn, error) {
+				return dialGorilla(&websocket.Dialer{WriteBufferSize: partSize, EnableCompression: true}, url)
+			}
+		},
+	}
+}
+
 func serveGorilla(t *testing.T, s security) (url string, accepted <-chan conn) {
+	return startGorilla(t, s, websocket.Upgrader{Subprotocols: []string{chosenProtocol}, WriteBufferSize: gorillaBuffer})
+}
+
+func startGorilla(t *testing.T, s security, upgrader websocket.Upgrader) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
-	upgrader := websocket.Upgrader{Subprotocols: []string{chosenProtocol}, WriteBufferSize: gorillaBuffer}
 	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
 		if ws, err := upgrader.Upgrade(w, r, nil); err == nil {
 			arrivals <- newGorillaConn(ws)
@@ -51,7 +72,7 @@ func earlyGorilla(url string, packet []byte) (conn, error) {
 }
 
 func dialGorilla(dialer *websocket.Dialer, url string) (conn, error) {
-	dialer.HandshakeTimeout, dialer.WriteBufferSize = deadline, gorillaBuffer
+	dialer.HandshakeTimeout, dialer.WriteBufferSize = deadline, cmp.Or(dialer.WriteBufferSize, gorillaBuffer)
 	ws, _, err := dialer.Dial(url, nil)
 	if err != nil {
 		return nil, err

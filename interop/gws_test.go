@@ -19,12 +19,42 @@ var gws = peer{
 	client:    clientGWS,
 	clientCan: gwsCan,
 	secured:   []security{tls12AES, tls13AES},
+
+	compressing:  compressingGWS,
+	compressions: []compression{{takeover: true, bits: 15}, {takeover: true, bits: 9}, {bits: 15}},
+}
+
+func compressingGWS(c compression) peer {
+	settings := gwslib.PermessageDeflate{
+		Enabled:               true,
+		Threshold:             1,
+		ServerContextTakeover: c.takeover,
+		ClientContextTakeover: c.takeover,
+		ServerMaxWindowBits:   c.bits,
+		ClientMaxWindowBits:   c.bits,
+	}
+	return peer{
+		serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
+			return startGWS(t, s, settings)
+		},
+		client: func(*testing.T, security) (dial func(url string, offer []string) (conn, error)) {
+			return func(url string, _ []string) (conn, error) {
+				option := gwsOption(url)
+				option.PermessageDeflate = settings
+				return dialGWS(option)
+			}
+		},
+	}
 }
 
 func serveGWS(t *testing.T, s security) (url string, accepted <-chan conn) {
+	return startGWS(t, s, gwslib.PermessageDeflate{})
+}
+
+func startGWS(t *testing.T, s security, settings gwslib.PermessageDeflate) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	url = startHTTP(t, s, func(w http.ResponseWriter, r *http.Request) {
-		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: 16 * limit}
+		option := &gwslib.ServerOption{ReadMaxPayloadSize: peerLimit, WriteMaxPayloadSize: 16 * limit, PermessageDeflate: settings}
 		if r.Header.Get("Sec-WebSocket-Protocol") != "" {
 			option.SubProtocols = []string{chosenProtocol}
 		}
@@ -46,10 +76,14 @@ func clientGWS(_ *testing.T, s security) (dial func(url string, offer []string) 
 		if len(offer) > 0 {
 			option.RequestHeader.Set("Sec-WebSocket-Protocol", strings.Join(offer, ", "))
 		}
-		c := &gwsConn{inbox: newInbox()}
-		ws, _, err := gwslib.NewClient(c, option)
-		return c.start(ws, err)
+		return dialGWS(option)
 	}
+}
+
+func dialGWS(option *gwslib.ClientOption) (conn, error) {
+	c := &gwsConn{inbox: newInbox()}
+	ws, _, err := gwslib.NewClient(c, option)
+	return c.start(ws, err)
 }
 
 // earlyGWS connects with a packet right behind the request.

@@ -28,16 +28,36 @@ var nbio = peer{
 
 	// If close_notify comes right behind a Close frame, the client may end before it has handled that.
 	clientLacks: showsClose,
+
+	compressing:  compressingNbio,
+	compressions: []compression{{bits: 15}},
+}
+
+// compressingNbio has no choice.
+func compressingNbio(compression) peer {
+	return peer{
+		serve: func(t *testing.T, s security) (url string, accepted <-chan conn) {
+			return startNbioServer(t, s, true)
+		},
+		client: func(t *testing.T, _ security) (dial func(url string, offer []string) (conn, error)) {
+			return dialerNbio(t, true)
+		},
+	}
 }
 
 // serveNbio lets a server of net/http take connections, which then move to the event loop, with the library's own TLS.
 func serveNbio(t *testing.T, s security) (url string, accepted <-chan conn) {
+	return startNbioServer(t, s, false)
+}
+
+func startNbioServer(t *testing.T, s security, compressed bool) (url string, accepted <-chan conn) {
 	arrivals := make(chan conn, inboxSize)
 	engine := startNbio(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &nbioConn{inbox: newInbox()}
 		upgrader := c.options()
 		upgrader.Engine = engine
+		upgrader.EnableCompression(compressed)
 		upgrader.Subprotocols = []string{chosenProtocol}
 		upgrader.BlockingModTrasferConnToPoller = true
 		if ws, err := upgrader.Upgrade(w, r, nil); err == nil {
@@ -74,10 +94,16 @@ func startNbio(t *testing.T) *nbhttp.Engine {
 }
 
 func clientNbio(t *testing.T, _ security) (dial func(url string, offer []string) (conn, error)) {
+	return dialerNbio(t, false)
+}
+
+func dialerNbio(t *testing.T, compressed bool) (dial func(url string, offer []string) (conn, error)) {
 	engine := startNbio(t)
 	return func(url string, offer []string) (conn, error) {
 		c := &nbioConn{inbox: newInbox()}
-		dialer := websocket.Dialer{Engine: engine, Options: c.options(), DialTimeout: deadline, Subprotocols: offer}
+		options := c.options()
+		options.EnableCompression(compressed)
+		dialer := websocket.Dialer{Engine: engine, Options: options, DialTimeout: deadline, Subprotocols: offer}
 		ws, _, err := dialer.Dial(url, nil)
 		if err != nil {
 			return nil, err

@@ -115,6 +115,11 @@ type peer struct {
 
 	// clientLacks is what the client is not able to do over TLS.
 	clientLacks ability
+
+	// compressing returns the peer with compression, and compressions are those to try with it. None: it has no compression.
+	compressing  func(c compression) peer
+	compressions []compression
+	onlyInflates bool // what it sends itself is plain
 }
 
 // inbox is the part of a conn that keeps what was received.

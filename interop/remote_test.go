@@ -28,6 +28,7 @@ type command struct {
 	Pings  [][]byte `json:"pings,omitempty"`
 	Code   int      `json:"code,omitempty"`
 	Reason string   `json:"reason,omitempty"`
+	Part   int      `json:"part,omitempty"`
 }
 
 // report is an event of a peer outside of this process.
@@ -44,6 +45,7 @@ type report struct {
 const (
 	opened    kind = "open"
 	listening kind = "listening"
+	echoing   kind = "echoing"
 )
 
 // remote is a peer outside of this process, with its connections.

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks (Node, its package ws, a browser and certutil for it, curl, openssl, Python with two
-# libraries, proxies), and runs
-# all of them. Nothing is skipped, except what needs a network namespace if the machine permits none.
+# Installs what the tests need and the machine lacks (Node, its packages ws and bun, a browser and certutil for it, curl, openssl, Python
+# with three libraries, proxies), and runs all of them. Nothing is skipped, except what needs a network namespace if the machine permits none.
 # The arguments go to go test: ./run.sh -run Chat
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,7 +17,7 @@ command -v nginx >/dev/null || packages+=(nginx)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
-for library in websockets aiohttp; do
+for library in websockets aiohttp autobahn; do
 	/usr/bin/python3 -c "import $library" 2>/dev/null || packages+=("python3-$library")
 done
 if [ ${#packages[@]} -gt 0 ]; then

@@ -83,6 +83,7 @@ func (s *suite) visit(ctx context.Context, target string, handle websocket.Clien
 		Endpoint:       s.base + target,
 		MaxMessageSize: program.MaxMessageSize,
 		MaxFragments:   program.MaxFragments,
+		Compression:    program.Compression(),
 		Logger:         s.logger,
 		HandleText:     handle,
 		HandleBin:      handle,

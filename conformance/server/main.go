@@ -43,6 +43,7 @@ func serve(ctx context.Context, addr string, logger *slog.Logger, stdout io.Writ
 	server := websocket.NewServer(&websocket.ServerOptions{
 		MaxMessageSize: program.MaxMessageSize,
 		MaxFragments:   program.MaxFragments,
+		Compression:    program.Compression(),
 		Logger:         logger,
 		HandleText:     func(conn int, payload []byte) { echo(logger, conn, websocket.NewFrameText(false, payload)) },
 		HandleBin:      func(conn int, payload []byte) { echo(logger, conn, websocket.NewFrameBin(false, payload)) },

@@ -55,8 +55,10 @@ func TestServerEchoesTextAndBinary(t *testing.T) {
 		return nil
 	}
 	client := &websocket.Client{Endpoint: start(t), HandleText: take, HandleBin: take, MaxMessageSize: program.MaxMessageSize}
+	client.Compression = program.Compression()
 	require.NoError(t, client.Connect())
 	defer client.Close()
+	assert.Contains(t, client.Response().Get("Sec-Websocket-Extensions"), "permessage-deflate")
 	for _, tc := range []struct {
 		opcode websocket.Opcode
 		size   int

@@ -36,6 +36,9 @@ globalThis.standardPeer = (emit) => {
       case "binary": return socket.send(decode(command.data));
       case "close": return command.code === 1005 ? socket.close() : socket.close(command.code, command.reason);
       case "drop": return socket.close();
+      case "echo":
+        socket.onmessage = ({ data }) => socket.send(data);
+        return emit({ id: command.id, kind: "echoing" });
     }
     throw new Error(`unknown command: ${command.do}`);
   };

@@ -5,7 +5,7 @@
     peer.py aiohttp             the client of aiohttp
     peer.py aiohttp serve       its server
 
-The code and reason of an end are those that the library shows its user.
+The code and reason of an end are those that the library shows its user. Messages that are sent back in parts: only by websockets.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import threading
 
 CHOSEN_PROTOCOL = "v2.chat"
 PEER_LIMIT = 4 << 20
+COMPRESSION = json.loads(os.environ.get("PEER_COMPRESSION", "null"))
 NO_STATUS, DROPPED = 1005, 1006
 
 
@@ -39,12 +40,31 @@ class Websockets:
     async def dial(self, url, offer):
         import websockets
 
-        return await websockets.connect(url, subprotocols=offer or None, max_size=PEER_LIMIT)
+        more = {}
+        if COMPRESSION:
+            from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+
+            more = self.compression(ClientPerMessageDeflateFactory, client_max_window_bits=True)
+        return await websockets.connect(url, subprotocols=offer or None, max_size=PEER_LIMIT, **more)
+
+    def compression(self, factory, **at_15_bits):
+        bits, takeover = COMPRESSION["bits"], COMPRESSION["takeover"]
+        windows = {"server_max_window_bits": bits, "client_max_window_bits": bits} if bits < 15 else at_15_bits
+        no = not takeover
+        deflate = factory(server_no_context_takeover=no, client_no_context_takeover=no, **windows)
+        return {"compression": None, "extensions": [deflate]}
 
     async def serve(self, handle, tls):
         import websockets
 
-        server = await websockets.serve(handle, "127.0.0.1", 0, ssl=tls, subprotocols=[CHOSEN_PROTOCOL], max_size=PEER_LIMIT)
+        more = {}
+        if COMPRESSION:
+            from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+            more = self.compression(ServerPerMessageDeflateFactory)
+        server = await websockets.serve(
+            handle, "127.0.0.1", 0, ssl=tls, subprotocols=[CHOSEN_PROTOCOL], max_size=PEER_LIMIT, **more
+        )
         return server.sockets[0].getsockname()[1]
 
     def protocol(self, socket):
@@ -55,8 +75,13 @@ class Websockets:
         import websockets
 
         try:
+            long = itertools.count()
             async for message in socket:
-                if isinstance(message, str):
+                if hasattr(socket, "part"):
+                    if socket.part and len(message) > socket.part and next(long) % 2 == 0:
+                        message = [message[i : i + socket.part] for i in range(0, len(message), socket.part)]
+                    await socket.send(message)
+                elif isinstance(message, str):
                     emit(id, "text", message.encode())
                 else:
                     emit(id, "binary", message)
@@ -100,7 +125,10 @@ class Aiohttp:
         import aiohttp
 
         self.session = self.session or aiohttp.ClientSession()
-        return await self.session.ws_connect(url, protocols=offer, max_msg_size=PEER_LIMIT, autoping=False)
+        compress = COMPRESSION["bits"] if COMPRESSION else 0
+        return await self.session.ws_connect(
+            url, protocols=offer, max_msg_size=PEER_LIMIT, autoping=False, compress=compress
+        )
 
     async def serve(self, handle, tls):
         from aiohttp import web
@@ -133,7 +161,11 @@ class Aiohttp:
 
         while True:
             message = await socket.receive()
-            if message.type is WSMsgType.TEXT:
+            if hasattr(socket, "part") and message.type is WSMsgType.TEXT:
+                await socket.send_str(message.data)
+            elif hasattr(socket, "part") and message.type is WSMsgType.BINARY:
+                await socket.send_bytes(message.data)
+            elif message.type is WSMsgType.TEXT:
                 emit(id, "text", message.data.encode())
             elif message.type is WSMsgType.BINARY:
                 emit(id, "binary", message.data)
@@ -216,6 +248,9 @@ class Peer:
                     await self.library.parts(socket, command["kind"], parts, pings)
                 elif do == "close":
                     await self.library.close(socket, command["code"], command.get("reason", ""))
+                elif do == "echo":
+                    socket.part = command.get("part", 0)
+                    emit(id, "echoing")
                 elif do == "drop":
                     await self.library.drop(socket)
                 else:

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/wsloop/websocket"
 )
 
 // The suite sends messages of 16 MiB and one of 65,536 fragments; we leave room for more.
@@ -18,6 +20,10 @@ const (
 	MaxMessageSize = 64 << 20
 	MaxFragments   = 1 << 20
 )
+
+// Compression is what both offer and accept: cases 12 and 13 count as not implemented where there is none. Messages of any size are
+// compressed, since a case should see more than the handshake.
+func Compression() *websocket.Compression { return &websocket.Compression{MinSize: -1} }
 
 // Main calls run, whose context is done when the process is told to end, and ends the process with its exit code.
 func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) (code int)) {
