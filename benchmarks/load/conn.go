@@ -36,7 +36,11 @@ type conn struct {
 	next    int // message to send
 	expect  int // message whose answer comes next
 	missing int // answers
+	answers int // that came
 	pos     int // within the answer
+
+	inflation  *inflation // nil without permessage-deflate
+	compressed bool       // the message
 
 	request []byte // of the handshake
 	accept  []byte
@@ -50,14 +54,15 @@ type conn struct {
 	inFrame bool
 }
 
-// send sends the next n messages in one go.
+// send sends the next n frames of the ring in one go.
 func (l *load) send(c *conn, n int) error {
 	if l.timing {
 		c.sentAt = now()
 	}
-	b := c.ring.frames[c.ring.at[c.next]:c.ring.at[c.next+n]]
-	c.next = (c.next + n) % len(c.ring.want)
-	c.missing += n
+	i, answers := c.next/c.ring.each, n*c.ring.each
+	b := c.ring.frames[c.ring.at[i]:c.ring.at[i+n]]
+	c.next = (c.next + answers) % len(c.ring.want)
+	c.missing += answers
 	return l.write(c, b)
 }
 
@@ -156,7 +161,11 @@ func (l *load) handshake(c *conn) error {
 // received takes what came, without TLS.
 func (l *load) received(c *conn, b []byte) (err error) {
 	if c.state == upgrading {
-		if b, err = c.upgrade(b); err != nil || c.state == upgrading {
+		var answer []byte
+		if answer, b, err = c.upgrade(b); err != nil || c.state == upgrading {
+			return err
+		}
+		if err = l.negotiated(c, answer); err != nil {
 			return err
 		}
 		if err = l.opened(c); err != nil {
@@ -166,23 +175,24 @@ func (l *load) received(c *conn, b []byte) (err error) {
 	return l.frames(c, b)
 }
 
-// upgrade checks the answer to the handshake and returns what follows it.
-func (c *conn) upgrade(b []byte) (rest []byte, err error) {
+// upgrade checks the answer to the handshake and returns it and what follows it.
+func (c *conn) upgrade(b []byte) (header, rest []byte, err error) {
 	c.answer = append(c.answer, b...)
 	header, rest, ok := bytes.Cut(c.answer, []byte("\r\n\r\n"))
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if !bytes.HasPrefix(header, []byte("HTTP/1.1 101 ")) || !bytes.Contains(header, c.accept) {
-		return nil, fmt.Errorf("%w to the handshake: %q", errWrong, header)
+		return nil, nil, fmt.Errorf("%w to the handshake: %q", errWrong, header)
 	}
 	c.answer = nil
 	c.state = open
-	return rest, nil
+	return header, rest, nil
 }
 
 // frames checks what has arrived, in pieces of any size.
 func (l *load) frames(c *conn, b []byte) error {
+	l.wire += int64(len(b))
 	for len(b) > 0 || c.inFrame && c.left == 0 {
 		if !c.inFrame {
 			n := c.header(b)
@@ -239,14 +249,20 @@ func (c *conn) header(b []byte) (n int) {
 
 func (c *conn) check() error {
 	c.opcode, c.fin = c.head[0]&0xF, c.head[0]&0x80 != 0
+	bits := c.head[0] & reserved
+	if c.inflation != nil && (c.opcode == opText || c.opcode == opBinary) {
+		c.compressed = bits&rsv1 != 0
+		bits &^= rsv1
+	}
 	switch {
-	case c.left < 0 || c.head[0]&0x70 != 0:
+	case c.left < 0 || bits != 0:
 		return fmt.Errorf("%w: frame header %x", errWrong, c.head)
 	case c.opcode >= opClose:
 		c.control = c.control[:0]
 	case c.missing == 0:
 		return fmt.Errorf("%w: a message that nobody asked for", errWrong)
-	case c.opcode != c.ring.opcode && c.pos == 0, c.opcode != 0 && c.pos > 0, c.left > len(c.ring.want[c.expect])-c.pos:
+	case c.opcode != c.ring.opcode && c.pos == 0, c.opcode != 0 && c.pos > 0,
+		!c.compressed && c.left > len(c.ring.want[c.expect])-c.pos:
 		return fmt.Errorf("%w: opcode %d, %d bytes after %d bytes", errWrong, c.opcode, c.left, c.pos)
 	}
 	return nil
@@ -255,6 +271,11 @@ func (c *conn) check() error {
 func (l *load) payload(c *conn, b []byte) error {
 	if c.opcode >= opClose {
 		c.control = append(c.control, b...)
+		return nil
+	}
+	if c.compressed {
+		c.inflation.take(b)
+		c.pos += len(b)
 		return nil
 	}
 	if !bytes.Equal(b, c.ring.want[c.expect][c.pos:c.pos+len(b)]) {
@@ -277,12 +298,24 @@ func (l *load) frameEnd(c *conn) error {
 		return fmt.Errorf("%w: Close frame %x", errWrong, c.control)
 	case c.opcode > opClose || !c.fin:
 		return nil
-	case c.pos < len(c.ring.want[c.expect]):
-		return fmt.Errorf("%w: message of %d bytes instead of %d", errWrong, c.pos, len(c.ring.want[c.expect]))
 	}
+	return l.messageEnd(c, c.ring.want[c.expect])
+}
+
+func (l *load) messageEnd(c *conn, want []byte) error {
+	if c.compressed {
+		l.compressed++
+		if err := l.inflater.check(c.inflation, want); err != nil {
+			return fmt.Errorf("message %d of connection %d: %w", c.expect, c.number, err)
+		}
+	} else if c.pos < len(want) {
+		return fmt.Errorf("%w: message of %d bytes instead of %d", errWrong, c.pos, len(want))
+	}
+	l.plain += int64(frameSize(len(want)))
 	c.pos = 0
 	c.expect = (c.expect + 1) % len(c.ring.want)
 	c.missing--
+	c.answers++
 	l.messages++
 	if c.missing > 0 {
 		return nil

@@ -32,6 +32,7 @@ type load struct {
 	random     *rand.Rand
 	handshakes *handshakes
 	ring       *ring
+	inflater   *inflater
 	tls        *tls.Config // nil without TLS
 	hello      []byte      // what flooders send
 	poller     *raw.Poller
@@ -39,6 +40,9 @@ type load struct {
 	byFD       []*conn
 	conns      []*conn
 	messages   int64
+	wire       int64 // bytes that came after the handshakes
+	plain      int64 // bytes that the same messages are without compression
+	compressed int64 // messages
 	replays    int64
 	timing     bool
 	latencies  []float64
@@ -59,8 +63,9 @@ func newLoad(s *plan.Scenario, addr string, pid int, seed uint64, config *tls.Co
 		pid:        pid,
 		addr:       unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()},
 		random:     random,
-		handshakes: newHandshakes(addr, random),
-		ring:       newRing(s.Kind, s.Size, max(s.InFlight, 1), random),
+		handshakes: newHandshakes(addr, offer(s), random),
+		ring:       newRing(s, s.Kind, max(s.InFlight, 1), random),
+		inflater:   newInflater(),
 		tls:        config,
 		buffer:     make([]byte, readSize),
 		answered:   func(*conn) error { return nil },
@@ -103,13 +108,14 @@ func (l *load) connect(c *conn) error {
 		l.byFD = append(l.byFD, make([]*conn, 1024)...)
 	}
 	c.fd, c.number = fd, len(l.conns)
-	c.next = c.number * 7 % len(l.ring.want) // neighbours send different messages
+	c.next = c.number * 7 * l.ring.each % len(l.ring.want) // neighbours send different messages
 	c.expect = c.next
 	l.byFD[fd] = c
 	return l.poller.Add(fd, false)
 }
 
-// open opens connections until there are n; with echo, each has sent one message and got its answer.
+// open opens connections until there are n; with echo, each has sent its messages, one or as many as the scenario says, and got
+// the answers.
 func (l *load) open(n int, echo bool) error {
 	ready := func(c *conn) error {
 		l.conns = append(l.conns, c)
@@ -117,7 +123,13 @@ func (l *load) open(n int, echo bool) error {
 	}
 	l.opened, l.answered = ready, func(*conn) error { return nil }
 	if echo {
-		l.opened, l.answered = func(c *conn) error { return l.send(c, 1) }, ready
+		l.opened = func(c *conn) error { return l.send(c, 1) }
+		l.answered = func(c *conn) error {
+			if c.answers < l.scenario.Echoes {
+				return l.send(c, 1)
+			}
+			return ready(c)
+		}
 	}
 	dialled, deadline := len(l.conns), now()+int64(openTimeout)
 	for len(l.conns) < n {
@@ -199,6 +211,7 @@ func (l *load) measured(window time.Duration, quiet bool) error {
 	l.Seconds = float64(after.wall-before.wall) / 1e9
 	l.ServerCPU = float64(after.server-before.server) / 1e9
 	l.LoadCPU = float64(after.load-before.load) / 1e9
+	l.Wire = float64(l.wire) / float64(l.plain)
 	l.Replays = float64(after.replays-before.replays) / l.Seconds
 	l.LoadLimited = l.LoadCPU > 0.95*l.Seconds && l.ServerCPU < 0.9*l.Seconds
 	if quiet {
@@ -240,7 +253,7 @@ func (l *load) warmAndMeasure(warmup, window time.Duration) error {
 // broadcast has all connections get what the first one sends. Each does an echo at first: then the server knows it.
 func (l *load) broadcast(warmup, window time.Duration) error {
 	shared := l.ring
-	l.ring = newRing(plan.TextEcho, l.scenario.Size, 1, l.random)
+	l.ring = newRing(l.scenario, plan.TextEcho, 1, l.random)
 	if err := l.open(l.scenario.Connections, true); err != nil {
 		return err
 	}
@@ -318,7 +331,7 @@ func (l *load) block(warmup, window time.Duration) error {
 		return err
 	}
 	blocked := l.conns[0]
-	blocked.ring = newRing(plan.Sleep, l.scenario.Size, 1, l.random)
+	blocked.ring = newRing(l.scenario, plan.Sleep, 1, l.random)
 	blocked.next, blocked.expect = 0, 0
 	if err = l.answered(blocked); err != nil {
 		return err

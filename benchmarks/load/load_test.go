@@ -19,7 +19,7 @@ func unmasked(opcode byte, payload []byte) []byte {
 }
 
 func newExpectation() (l *load, c *conn) {
-	r := newRing(plan.Echo, 130, 1, rand.New(rand.NewPCG(1, 2)))
+	r := newRing(&plan.Scenario{Size: 130}, plan.Echo, 1, rand.New(rand.NewPCG(1, 2)))
 	l = &load{ring: r, answered: func(*conn) error { return nil }}
 	return l, &conn{ring: r, state: open, missing: 1}
 }

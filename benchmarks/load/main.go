@@ -81,5 +81,8 @@ func measure(name, addr, ca string, pid int, warmup, window time.Duration, seed 
 	default:
 		err = l.echo(warmup, window)
 	}
+	if err == nil {
+		err = l.insist()
+	}
 	return l.Measure, err
 }

@@ -26,30 +26,63 @@ type ring struct {
 	frames []byte
 	at     []int // where each frame begins
 	want   [][]byte
+	each   int // how many answers a frame has
 	opcode byte
 }
 
 // ringBytes is how much the frames of a ring take at most; they stay in a cache.
 const ringBytes = 1 << 20
 
-// newRing makes messages of the kind. Up to burst frames can be sent in one go.
-func newRing(kind plan.Kind, size, burst int, random *rand.Rand) *ring {
-	n := max(3, min(ringBytes/size, 509))
-	r := &ring{opcode: opBinary}
+// newRing makes messages of the kind, as the scenario has them. Up to burst frames can be sent in one go.
+func newRing(s *plan.Scenario, kind plan.Kind, burst int, random *rand.Rand) *ring {
+	r := &ring{each: 1, opcode: opBinary}
 	if kind.Text() {
 		r.opcode = opText
 	}
-	payloads := make([][]byte, n)
-	r.want = make([][]byte, n)
-	for i := range n {
-		payloads[i], r.want[i] = newMessage(kind, size, i, random)
+	var payloads [][]byte
+	if s.Set != "" {
+		payloads = r.take(s.Set, kind)
+	} else {
+		payloads = r.invent(kind, s.Size, random)
 	}
-	for i := range n + burst {
+	first := r.opcode
+	if s.Offers && kind != plan.Feed { // a request is too short to gain by it
+		first |= rsv1
+		payloads = deflate(payloads)
+	}
+	for i := range len(payloads) + burst {
 		r.at = append(r.at, len(r.frames))
-		r.frames = appendMasked(r.frames, r.opcode, payloads[i%n], random.Uint32())
+		r.frames = appendMasked(r.frames, first, payloads[i%len(payloads)], random.Uint32())
 	}
 	r.at = append(r.at, len(r.frames))
 	return r
+}
+
+// take makes messages from a set.
+func (r *ring) take(set plan.Set, kind plan.Kind) (payloads [][]byte) {
+	r.want = set.Messages()
+	switch kind {
+	case plan.Feed:
+		r.each = plan.Burst
+		for i := 0; i < len(r.want); i += r.each {
+			payloads = append(payloads, fmt.Appendf(nil, "send %d %d", i, i+r.each))
+		}
+		return payloads
+	case plan.Broadcast:
+		for i, message := range r.want {
+			r.want[i] = append([]byte("broadcast "), message...)
+		}
+	}
+	return r.want
+}
+
+// invent makes messages of that size.
+func (r *ring) invent(kind plan.Kind, size int, random *rand.Rand) (payloads [][]byte) {
+	for i := range max(3, min(ringBytes/size, 509)) {
+		send, want := newMessage(kind, size, i, random)
+		payloads, r.want = append(payloads, send), append(r.want, want)
+	}
+	return payloads
 }
 
 func newMessage(kind plan.Kind, size, i int, random *rand.Rand) (send, want []byte) {
@@ -126,15 +159,18 @@ type handshakes struct {
 	next              int
 }
 
-func newHandshakes(addr string, random *rand.Rand) *handshakes {
+func newHandshakes(addr, offer string, random *rand.Rand) *handshakes {
 	h := new(handshakes)
+	if offer != "" {
+		offer = extensionsField + ": " + offer + "\r\n"
+	}
 	for range 256 {
 		nonce := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, random.Uint64()), random.Uint64())
 		key := base64.StdEncoding.EncodeToString(nonce)
 		sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 		h.accepts = append(h.accepts, []byte(base64.StdEncoding.EncodeToString(sum[:])))
 		h.requests = append(h.requests, fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-			"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", addr, key))
+			"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s\r\n", addr, key, offer))
 	}
 	return h
 }

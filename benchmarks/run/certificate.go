@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// certificate is the servers' for one run, which the generator trusts: PEM files in a folder of their own.
+// certificate is the servers' for one run, which the generator trusts: PEM files.
 type certificate struct {
-	dir, cert, key string
+	cert, key string
 }
 
-func newCertificate() (c certificate, err error) {
+func newCertificate(dir string) (c certificate, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return c, err
@@ -41,18 +41,9 @@ func newCertificate() (c certificate, err error) {
 	if err != nil {
 		return c, err
 	}
-	if c.dir, err = os.MkdirTemp("", "benchmarks"); err != nil {
-		return c, err
-	}
-	c.cert, c.key = filepath.Join(c.dir, "cert.pem"), filepath.Join(c.dir, "key.pem")
-	err = errors.Join(writePEM(c.cert, "CERTIFICATE", certDER), writePEM(c.key, "PRIVATE KEY", keyDER))
-	if err != nil {
-		c.remove()
-	}
-	return c, err
+	c.cert, c.key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	return c, errors.Join(writePEM(c.cert, "CERTIFICATE", certDER), writePEM(c.key, "PRIVATE KEY", keyDER))
 }
-
-func (c *certificate) remove() { os.RemoveAll(c.dir) }
 
 func writePEM(name, kind string, der []byte) error {
 	return os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)

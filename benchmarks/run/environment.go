@@ -103,7 +103,7 @@ func (o *options) versions(servers []plan.Server) map[string]string {
 	versions := make(map[string]string)
 	for _, server := range servers {
 		switch {
-		case server.Name == plan.Bun:
+		case server.Dir == plan.Bun:
 			if out, err := exec.Command(filepath.Join(o.bun, bunProgram), "--version").Output(); err == nil {
 				versions[server.Name] = "bun " + strings.TrimSpace(string(out))
 			}

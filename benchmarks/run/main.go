@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,6 +30,7 @@ type options struct {
 	cpus              string
 	profiles          string
 	namespace         bool
+	dir               string // of the files that one run needs
 	certificate       certificate
 }
 
@@ -41,7 +43,7 @@ func main() {
 	flag.DurationVar(&o.window, "window", 400*time.Millisecond, "time that is measured")
 	flag.DurationVar(&o.warmup, "warmup", 250*time.Millisecond, "time before that")
 	flag.BoolVar(&o.all, "all", false, "all scenarios instead of the short ones")
-	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them; wss-* stands for all of those over TLS")
+	flag.StringVar(&o.scenarios, "scenarios", "", "only these, by name, with commas between them; wss-* stands for all of those over TLS, deflate-* for those with permessage-deflate")
 	flag.StringVar(&o.server, "servers", "", "only these, by name, with commas between them; \"before\" is there after make before")
 	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
@@ -80,10 +82,13 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
-	if o.certificate, err = newCertificate(); err != nil {
+	if o.dir, err = os.MkdirTemp("", "benchmarks"); err != nil {
 		return err
 	}
-	defer o.certificate.remove()
+	defer os.RemoveAll(o.dir)
+	if err = o.prepare(); err != nil {
+		return err
+	}
 	r := &results.Run{Environment: environment(o), Versions: o.versions(servers)}
 	var failed []error
 	for round := range o.rounds {
@@ -93,7 +98,7 @@ func run(o *options) error {
 				continue
 			}
 			for _, n := range rand.Perm(len(servers)) {
-				if !takesPart(s, &servers[n]) {
+				if !s.TakesPart(&servers[n]) {
 					continue
 				}
 				sample := results.Sample{Scenario: s.Name, Server: servers[n].Name, Round: round}
@@ -102,7 +107,7 @@ func run(o *options) error {
 					failed = append(failed, fmt.Errorf("%s, %s: %w", s.Name, servers[n].Name, err))
 				}
 				r.Samples = append(r.Samples, sample)
-				fmt.Fprintf(os.Stderr, "%d/%d %-15s %-13s %s\n", round+1, o.rounds, s.Name, servers[n].Name, describe(&sample))
+				fmt.Fprintf(os.Stderr, "%d/%d %-23s %-24s %s\n", round+1, o.rounds, s.Name, servers[n].Name, describe(&sample))
 			}
 		}
 		if err = o.save(r); err != nil {
@@ -115,6 +120,19 @@ func run(o *options) error {
 	return errors.Join(failed...)
 }
 
+// prepare makes the files that servers and generator need.
+func (o *options) prepare() (err error) {
+	for _, set := range plan.Sets {
+		if err = os.WriteFile(o.messages(set), bytes.Join(set.Messages(), []byte{'\n'}), 0o600); err != nil {
+			return err
+		}
+	}
+	o.certificate, err = newCertificate(o.dir)
+	return err
+}
+
+func (o *options) messages(set plan.Set) string { return filepath.Join(o.dir, string(set)) }
+
 // choose applies the flags to the two tables.
 func (o *options) choose() (scenarios []plan.Scenario, servers []plan.Server, err error) {
 	scenarios, err = o.chooseScenarios()
@@ -126,10 +144,10 @@ func (o *options) choose() (scenarios []plan.Scenario, servers []plan.Server, er
 		if !slices.Contains(wanted, server.Name) && (len(wanted) > 0 || server.Name == plan.Before) {
 			continue
 		}
-		if !slices.ContainsFunc(scenarios, func(s plan.Scenario) bool { return takesPart(&s, &server) }) {
+		if !slices.ContainsFunc(scenarios, func(s plan.Scenario) bool { return s.TakesPart(&server) }) {
 			continue
 		}
-		if server.Name == plan.Bun && !o.hasBun() {
+		if server.Dir == plan.Bun && !o.hasBun() {
 			fmt.Fprintf(os.Stderr, "run: left out %s: \"make bun\" installs it\n", server.Name)
 			continue
 		}
@@ -145,7 +163,7 @@ func (o *options) chooseScenarios() (scenarios []plan.Scenario, err error) {
 	patterns := split(o.scenarios)
 	found := make(map[string]bool)
 	for _, s := range plan.Scenarios {
-		wanted := len(patterns) == 0 && (s.Short || o.all && !s.Encrypted())
+		wanted := len(patterns) == 0 && (s.Short || o.all && s.Group() == plan.Plain)
 		for _, pattern := range patterns {
 			if match, _ := path.Match(pattern, s.Name); match {
 				found[pattern], wanted = true, true
@@ -163,10 +181,6 @@ func (o *options) chooseScenarios() (scenarios []plan.Scenario, err error) {
 
 func split(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
-}
-
-func takesPart(s *plan.Scenario, server *plan.Server) bool {
-	return s.Needs&^server.Can == 0 && (s.Only == "" || s.Only == server.Name)
 }
 
 func describe(s *results.Sample) string {

@@ -25,26 +25,32 @@ func writeMarkdown(w io.Writer, r *results.Run) error {
 		if terms := r.TLS(server); terms != "" {
 			fmt.Fprintf(&b, "%s over TLS: %s  \n", server, terms)
 		}
+		if terms := r.Deflate(server); terms != "" {
+			fmt.Fprintf(&b, "%s: %s  \n", server, terms)
+		}
 	}
-	for _, encrypted := range []bool{false, true} {
+	for _, group := range []plan.Group{plan.Plain, plan.Encrypted, plan.Compressed} {
 		for _, metric := range []plan.Metric{plan.CPU, plan.Handshakes, plan.Rate, plan.Bytes, plan.Percent, plan.Times} {
-			writeMetric(&b, r, metric, encrypted, servers)
+			writeMetric(&b, r, metric, group, servers)
 		}
 	}
 	writeFloods(&b, r, servers)
+	writeWire(&b, r, servers)
 	writeComparisons(&b, r, servers)
 	writeRivals(&b, r, servers)
-	writeTrees(&b, r)
+	writePair(&b, r, "this tree ÷ the one before", plan.Subject, plan.Before)
+	writePair(&b, r, "permessage-deflate switched on, not offered ÷ switched off", plan.SubjectDeflate, plan.Subject)
+	writePair(&b, r, "permessage-deflate switched on, not offered ÷ the tree before", plan.SubjectDeflate, plan.Before)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// writeMetric writes the table of all scenarios with that metric, over TLS or without.
-func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, encrypted bool, servers []string) {
+// writeMetric writes the table of all scenarios of a group with that metric.
+func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, group plan.Group, servers []string) {
 	var rows strings.Builder
 	limited, base := false, ""
 	for _, s := range plan.Scenarios {
-		if s.Metric != metric || s.Encrypted() != encrypted || !r.Has(s.Name) {
+		if s.Metric != metric || s.Group() != group || !r.Has(s.Name) {
 			continue
 		}
 		fmt.Fprintf(&rows, "| %s |", s.Title)
@@ -64,8 +70,8 @@ func writeMetric(b *strings.Builder, r *results.Run, metric plan.Metric, encrypt
 		return
 	}
 	title := metric.Unit()
-	if encrypted {
-		title = "over TLS: " + title
+	if group != plan.Plain {
+		title = string(group) + ": " + title
 	}
 	head := []string{title}
 	if base != "" {
@@ -128,6 +134,25 @@ func writeFloods(b *strings.Builder, r *results.Run, servers []string) {
 	}
 }
 
+// writeWire says what remains of the messages where a connection gets many: the first ones have little history.
+func writeWire(b *strings.Builder, r *results.Run, servers []string) {
+	var rows strings.Builder
+	for _, s := range plan.Scenarios {
+		if !s.Offers || s.Kind != plan.Feed && s.Kind != plan.Broadcast || !r.Has(s.Name) {
+			continue
+		}
+		fmt.Fprintf(&rows, "| %s |", s.Title)
+		for _, server := range servers {
+			fmt.Fprintf(&rows, " %s |", r.Spread(s.Name, server, func(m *results.Sample) float64 { return 100 * m.Wire }))
+		}
+		rows.WriteByte('\n')
+	}
+	if rows.Len() > 0 {
+		writeHead(b, append([]string{string(plan.Compressed) + ": bytes sent, % of those without"}, servers...))
+		b.WriteString(rows.String())
+	}
+}
+
 // writeRivals divides what this package costs over TLS by what each of the others does.
 func writeRivals(b *strings.Builder, r *results.Run, servers []string) {
 	rivals := slices.DeleteFunc(slices.Clone(servers), func(name string) bool { return name == plan.Subject })
@@ -148,16 +173,16 @@ func writeRivals(b *strings.Builder, r *results.Run, servers []string) {
 	}
 }
 
-// writeTrees compares this tree with the one before, if that was measured too.
-func writeTrees(b *strings.Builder, r *results.Run) {
+// writePair divides one server by another one in all scenarios that both were measured in.
+func writePair(b *strings.Builder, r *results.Run, title, over, under string) {
 	var rows strings.Builder
 	for _, s := range plan.Scenarios {
-		if spread := r.Ratios(s.Name, plan.Subject, s.Name, plan.Before); spread.N > 0 {
+		if spread := r.Ratios(s.Name, over, s.Name, under); spread.N > 0 {
 			fmt.Fprintf(&rows, "| %s | %s | %s |\n", s.Title, s.Metric.Unit(), spread)
 		}
 	}
 	if rows.Len() > 0 {
-		writeHead(b, []string{"this tree ÷ the one before", "of what", "median of all rounds"})
+		writeHead(b, []string{title, "of what", "median of all rounds"})
 		b.WriteString(rows.String())
 	}
 }

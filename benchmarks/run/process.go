@@ -115,7 +115,10 @@ func (o *options) serverCommand(s *plan.Scenario, server *plan.Server, round int
 	if s.Encrypted() {
 		args = append(args, "-cert", o.certificate.cert, "-key", o.certificate.key)
 	}
-	if server.Name == plan.Bun {
+	if s.Kind == plan.Feed {
+		args = append(args, "-messages", o.messages(s.Set))
+	}
+	if server.Dir == plan.Bun {
 		for i, arg := range args { // its flags have two dashes
 			if strings.HasPrefix(arg, "-") {
 				args[i] = "-" + arg

@@ -14,15 +14,15 @@ import (
 
 // Scenarios with thousands of connections differ from these by their number only.
 var tested = []string{"echo-128", "echo-1m", "text-128", "router", "in-flight", "broadcast", "churn", "sleep", "block",
-	"wss-echo-128", "wss-echo-16k", "wss-handshake", "wss-flood"}
+	"wss-echo-128", "wss-echo-16k", "wss-handshake", "wss-flood",
+	"deflate-send-orders", "deflate-send-chat", "deflate-send-plain", "deflate-echo", "deflate-echo-plain",
+	"deflate-broadcast", "deflate-broadcast-plain"}
 
 func TestServersAnswerTheScenarios(t *testing.T) {
-	o := &options{bin: t.TempDir(), bun: "../servers/bun", window: 20 * time.Millisecond, warmup: 100 * time.Millisecond}
+	o := &options{bin: t.TempDir(), bun: "../servers/bun", dir: t.TempDir(), window: 20 * time.Millisecond, warmup: 100 * time.Millisecond}
 	out, err := exec.Command("go", "build", "-o", o.bin, "../load", "../servers/...").CombinedOutput()
 	require.NoError(t, err, string(out))
-	o.certificate, err = newCertificate()
-	require.NoError(t, err)
-	defer o.certificate.remove()
+	require.NoError(t, o.prepare())
 	where, err := chooseCPUs("any")
 	require.NoError(t, err)
 	for _, name := range tested {
@@ -30,7 +30,7 @@ func TestServersAnswerTheScenarios(t *testing.T) {
 		require.True(t, ok, name)
 		for i := range plan.Servers {
 			server := &plan.Servers[i]
-			if !takesPart(s, server) || server.Name == plan.Before || server.Name == plan.Bun && !o.hasBun() {
+			if !s.TakesPart(server) || server.Name == plan.Before || server.Dir == plan.Bun && !o.hasBun() {
 				continue
 			}
 			t.Run(name+" with "+server.Name, func(t *testing.T) {
@@ -124,4 +124,37 @@ func TestFiguresOverTLSHaveTablesOfTheirOwn(t *testing.T) {
 	assert.Contains(t, text, "| ClientHellos answered per second | – | 900 | 950 |")
 	assert.Contains(t, text, "| over TLS: wsloop ÷ the other | of what | floor | gws |")
 	assert.Contains(t, text, "| echo 128 B, 100 connections | µs of server CPU per message | – | 0.75 |")
+}
+
+func TestFiguresWithPermessageDeflateHaveTablesOfTheirOwn(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, writeMarkdown(&b, &results.Run{Samples: []results.Sample{
+		{Scenario: "deflate-echo", Server: plan.SubjectDeflate, Measure: results.Measure{Value: 12, Deflate: "permessage-deflate"}},
+		{Scenario: "deflate-echo", Server: plan.CommonDeflate, Measure: results.Measure{Value: 16}},
+		{Scenario: "deflate-send-chat", Server: plan.SubjectDeflate, Measure: results.Measure{Value: 12, Wire: 0.125}},
+		{Scenario: "deflate-send-chat", Server: plan.CommonDeflate, Measure: results.Measure{Value: 16, Wire: 0.5}},
+		{Scenario: "deflate-echo-plain", Server: plan.Subject, Measure: results.Measure{Value: 4, Wire: 1}},
+		{Scenario: "deflate-echo-plain", Server: plan.SubjectDeflate, Measure: results.Measure{Value: 5, Wire: 1}},
+	}}))
+	text := b.String()
+	assert.Contains(t, text, "wsloop-deflate: permessage-deflate  \n")
+	assert.Contains(t, text, "| echo of orders, 100 connections | 16.00 | – | 0.75 | 1.00 |")
+	assert.Contains(t, text, "| 100 chat messages sent for each request, 20 connections | – | 12.50 | 50.00 |")
+	assert.Contains(t, text, "| echo of orders, compressed ÷ plain | – | 2.40 | – |")
+	assert.Contains(t, text, "| echo of orders, clients that do not offer it | µs of server CPU per message | 1.25 |")
+}
+
+func TestServersThatCompressAreThereForThatAlone(t *testing.T) {
+	for i := range plan.Scenarios {
+		s := &plan.Scenarios[i]
+		for j := range plan.Servers {
+			server := &plan.Servers[j]
+			if s.TakesPart(server) && s.Group() != plan.Compressed {
+				assert.Zero(t, server.Can&plan.Compresses, "%s, %s", s.Name, server.Name)
+			}
+			if s.TakesPart(server) && s.Offers {
+				assert.NotZero(t, server.Can&plan.Compresses, "%s, %s", s.Name, server.Name)
+			}
+		}
+	}
 }

@@ -6,12 +6,14 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
+	"fmt"
 	"log"
 	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"runtime/pprof"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -26,6 +28,9 @@ var (
 	Router    = flag.Bool("router", false, "text messages are JSON requests, for servers that have a router")
 	Users     = flag.Bool("users", false, "each connection has a context and a user id, for servers that know users")
 
+	Deflate = flag.String("deflate", "", "switch permessage-deflate on: \"context\", \"nocontext\" or another mode that the server has")
+
+	set  = flag.String("messages", "", "file with a message a line, for text messages \"send M N\"")
 	cert = flag.String("cert", "", "speak TLS: PEM file with the certificate")
 	key  = flag.String("key", "", "PEM file with its key")
 
@@ -104,6 +109,27 @@ func Certificate[C any](load func(certFile, keyFile string) (C, error)) C {
 
 // IsBroadcast tells whether a text message is for all connections.
 func IsBroadcast(text []byte) bool { return *Broadcast && bytes.HasPrefix(text, []byte("broadcast ")) }
+
+// Requested returns what a text message "send M N" asks for: messages M to N-1 of the file. For any other text it is nil.
+func Requested(text []byte) [][]byte {
+	if *set == "" {
+		return nil
+	}
+	var m, n int
+	if _, err := fmt.Sscanf(string(text), "send %d %d", &m, &n); err != nil {
+		return nil
+	}
+	return stored()[m:n]
+}
+
+// stored reads the messages on first use.
+var stored = sync.OnceValue(func() [][]byte {
+	b, err := os.ReadFile(*set)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return bytes.Split(b, []byte{'\n'})
+})
 
 // Sleep does what a message that begins with "sleep N " asks of its handler: to take N milliseconds.
 func Sleep(text []byte) {

@@ -1,7 +1,10 @@
 // Package plan holds the two tables of the benchmarks: servers and scenarios.
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind is what the load generator does.
 type Kind uint8
@@ -18,11 +21,23 @@ const (
 	Idle                  // connections that send nothing but Pongs
 	Handshake             // Churn without the echo
 	Flood                 // Echo beside Flooders, each of which sends a recorded ClientHello, reads what answers it, and again
+	Feed                  // TextEcho, where each message asks for the next hundred of the set
 	Claim                 // connections after one echo, then each sends the header of a TLS record of 16 KiB, and no more
 )
 
 // Text tells whether the messages are text, not binary.
-func (k Kind) Text() bool { return k == TextEcho || k == Sleep || k == Router || k == Broadcast }
+func (k Kind) Text() bool {
+	return k == TextEcho || k == Sleep || k == Router || k == Broadcast || k == Feed
+}
+
+// Group is a part of the scenarios that has tables of its own.
+type Group string
+
+const (
+	Plain      Group = ""
+	Encrypted  Group = "over TLS"
+	Compressed Group = "permessage-deflate"
+)
 
 // Metric is what is compared.
 type Metric uint8
@@ -48,28 +63,50 @@ type Scenario struct {
 	Title       string
 	Kind        Kind
 	Metric      Metric
-	Size        int // of the payload, in bytes
+	Size        int  // of the payload, in bytes
+	Set         Set  // that the payloads are from; empty: they are random
+	Offers      bool // the clients offer permessage-deflate, and insist on it
 	Connections int
 	Active      int // connections that send; 0 stands for all
 	InFlight    int // 0 stands for 1
+	Echoes      int // of each connection before Memory; 0 stands for 1
 	Flooders    int
 	Needs       Ability
 	Args        []string      // for the server
-	Only        string        // the one server it is for
+	Only        []string      // the servers it is for; none stands for all
 	Window      time.Duration // 0 stands for the flag
 	MaxRounds   int           // 0 stands for the flag
 	Short       bool          // belongs to "make bench"
 }
 
-// Encrypted tells whether the scenario is one of those over TLS, which have tables of their own.
-func (s *Scenario) Encrypted() bool { return s.Needs&Encrypts != 0 }
+// Group returns the scenario's group.
+func (s *Scenario) Group() Group {
+	switch {
+	case s.Needs&Encrypts != 0:
+		return Encrypted
+	case s.Needs&Pairs != 0:
+		return Compressed
+	}
+	return Plain
+}
+
+// Encrypted tells whether the scenario is one of those over TLS.
+func (s *Scenario) Encrypted() bool { return s.Group() == Encrypted }
+
+// TakesPart tells whether a server does. Those that have permessage-deflate switched on are there for that alone.
+func (s *Scenario) TakesPart(server *Server) bool {
+	return s.Needs&^server.Can == 0 && (len(s.Only) == 0 || slices.Contains(s.Only, server.Name)) &&
+		(server.Can&Compresses == 0 || s.Group() == Compressed)
+}
 
 // Base returns the server that others are divided by, or none.
 func (s *Scenario) Base() string {
 	switch {
 	case s.Encrypted() && s.Metric == CPU:
 		return Common
-	case s.Encrypted():
+	case s.Group() == Compressed && s.Metric == CPU:
+		return CommonDeflate
+	case s.Group() != Plain:
 		return ""
 	case s.Metric == CPU:
 		return Floor
@@ -107,7 +144,7 @@ var Scenarios = []Scenario{
 	{Name: "memory-users", Title: "idle connection with context, user and manager entry", Kind: Memory, Metric: Bytes, Size: 128,
 		Connections: 19000, Active: 2000, Needs: Users, Args: []string{"-users"}, MaxRounds: 2, Short: true},
 	{Name: "idle", Title: "10,000 idle connections with default Pings, for a minute", Kind: Idle, Metric: Percent, Size: 128,
-		Connections: 10000, Only: Subject, Window: time.Minute, MaxRounds: 2},
+		Connections: 10000, Only: []string{Subject}, Window: time.Minute, MaxRounds: 2},
 	{Name: "wss-echo-128", Title: "echo 128 B, 100 connections", Size: 128, Connections: 100, Needs: Encrypts},
 	{Name: "wss-echo-128-1k", Title: "echo 128 B, 1,000 connections", Size: 128, Connections: 1000, Needs: Encrypts},
 	{Name: "wss-echo-16k", Title: "echo 16 KiB, 100 connections", Size: 16 << 10, Connections: 100, Needs: Encrypts},
@@ -121,6 +158,28 @@ var Scenarios = []Scenario{
 		Connections: 2000, Active: 300, Needs: Encrypts, MaxRounds: 2},
 	{Name: "wss-claim", Title: "added by the header of a record of 16 KiB, and silence", Kind: Claim, Metric: Bytes, Size: 128,
 		Connections: 1000, Needs: Encrypts, MaxRounds: 2},
+	{Name: "deflate-send-orders", Title: "100 orders sent for each request, 20 connections", Kind: Feed, Set: Orders,
+		Connections: 20, Needs: Pairs | Compresses, Offers: true},
+	{Name: "deflate-send-chat", Title: "100 chat messages sent for each request, 20 connections", Kind: Feed, Set: Chat,
+		Connections: 20, Needs: Pairs | Compresses, Offers: true},
+	{Name: "deflate-send-plain", Title: "100 orders, clients that do not offer it", Kind: Feed, Set: Orders,
+		Connections: 20, Needs: Pairs},
+	{Name: "deflate-echo", Title: "echo of orders, 100 connections", Kind: TextEcho, Set: Orders, Connections: 100,
+		Needs: Pairs | Compresses, Offers: true},
+	{Name: "deflate-echo-plain", Title: "echo of orders, clients that do not offer it", Kind: TextEcho, Set: Orders,
+		Connections: 100, Needs: Pairs},
+	{Name: "deflate-broadcast", Title: "broadcast of orders to 1,000 connections", Kind: Broadcast, Set: Orders,
+		Connections: 1000, Needs: Pairs | Compresses | Broadcasts, Args: []string{"-broadcast"}, Offers: true},
+	{Name: "deflate-broadcast-plain", Title: "broadcast of orders, clients that do not offer it", Kind: Broadcast, Set: Orders,
+		Connections: 1000, Needs: Pairs | Broadcasts, Args: []string{"-broadcast"}},
+	{Name: "deflate-memory", Title: "idle connection after 100 echoes of orders", Kind: Memory, Metric: Bytes, Set: Orders,
+		Connections: 2000, Active: 300, Echoes: 100, Needs: Pairs | Compresses, Offers: true, MaxRounds: 2},
+	{Name: "deflate-memory-plain", Title: "idle connection after 100 echoes, clients that do not offer it", Kind: Memory, Metric: Bytes,
+		Set: Orders, Connections: 10000, Active: 1000, Echoes: 100, Needs: Pairs, MaxRounds: 2,
+		Only: []string{Subject, Before, SubjectDeflate, SubjectNoContext}},
+	{Name: "deflate-memory-many", Title: "idle connection after 100 echoes of orders, 10,000 connections", Kind: Memory, Metric: Bytes,
+		Set: Orders, Connections: 10000, Active: 1000, Echoes: 100, Needs: Pairs | Compresses, Offers: true, MaxRounds: 1,
+		Only: []string{SubjectDeflate, SubjectNoContext}},
 }
 
 // Comparison divides one scenario's cost by another's, of the same server and round.
@@ -134,6 +193,9 @@ type Comparison struct {
 var Comparisons = []Comparison{
 	{Title: "JSON request ÷ echo of a text of that size", Over: "router", Under: "text-128"},
 	{Title: "echo at 10,000 connections ÷ at 100", Over: "echo-128-10k", Under: "echo-128"},
+	{Title: "100 orders sent, compressed ÷ plain", Over: "deflate-send-orders", Under: "deflate-send-plain"},
+	{Title: "echo of orders, compressed ÷ plain", Over: "deflate-echo", Under: "deflate-echo-plain"},
+	{Title: "broadcast of orders, compressed ÷ plain", Over: "deflate-broadcast", Under: "deflate-broadcast-plain"},
 }
 
 // Find returns the scenario of that name.

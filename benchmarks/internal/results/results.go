@@ -22,6 +22,8 @@ type Measure struct {
 	P99Without  float64 `json:"p99_without_us,omitempty"`
 	Replays     float64 `json:"replays_per_second,omitempty"` // ClientHellos that were answered
 	TLS         string  `json:"tls,omitempty"`                // what was negotiated
+	Deflate     string  `json:"deflate,omitempty"`            // what was negotiated
+	Wire        float64 `json:"wire,omitempty"`               // bytes of the answers ÷ bytes of the same messages without compression
 	Resident    int64   `json:"resident_bytes,omitempty"`
 	LoadLimited bool    `json:"load_limited,omitempty"` // the generator's CPU was the limit, the server's was not
 }
@@ -113,6 +115,16 @@ func (run *Run) TLS(server string) string {
 	for _, s := range run.Samples {
 		if s.Server == server && s.TLS != "" {
 			return s.TLS
+		}
+	}
+	return ""
+}
+
+// Deflate returns what a server negotiated for permessage-deflate, or nothing if it was not offered any.
+func (run *Run) Deflate(server string) string {
+	for _, s := range run.Samples {
+		if s.Server == server && s.Measure.Deflate != "" {
+			return s.Measure.Deflate
 		}
 	}
 	return ""

@@ -7,9 +7,15 @@ const { values } = parseArgs({
     broadcast: { type: "boolean", default: false },
     cert: { type: "string" },
     key: { type: "string" },
+    deflate: { type: "string" },
+    messages: { type: "string" },
   },
 });
 const [hostname, port] = values.addr.split(":");
+
+const window = { context: "4KB", shared: "shared" }[values.deflate];
+const compress = window !== undefined; // for each message; without it they go plain
+const messages = values.messages ? (await Bun.file(values.messages).text()).split("\n") : [];
 
 const server = Bun.serve({
   hostname,
@@ -23,22 +29,27 @@ const server = Bun.serve({
     sendPings: false,
     maxPayloadLength: 2 << 20,
     backpressureLimit: 16 << 20,
-    perMessageDeflate: false,
+    perMessageDeflate: compress && { compress: window, decompress: window },
     open(ws) {
       if (values.broadcast) ws.subscribe("all");
     },
     message(ws, message) {
       if (typeof message === "string") {
         if (values.broadcast && message.startsWith("broadcast ")) {
-          server.publish("all", message);
+          server.publish("all", message, compress);
+          return;
+        }
+        if (messages.length > 0 && message.startsWith("send ")) {
+          const [from, to] = message.slice(5).split(" ").map(Number);
+          for (let i = from; i < to; i++) ws.send(messages[i], compress);
           return;
         }
         if (message.startsWith("sleep ")) {
-          setTimeout(() => ws.send(message), parseInt(message.slice(6)));
+          setTimeout(() => ws.send(message, compress), parseInt(message.slice(6)));
           return;
         }
       }
-      ws.send(message);
+      ws.send(message, compress);
     },
   },
 });

@@ -34,11 +34,18 @@ func handle(w http.ResponseWriter, r *http.Request) {
 
 // accept starts another goroutine for the connection: the handler's own has the larger stack of net/http.
 func accept(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: compression()})
 	if err != nil {
 		return
 	}
 	go echo(c)
+}
+
+func compression() websocket.CompressionMode {
+	if *peer.Deflate != "" {
+		return websocket.CompressionContextTakeover
+	}
+	return websocket.CompressionDisabled
 }
 
 func echo(c *websocket.Conn) {
@@ -64,6 +71,14 @@ func answer(ctx context.Context, c *websocket.Conn, kind websocket.MessageType, 
 	if kind == websocket.MessageText {
 		if peer.IsBroadcast(payload.Bytes()) {
 			conns.Each(func(c *websocket.Conn) { c.Write(ctx, kind, payload.Bytes()) })
+			return nil
+		}
+		if requested := peer.Requested(payload.Bytes()); requested != nil {
+			for _, m := range requested {
+				if err := c.Write(ctx, kind, m); err != nil {
+					return err
+				}
+			}
 			return nil
 		}
 		peer.Sleep(payload.Bytes())

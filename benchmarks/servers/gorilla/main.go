@@ -23,7 +23,10 @@ var (
 func main() {
 	quiet := log.New(io.Discard, "", 0) // about handshakes that fail
 	serv := &http.Server{Handler: http.HandlerFunc(handle), ErrorLog: quiet}
-	peer.Serve(func(addr string) error { return serv.Serve(peer.Listen(addr)) })
+	peer.Serve(func(addr string) error {
+		upgrader.EnableCompression = *peer.Deflate != ""
+		return serv.Serve(peer.Listen(addr))
+	})
 }
 
 func handle(w http.ResponseWriter, r *http.Request) {
@@ -66,9 +69,21 @@ func answer(c *websocket.Conn, kind int, r io.Reader) error {
 		if peer.IsBroadcast(payload.Bytes()) {
 			return broadcast(payload.Bytes())
 		}
+		if requested := peer.Requested(payload.Bytes()); requested != nil {
+			return sendAll(c, requested)
+		}
 		peer.Sleep(payload.Bytes())
 	}
 	return c.WriteMessage(kind, payload.Bytes())
+}
+
+func sendAll(c *websocket.Conn, messages [][]byte) error {
+	for _, m := range messages {
+		if err := c.WriteMessage(websocket.TextMessage, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // echoInHandler is the loop of the library's own documentation.

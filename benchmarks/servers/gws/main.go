@@ -15,7 +15,11 @@ type handler struct {
 
 func main() {
 	peer.Serve(func(addr string) error {
-		serv := gws.NewServer(new(handler), &gws.ServerOption{CheckUtf8Enabled: true, ReadMaxPayloadSize: peer.MaxMessageSize})
+		serv := gws.NewServer(new(handler), &gws.ServerOption{
+			CheckUtf8Enabled:   true,
+			ReadMaxPayloadSize: peer.MaxMessageSize,
+			PermessageDeflate:  compression(*peer.Deflate),
+		})
 		serv.OnError = func(c net.Conn, _ error) { // otherwise it logs, and leaves the connection to the garbage collector
 			if c != nil {
 				c.Close()
@@ -23,6 +27,18 @@ func main() {
 		}
 		return serv.RunListener(peer.Listen(addr))
 	})
+}
+
+// compression returns what is switched on. With context the library's window is 4 KiB unless another one is asked for.
+func compression(mode string) gws.PermessageDeflate {
+	switch mode {
+	case "context":
+		return gws.PermessageDeflate{Enabled: true, ServerContextTakeover: true, ClientContextTakeover: true}
+	case "context32k":
+		return gws.PermessageDeflate{Enabled: true, ServerContextTakeover: true, ClientContextTakeover: true,
+			ServerMaxWindowBits: 15, ClientMaxWindowBits: 15}
+	}
+	return gws.PermessageDeflate{}
 }
 
 func (h *handler) OnOpen(c *gws.Conn)           { h.conns.Add(c) }
@@ -33,6 +49,12 @@ func (h *handler) OnMessage(c *gws.Conn, message *gws.Message) {
 	if message.Opcode == gws.OpcodeText {
 		if peer.IsBroadcast(message.Bytes()) {
 			h.broadcast(message.Bytes())
+			return
+		}
+		if requested := peer.Requested(message.Bytes()); requested != nil {
+			for _, m := range requested {
+				c.WriteMessage(gws.OpcodeText, m)
+			}
 			return
 		}
 		peer.Sleep(message.Bytes())

@@ -19,6 +19,7 @@ func serve(addr string) error {
 	logging.SetLevel(logging.LevelError)
 	upgrader := websocket.NewUpgrader()
 	upgrader.KeepaliveTime = 0 // no deadline that each message moves
+	upgrader.EnableCompression(*peer.Deflate != "")
 	upgrader.OnOpen(conns.Add)
 	upgrader.OnClose(func(c *websocket.Conn, _ error) { conns.Remove(c) })
 	upgrader.OnMessage(echo)
@@ -47,6 +48,12 @@ func echo(c *websocket.Conn, kind websocket.MessageType, payload []byte) {
 	if kind == websocket.TextMessage {
 		if peer.IsBroadcast(payload) {
 			conns.Each(func(c *websocket.Conn) { c.WriteMessage(kind, payload) })
+			return
+		}
+		if requested := peer.Requested(payload); requested != nil {
+			for _, m := range requested {
+				c.WriteMessage(kind, m)
+			}
 			return
 		}
 		peer.Sleep(payload)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wsloop/websocket"
 	"github.com/wsloop/websocket/benchmarks/internal/peer"
+	"github.com/wsloop/websocket/deflate"
 )
 
 var dropin = flag.Bool("dropin", false, "use nothing but what the replaced package has: a packet for each message, no buffers given back")
@@ -25,11 +26,27 @@ func echo(conn int, payload []byte, send func(int, []byte) error, frame func(boo
 	websocket.PutBuffer(payload)
 }
 
+// compression returns what is switched on.
+func compression(mode string) *websocket.Compression {
+	switch mode {
+	case "context":
+		return &websocket.Compression{Codec: deflate.Codec(0)}
+	case "nocontext":
+		return &websocket.Compression{Codec: deflate.Codec(0), Window: -1}
+	case "standard":
+		return new(websocket.Compression)
+	}
+	return nil
+}
+
 func serve(addr string) error {
 	var serv *websocket.Server
 	opts := &websocket.ServerOptions{
 		Address:   addr,
 		TLSConfig: peer.TLSConfig(),
+
+		Compression: compression(*peer.Deflate),
+
 		HandleBin: func(conn int, payload []byte) {
 			echo(conn, payload, websocket.SendBin, websocket.NewFrameBin)
 		},
@@ -38,6 +55,12 @@ func serve(addr string) error {
 		opts.HandleText = func(conn int, payload []byte) {
 			if peer.IsBroadcast(payload) {
 				serv.Clients.SendAll(websocket.NewFrameText(false, payload))
+				return
+			}
+			if requested := peer.Requested(payload); requested != nil {
+				for _, m := range requested {
+					websocket.SendText(conn, m)
+				}
 				return
 			}
 			peer.Sleep(payload)
