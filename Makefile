@@ -6,7 +6,7 @@ SOAKTIME  ?= 2m
 BENCHTIME ?= 100ms
 PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 netbsd/amd64 netbsd/arm64 \
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
-FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection
+FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish
 
 .PHONY: help run test abuse vet lint fuzz deflate cover figures microbench apidiff interop soak bench bench-all bench-wss bench-deflate chart
 

@@ -19,9 +19,9 @@ const (
 // someDevices is how many connections most users have at most.
 const someDevices = 8
 
-// ClientManager knows the open connections of a Server and the users that they belong to: a user may have any number of
-// connections, one for each device. The user of a connection is what HandleAuth stored under CtxKeyUID. A connection is in it
-// from before HandleClientAdd is called until it begins to end, or longer for Context, which says how long.
+// ClientManager knows the open connections of a Server, the users that they belong to and the topics that they have subscribed to. A
+// user may have any number of connections, one for each device. The user of a connection is what HandleAuth stored under CtxKeyUID. A
+// connection is in it from before HandleClientAdd is called until it begins to end, or longer for Context, which says how long.
 //
 // All methods may be called from any goroutine. The zero value is empty; a program uses the one of its Server.
 type ClientManager struct {
@@ -29,13 +29,18 @@ type ClientManager struct {
 	users  atomic.Int64
 	filled atomic.Uint32 // a bit for each shard that has connections; set and cleared with its mu held
 	shards [clientShards]clientShard
+	topics [clientShards]topicShard
+
+	watching watching
 }
 
 // clientShard has all connections of some users, and some of those without a user.
 type clientShard struct {
-	mu    sync.Mutex
-	ids   []uint64         // of the connections, in no order; guarded by mu
-	users map[uint64]*conn // first connection of each user, the others behind it; guarded by mu
+	mu      sync.Mutex
+	ids     []uint64           // of the connections, in no order; guarded by mu
+	users   map[uint64]*conn   // first connection of each user, the others behind it; guarded by mu
+	topics  map[*conn][]*topic // of the connections that have any; guarded by mu
+	watcher *Watcher           // nil if nobody watches; guarded by mu
 
 	_ [64]byte // keeps the next shard off this one's cache lines
 }
@@ -177,6 +182,7 @@ func (cls *ClientManager) add(c *conn) {
 	cls.conns.Add(1)
 	if c.uid != 0 && s.addUserLocked(c) {
 		cls.users.Add(1)
+		s.watcher.userIs(c.uid, true)
 	}
 }
 
@@ -211,6 +217,7 @@ func (cls *ClientManager) remove(c *conn) {
 	cls.conns.Add(-1)
 	if c.uid != 0 && s.removeUserLocked(c) {
 		cls.users.Add(-1)
+		s.watcher.userIs(c.uid, false)
 	}
 }
 

@@ -29,8 +29,8 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu → { the mu of mailbox, handshakes, clientShard, ends, quarantine, reports, monitor, web }
-//	          → { addresses, descriptorTable }
+//	Server.mu → conn.mu, watching.mu → { the mu of mailbox, handshakes, clientShard, topicShard, ends, quarantine, reports, monitor, web }
+//	          → { addresses, descriptorTable, Watcher }
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something. A DeflateCodec is called with
 // conn.mu held where the order of the wire matters.
@@ -86,8 +86,9 @@ type conn struct {
 
 // Marks of a connection. None is taken back.
 const (
-	markDiscards uint32 = 1 << iota // messages are not handled any more
-	markDeflates                    // about.deflation is there
+	markDiscards   uint32 = 1 << iota // messages are not handled any more
+	markDeflates                      // about.deflation is there
+	markSubscribed                    // it has, or had, topics
 )
 
 // isDiscarding reports whether messages are not handled any more.
@@ -271,6 +272,7 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		c.welcomeLocked()
 	case doDelist:
 		c.loop.clients.remove(c)
+		c.loop.clients.unsubscribeAllLocked(c)
 		c.loop.ends.tell(c)
 	case doSeal:
 		c.closeFrameLocked()

@@ -102,6 +102,18 @@
 // without one. A browser whose page has offered some then fails it (WHATWG WebSockets, "establish a WebSocket connection"), and a Client
 // does not: it should look at Subprotocol.
 //
+// # Topics
+//
+// A connection subscribes to topics, such as the rooms of a chat, and Publish sends a packet to all subscribers of one. It is framed
+// and compressed once, and waits for nobody. Subscriptions end with the connection, before HandleClientRemove is called, so there is
+// nothing to clean up:
+//
+//	srv.Clients.Subscribe(conn, "room/7")
+//	srv.Clients.Publish("room/7", websocket.NewFrameText(false, []byte("hello")))
+//
+// Topics are those of one server, and keep no messages. ClientManager.Watch tells what joins servers to a cluster which users and topics
+// are there.
+//
 // # Compression
 //
 // An option switches permessage-deflate on, for clients that offer it, as all browsers do:

@@ -56,6 +56,7 @@ const (
 	defaultMaxHandshakes    = 1 << 10
 	defaultSendQueueSize    = 1 << 20
 	defaultRequestsAtOnce   = 16
+	defaultMaxTopics        = 128
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultWriteTimeout     = 10 * time.Second
 	defaultPingInterval     = 16 * time.Second
@@ -236,6 +237,10 @@ type ServerOptions struct {
 	// is 16.
 	RequestsAtOnce int
 
+	// MaxTopics is how many topics one connection may have subscribed to at the same time; see ClientManager.Subscribe. A subscription costs
+	// about 40 bytes, a topic about 100 and its name. The default is 128.
+	MaxTopics int
+
 	// HandshakeTimeout is the time that a client has for its request, and for the TLS handshake before it. Then it is answered with status
 	// 408; one that has sent nothing, or is not done with TLS, is disconnected without an answer. The default is 10 seconds.
 	HandshakeTimeout time.Duration
@@ -283,6 +288,7 @@ func (opts *ServerOptions) fill() {
 	setDefault(&opts.SendQueueSize, defaultSendQueueSize)
 	setDefault(&opts.MessagesAtOnce, 1)
 	setDefault(&opts.RequestsAtOnce, defaultRequestsAtOnce)
+	setDefault(&opts.MaxTopics, defaultMaxTopics)
 	setDefault(&opts.HandshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&opts.WriteTimeout, defaultWriteTimeout)
 	setDefault(&opts.SilenceTimeout, defaultSilenceTimeout)

@@ -20,6 +20,11 @@ type Response struct {
 
 	// Code is a status code of HTTP, such as http.StatusOK.
 	Code int32 `json:"code"`
+
+	// Seq is the number of a broadcast among those of its topic, and Prev that of the one before: a client whose last one had another
+	// number has missed some. Whatever keeps the messages of topics sets them, such as the module cluster. 0 is left out of the JSON.
+	Seq  uint64 `json:"seq,omitempty"`
+	Prev uint64 `json:"prev,omitempty"`
 }
 
 // NewBroadcast returns a text frame of the server with a Response that answers no request: Message and Body are given, ID and
@@ -32,6 +37,10 @@ func NewBroadcast(message, body string) (packet []byte, err error) {
 // leastSize is the length of the response as JSON, with the longest numbers, if no character has to be escaped.
 func (res *Response) leastSize() int {
 	const rest = len(`{"message":"","body":"","id":18446744073709551615,"code":-2147483648}`)
+	const numbers = len(`,"seq":18446744073709551615,"prev":18446744073709551615`)
+	if res.Seq|res.Prev != 0 {
+		return rest + numbers + len(res.Message) + len(res.Body)
+	}
 	return rest + len(res.Message) + len(res.Body)
 }
 
@@ -41,6 +50,12 @@ func (res *Response) appendJSON(dst []byte) []byte {
 	dst = appendString(append(dst, `,"body":`...), res.Body)
 	dst = strconv.AppendUint(append(dst, `,"id":`...), res.ID, 10)
 	dst = strconv.AppendInt(append(dst, `,"code":`...), int64(res.Code), 10)
+	if res.Seq != 0 {
+		dst = strconv.AppendUint(append(dst, `,"seq":`...), res.Seq, 10)
+	}
+	if res.Prev != 0 {
+		dst = strconv.AppendUint(append(dst, `,"prev":`...), res.Prev, 10)
+	}
 	return append(dst, '}')
 }
 

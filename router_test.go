@@ -525,7 +525,8 @@ func TestResponseJSON(t *testing.T) {
 			texts = append(texts, string([]byte{byte(c)}), "ab"+string([]byte{byte(c)})+"yz")
 		}
 		for _, text := range texts {
-			for _, res := range []Response{{Message: text}, {Body: text, ID: math.MaxUint64, Code: math.MinInt32}, {Message: text, Body: text, ID: 1, Code: math.MaxInt32}} {
+			for _, res := range []Response{{Message: text}, {Body: text, ID: math.MaxUint64, Code: math.MinInt32}, {Message: text, Body: text, ID: 1, Code: math.MaxInt32},
+				{Message: text, Seq: 1}, {Body: text, Seq: math.MaxUint64, Prev: 1}, {Prev: 7}} {
 				want, err := json.Marshal(res)
 				require.NoError(t, err)
 				require.Equal(t, string(want), string(res.appendJSON(nil)))
@@ -536,6 +537,8 @@ func TestResponseJSON(t *testing.T) {
 		res := Response{ID: math.MaxUint64, Code: math.MinInt32, Message: "message", Body: "body"}
 		assert.Equal(t, "before"+string(res.appendJSON(nil)), string(res.appendJSON([]byte("before"))))
 		assert.Len(t, res.appendJSON(nil), res.leastSize())
+		res.Seq, res.Prev = math.MaxUint64, math.MaxUint64
+		assert.Len(t, res.appendJSON(nil), res.leastSize(), "with the numbers of a topic")
 	})
 	t.Run("text that is not UTF-8 is made so", func(t *testing.T) {
 		res := Response{Body: "a\xff\xfeb"}
