@@ -8,7 +8,7 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish
 
-.PHONY: help run test abuse vet lint fuzz deflate cover figures microbench apidiff interop soak bench bench-all bench-wss bench-deflate chart
+.PHONY: help run test abuse vet lint fuzz deflate cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate chart
 
 help:
 	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
@@ -24,6 +24,9 @@ help:
 	@echo "make apidiff     the exported API against that of the replaced package"
 	@echo "make deflate     the codec of the module deflate: vet, and its tests with the race detector"
 	@echo "make interop     tests with other libraries, Node, Python, Chromium and proxies; installs what is missing"
+	@echo "make cluster     tests of the module cluster, with processes that are killed and networks that are cut: 2 minutes"
+	@echo "make cluster-soak  traffic over nodes in trouble, for SOAKTIME with embedded brokers and again with a NATS server"
+	@echo "make cluster-bench  the figures of CLUSTER.md: about 3 minutes"
 	@echo "make soak        mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
 	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; bench-wss: over TLS"
 	@echo "make bench-deflate  the same with permessage-deflate, about 10 minutes; make chart: SVG of the others"
@@ -74,6 +77,17 @@ deflate:
 
 interop:
 	interop/run.sh
+
+cluster:
+	cd cluster && $(GO) vet ./... && $(GO) test -race -count=1 ./...
+	cd cluster/benchmarks && $(GO) vet ./...
+
+cluster-soak:
+	cd cluster && $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' . -soak $(SOAKTIME)
+
+cluster-bench:
+	cd cluster && $(GO) test -run '^$$' -bench . .
+	cd cluster/benchmarks && $(GO) run .
 
 soak:
 	$(GO) run ./soak -for $(SOAKTIME)
