@@ -30,21 +30,24 @@ type acceptor struct {
 	trim   int64 // when the quarantine has to be looked at
 }
 
-// givenListener is a listener that is given to an acceptor, with the acceptor's own descriptor of it, which the poller watches.
+// givenListener is a listener that is given to an acceptor, with the acceptor's own descriptor of it, which the poller watches. The zero
+// value stands for one that was closed.
 type givenListener struct {
 	listener net.Listener
 	fd       int
+	closes   atomic.Bool   // it is to be closed
+	closed   chan struct{} // closed when it is
 }
 
 // give gives the acceptor its listener, for good. It returns false if it has one, or has been closed. It may be called from any
 // goroutine.
 func (a *acceptor) give(ln net.Listener, fd int) bool {
-	return a.given.CompareAndSwap(nil, &givenListener{ln, fd})
+	return a.given.CompareAndSwap(nil, &givenListener{listener: ln, fd: fd, closed: make(chan struct{})})
 }
 
 // due is when the acceptor has something to do on its own.
 func (a *acceptor) due() int64 {
-	if a.ready || a.fd < 0 && a.given.Load() != nil {
+	if given := a.givenListener(); a.ready || given != nil && (a.fd < 0 || given.closes.Load()) {
 		return 0
 	}
 	return min(a.resume, a.trim)
@@ -55,10 +58,10 @@ func (a *acceptor) accept(l *loop) {
 	if a.trim = l.numbers.trim(); a.resume <= l.now {
 		a.ready, a.resume = true, never
 	}
-	if a.fd < 0 {
-		if given := a.given.Load(); given != nil {
-			a.fd, a.ready = given.fd, true
-		}
+	if given := a.givenListener(); given != nil && given.closes.Load() {
+		a.shut(l)
+	} else if given != nil && a.fd < 0 {
+		a.fd, a.ready = given.fd, true
 	}
 	if a.ready {
 		unblockListener(a.fd)
@@ -92,13 +95,44 @@ func (a *acceptor) rest(l *loop, err error) {
 	}
 }
 
-// close stops accepting for good.
-func (a *acceptor) close(l *loop) {
-	if given := a.given.Swap(new(givenListener)); given != nil {
+// givenListener returns the listener, nil if there is none, or it was closed.
+func (a *acceptor) givenListener() *givenListener {
+	if given := a.given.Load(); given != nil && given.listener != nil {
+		return given
+	}
+	return nil
+}
+
+// hasShut reports whether there was a listener, which was closed.
+func (a *acceptor) hasShut() bool {
+	given := a.given.Load()
+	return given != nil && given.listener == nil
+}
+
+// shut closes the listener. There will be no other one. The socket may be another process's too.
+func (a *acceptor) shut(l *loop) {
+	given := a.given.Swap(new(givenListener))
+	a.fd, a.ready, a.resume = -1, false, never
+	if given != nil && given.listener != nil {
 		l.poll.remove(given.fd)
 		closeDescriptor(given.fd)
 		given.listener.Close()
+		close(given.closed)
 	}
+}
+
+// closeListener has the acceptor close the listener, if there is one, and waits for that.
+func (e *engine) closeListener() {
+	if given := e.acceptor.givenListener(); given != nil {
+		given.closes.Store(true)
+		e.loops[0].wake()
+		<-given.closed
+	}
+}
+
+// close stops accepting for good.
+func (a *acceptor) close(l *loop) {
+	a.shut(l)
 	l.acceptor = nil
 	l.leave()
 }
@@ -129,6 +163,8 @@ func (l *loop) readHandshake(c *conn, b []byte) {
 	c.look = true
 	switch {
 	case !c.isOpening():
+	case err == errForeign && !c.mayBeginLocked():
+		c.turnAwayLocked(errGoing, o.request, b)
 	case err == errForeign:
 		o.buf = slices.Clone(b)
 		c.stepLocked(factForeign)

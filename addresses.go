@@ -150,7 +150,9 @@ func (e *engine) takePlace(peer net.Addr) (tells *about, err error) {
 
 // givePlace takes back what was counted of a connection that is not, or no longer, the server's.
 func (e *engine) givePlace(tells *about) {
-	e.connections.Add(-1)
+	if e.connections.Add(-1) == 0 {
+		e.ring()
+	}
 	if tells != nil {
 		e.addresses.leave(tells.counted)
 	}
@@ -158,8 +160,7 @@ func (e *engine) givePlace(tells *about) {
 
 // sendAway closes a socket that has come, without a word to it.
 func (e *engine) sendAway(fd int, who *arrival) {
-	e.connections.Add(-1)
-	e.addresses.leave(who.counted)
+	e.givePlace(&about{counted: who.counted})
 	if who.err == nil { // its number is too large
 		who.err = errTooMany
 	}

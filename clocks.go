@@ -171,6 +171,8 @@ func (s *clockState) phaseEnds(lim *limits) int64 {
 		return began + lim.handshake
 	case s.life.isEnding():
 		return s.end.waitsUntil(began, lim.write)
+	case s.life.isFlushing() && s.end != nil && s.end.patient && s.stalled:
+		return s.took + lim.write
 	case s.life.isFlushing():
 		return began + lim.write
 	case s.life.isDraining():
@@ -181,6 +183,9 @@ func (s *clockState) phaseEnds(lim *limits) int64 {
 
 // waitsUntil returns until when handlers that run are awaited, for a connection that began to end at a moment.
 func (why *endReason) waitsUntil(began, write int64) int64 {
+	if why.patient {
+		return never
+	}
 	if why.code != 0 && !why.farewell {
 		return began + min(int64(maxAnswerTime), write)
 	}

@@ -84,11 +84,12 @@ type conn struct {
 	opened int64 // moment
 }
 
-// Marks of a connection. None is taken back.
+// Marks of a connection. None is taken back, but for markAwaited, which is guarded by mu.
 const (
 	markDiscards   uint32 = 1 << iota // messages are not handled any more
 	markDeflates                      // about.deflation is there
 	markSubscribed                    // it has, or had, topics
+	markAwaited                       // Shutdown waits for it
 )
 
 // isDiscarding reports whether messages are not handled any more.
@@ -160,6 +161,7 @@ func (c *conn) end(why endReason) {
 }
 
 func (c *conn) endLocked(why endReason) {
+	hurries := why.immediate && c.hurryLocked()
 	switch {
 	case c.isShaking():
 		c.stepLocked(factEnded)
@@ -173,6 +175,7 @@ func (c *conn) endLocked(why endReason) {
 	case c.isEnding() && why.immediate && !c.rare.end.immediate:
 		c.rare.end.immediate, c.rare.end.discard = true, true
 		c.enforceEndLocked()
+	case hurries:
 	default:
 		return
 	}
@@ -209,6 +212,8 @@ func (c *conn) closeFrameLocked() {
 func (c *conn) decideLocked() {
 	o := c.rare.opening
 	switch {
+	case !c.mayBeginLocked():
+		c.turnAwayLocked(errGoing, o.request, nil)
 	case o.isStatus && o.request.verb == verbOptions:
 		c.refuseLocked(appendOptions(nil))
 	case o.isStatus || c.loop.opts.HandleAuth != nil:
@@ -282,6 +287,7 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 		if t := c.tlsLocked(); t != nil {
 			t.end(c.fd())
 		}
+		c.clocks.held = 0
 		c.halfClose()
 	case doCover:
 		c.coverLocked()
@@ -309,7 +315,7 @@ func (c *conn) factsLocked(at int64) (f facts) {
 	ends := s.phaseEnds(&c.loop.limits)
 	switch {
 	case c.isEnding():
-		if !c.lanes.isBusy() || c.rare.end.immediate || at >= ends {
+		if !c.lanes.isBusy() || c.rare.end.immediate || at >= ends || c.rare.end.patient && c.outState != outOpen {
 			f = factHandlersDone
 		}
 	case c.isFlushing():
@@ -320,10 +326,13 @@ func (c *conn) factsLocked(at int64) (f facts) {
 			}
 			c.dropOutboxLocked()
 			c.outState = outLost
+			if c.loop.stopping.Load() && c.isAwaitedLocked() {
+				c.cutOffLocked(&c.loop.cut.connections)
+			}
 		}
 		f = factWritten
 	case c.isDraining():
-		if c.isLost() || c.peerEnd || at >= ends {
+		if c.isLost() || c.peerEnd || at >= ends && !(c.rare.end.patient && c.isTakingLocked(at)) {
 			f = factPeerDone
 		}
 	case c.isClosed():
@@ -350,7 +359,9 @@ func (c *conn) coverLocked() {
 		c.reportLocked(slog.LevelError, "websocket: cannot cover a descriptor", "error", err)
 	}
 	l.deadlines.remove(c)
-	l.connections.Add(-1)
+	if l.connections.Add(-1) == 0 {
+		l.ring()
+	}
 	told := c.tellsLocked()
 	l.addresses.leave(told.counted)
 	if told.bridged != nil {
@@ -370,6 +381,7 @@ func (c *conn) releaseLocked() {
 	c.lanes.drop()
 	descriptors.set(c.fd(), tombstone)
 	c.loop.numbers.hold(c.fd())
+	c.forgoLocked()
 }
 
 // userID returns the user id of a context: any integer above zero under CtxKeyUID; 0 if there is none.

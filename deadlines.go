@@ -63,7 +63,7 @@ func (d *deadlines) Pop() any {
 
 // clockLocked does what a connection's clocks want done by now, and returns when to look at them again.
 func (l *loop) clockLocked(c *conn) (due int64) {
-	if c.isOpen() {
+	if c.isOpen() || c.isFlushing() && c.rare.end.patient {
 		l.lookAtSocketLocked(c)
 	}
 	for {

@@ -338,6 +338,8 @@ func (c *conn) authenticate(req *Handshake) {
 	case !c.isAsking(): // stopped meanwhile, or the client has gone
 	case err != nil:
 		c.turnAwayLocked(err, req, nil)
+	case !c.mayBeginLocked():
+		c.turnAwayLocked(errGoing, req, nil)
 	default:
 		c.acceptLocked(ctx, uid)
 		c.postLocked() // for what the client sent behind its request

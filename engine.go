@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 )
 
-// engine is one run of a Server: what there is between Start and Stop. It goes through three stages, and never back:
+// engine is one run of a Server: what there is between Start and Stop. It goes through these stages, and never back:
 //
 //	running    connections come, from its listener or through adopt
+//	departing  none is opened any more; each loop ends its own one by one, and waits for their handlers; Stop leaves this out
 //	stopping   no new ones come; each loop ends its own as soon as it notices
 //	done       no loop has any, and all resources have been given back
 type engine struct {
@@ -45,6 +46,10 @@ type engine struct {
 	addresses   addresses
 	adopted     atomic.Uint64 // connections that have come
 	connections atomic.Int64  // those that have a socket
+	awaited     atomic.Int64  // those that the program knows, until all its handlers have returned, and those that net/http has for it
+	emptied     chan struct{} // rung when connections or awaited is zero
+	departure   atomic.Pointer[departure]
+	cut         cuts
 	stopping    atomic.Bool
 	entrances   atomic.Int32 // what the last stage waits for beside connections: the acceptor, calls of adopt and ServeHTTP, bridges, and web
 	running     atomic.Int32 // loops that have not ended
@@ -60,6 +65,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 		log:         opts.Logger,
 		placeholder: -1,
 		done:        make(chan struct{}),
+		emptied:     make(chan struct{}, 1),
 		reports:     newReports(opts.Logger),
 	}
 	if isRouter {

@@ -51,7 +51,7 @@ var (
 	// ErrManaged is returned by Recv for a connection of a Server: the server itself reads it.
 	ErrManaged = errors.New("websocket: connection is read by its server")
 
-	// ErrServerRunning is returned by Start and Serve while the server runs.
+	// ErrServerRunning is returned by Start and Serve while the server runs, a Shutdown included.
 	ErrServerRunning = errors.New("websocket: server is already running")
 
 	// ErrUnsupported is returned by Start and Serve on a system without a poller, and by Serve for a listener that has no
@@ -124,7 +124,7 @@ const (
 	// ClosedPanicked says that a handler of the connection panicked, or ended its goroutine: StatusInternalError was sent to the peer.
 	ClosedPanicked
 
-	// ClosedShutdown says that the server stopped: StatusGone was sent to the peer.
+	// ClosedShutdown says that the server stopped, or was shut down: StatusGone was sent to the peer.
 	ClosedShutdown
 )
 

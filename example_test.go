@@ -92,6 +92,78 @@ func ExampleServer_Serve() {
 	// server: <nil>
 }
 
+// A server that ends without cutting off anybody, if that takes no longer than a minute.
+func ExampleServer_Shutdown() {
+	handling, release := make(chan bool), make(chan bool)
+	serv := NewServer(&ServerOptions{HandleText: func(conn int, payload []byte) {
+		close(handling)
+		<-release
+		SendText(conn, payload)
+	}})
+	ln := listen()
+	go serv.Serve(ln)
+
+	quit := make(chan bool)
+	client := &Client{
+		Endpoint: "ws://" + ln.Addr().String(),
+		HandleText: func(_ *Client, frame *Frame) error {
+			fmt.Printf("client: %s\n", frame.Payload())
+			return nil
+		},
+		HandleQuit: func() { close(quit) },
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	client.SendText([]byte("hello"))
+	<-handling
+
+	done := make(chan error)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		done <- serv.Shutdown(ctx)
+	}()
+	close(release)
+	<-quit
+	fmt.Println("client:", client.Err())
+	fmt.Println("server:", <-done)
+	// Output:
+	// client: hello
+	// client: websocket: closed with 1001
+	// server: <nil>
+}
+
+// A service of systemd with a .socket unit. Clients that come while it is restarted wait in the socket, which is systemd's: CloseListener
+// leaves them there, and nobody is refused.
+func ExampleServer_CloseListener() {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" { // see sd_listen_fds(3)
+		return
+	}
+	file := os.NewFile(3, "socket")
+	ln, err := net.FileListener(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	file.Close() // the listener has a descriptor of its own
+	serv := NewServer(nil)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		serv.CloseListener()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // less than TimeoutStopSec
+		defer cancel()
+		if err := serv.Shutdown(ctx); err != nil {
+			log.Print(err) // how many were cut off
+		}
+	})
+	if err := serv.Serve(ln); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+}
+
 // A server that is mounted on the mux of another HTTP server.
 func ExampleServer_ServeHTTP() {
 	serv := NewServer(&ServerOptions{HandleText: func(conn int, payload []byte) { SendText(conn, payload) }})

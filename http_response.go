@@ -45,6 +45,7 @@ var (
 	errPlainHTTP        = errors.New("plain HTTP on a port for TLS")
 	errTooManyOfAddress = errors.New("too many connections from this address")
 	errStopped          = errors.New("server is stopped")
+	errGoing            = errors.New("server is shutting down")
 	errNoTakeover       = errors.New("connection cannot be taken over")
 )
 
@@ -110,7 +111,7 @@ func refusalFor(err error) answer {
 		return refusal(http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError), "", reason)
 	case errors.Is(err, errPlainHTTP):
 		return refusal(http.StatusBadRequest, http.StatusText(http.StatusBadRequest), "", tlsText)
-	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress), errors.Is(err, errStopped):
+	case errors.Is(err, errTooMany), errors.Is(err, errTooManyOfAddress), errors.Is(err, errStopped), errors.Is(err, errGoing):
 		return refusal(http.StatusServiceUnavailable, reason, "Retry-After: 10\r\n", "")
 	}
 	return refusal(http.StatusBadRequest, reason, "", "")

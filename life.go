@@ -139,6 +139,7 @@ type endReason struct {
 	discard   bool // waiting messages are not handled
 	farewell  bool // the Close frame follows HandleClientRemove, which may still send; otherwise it goes first
 	immediate bool // handlers that run are not awaited
+	patient   bool // handlers are awaited however long they take, and a peer as long as it takes something
 }
 
 // told returns what a program is told of the end.
@@ -151,6 +152,9 @@ func (why *endReason) told() CloseCause {
 
 // goingAway is why every connection ends when the server stops.
 var goingAway = endReason{kind: ClosedShutdown, code: StatusGone, cause: "server stops", discard: true, immediate: true}
+
+// departing is why every connection ends in a Shutdown.
+var departing = endReason{kind: ClosedShutdown, code: StatusGone, cause: "server shuts down", farewell: true, patient: true}
 
 // isSealed reports whether nothing more can be sent.
 func (l life) isSealed() bool { return l.phase >= phaseFlushing }

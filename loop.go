@@ -33,16 +33,17 @@ type loop struct {
 	asleep     atomic.Bool // waits in the poller, or is about to
 
 	// Everything below is owned by the goroutine that has the lease.
-	now       int64 // moment of the current round
-	agenda    agenda
-	left      int // how much of readRound is left
-	deadlines deadlines
-	acceptor  *acceptor // one loop has it until the server stops; nil for the others
-	ending    bool
-	yields    bool // workers were started in this round
-	buf       []byte
-	wire      []byte // for records that are in buf once they are decrypted; nil without TLS
-	got       reading
+	now        int64 // moment of the current round
+	agenda     agenda
+	left       int // how much of readRound is left
+	deadlines  deadlines
+	acceptor   *acceptor // one loop has it until the server stops; nil for the others
+	ending     bool
+	departures departures
+	yields     bool // workers were started in this round
+	buf        []byte
+	wire       []byte // for records that are in buf once they are decrypted; nil without TLS
+	got        reading
 }
 
 // mailbox is what other goroutines tell a loop: connections to look at, each once.
@@ -180,8 +181,13 @@ func (l *loop) collect() {
 	if l.acceptor != nil {
 		l.acceptor.accept(l)
 	}
-	if l.stopping.Load() && !l.ending {
+	if l.ending {
+		return
+	}
+	if d := l.departure.Load(); l.stopping.Load() {
 		l.endAll()
+	} else if d != nil {
+		l.depart(d)
 	}
 }
 
@@ -194,7 +200,7 @@ func (l *loop) waitUntil() (until int64) {
 	if l.mailbox.isFull() || l.stopping.Load() && !l.ending || l.isDone() {
 		return 0
 	}
-	until = l.deadlines.first()
+	until = min(l.deadlines.first(), l.departures.due(l.departure.Load()))
 	if l.tls != nil {
 		until = min(until, l.handshakes.due())
 	}
@@ -299,8 +305,11 @@ func (c *conn) readsLocked() reads {
 
 // lookAtLocked moves a connection on and sets its deadline.
 func (l *loop) lookAtLocked(c *conn) {
-	if l.ending && !c.hasEnded() {
+	switch {
+	case l.ending && !c.hasEnded():
 		c.endLocked(goingAway)
+	case l.departures.over && c.isOpen():
+		c.endLocked(departing)
 	}
 	if c.isSecuring() {
 		l.securedLocked(c)
@@ -323,7 +332,7 @@ func (c *conn) hasRestLocked() bool { return c.rare != nil && c.rare.opening != 
 
 // endAll ends every connection: the server stops.
 func (l *loop) endAll() {
-	l.ending = true
+	l.ending, l.departures = true, departures{over: true}
 	if l.acceptor != nil {
 		l.acceptor.close(l)
 	}

@@ -72,7 +72,8 @@ type ServerOptions struct {
 	// The first request of a connection is held to MaxHeaderSize, MaxHeaderFields and HandshakeTimeout; of later ones each has
 	// HandshakeTimeout for its header, which may have MaxHeaderSize and 4 KiB more, and a minute to begin. There is no limit for
 	// bodies, which Handler sets if it wants one (http.MaxBytesReader, http.ResponseController). Its connections count for
-	// MaxConnections until they are closed. Stop gives the requests that Handler works on WriteTimeout, then it closes them.
+	// MaxConnections until they are closed. Stop gives the requests that Handler works on WriteTimeout, then it closes them; Shutdown waits
+	// for them, and closes each connection behind its answer.
 	//
 	// Without a Handler such requests are refused, as ConnectPath and StatusPath say. ServeHTTP never calls it.
 	Handler http.Handler
@@ -138,7 +139,8 @@ type ServerOptions struct {
 	// StatusPath is the path of status requests: GET, HEAD or OPTIONS, of HTTP/1.1 or HTTP/1.0, which need no header
 	// fields. It is written as ConnectPath is, and may have parameters too. If a request is for both paths, that one is meant which
 	// has the first literal segment in place of the other's parameter; that both are always for the same requests is an error of
-	// Start. The default is ConnectPath joined with "/status".
+	// Start. During a Shutdown the answer is 503: a load balancer that asks sends nobody any more. The default is ConnectPath joined with
+	// "/status".
 	StatusPath string
 
 	// TLSConfig has the server speak TLS on its listener (RFC 8446, RFC 5246): wss, and https for Handler and StatusPath. It has
@@ -264,4 +266,9 @@ type ServerOptions struct {
 
 	// AddTimeout is how long messages wait for HandleClientAdd to return. The default is 1 second.
 	AddTimeout time.Duration
+
+	// ShutdownSpread is over how long Shutdown closes connections, at equal distances, since their clients come again, here or elsewhere.
+	// It is what few connections do not need: a hundred or more are closed each second. The default is 20 seconds; below zero, all are
+	// closed at once.
+	ShutdownSpread time.Duration
 }

@@ -40,6 +40,9 @@ func (opts *ServerOptions) fill() {
 	if opts.PingInterval == 0 {
 		opts.PingInterval = defaultPingInterval
 	}
+	if opts.ShutdownSpread == 0 {
+		opts.ShutdownSpread = defaultShutdownSpread
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -54,7 +57,7 @@ func (opts *ServerOptions) clamp() {
 	opts.ProxyProtocol = slices.Clone(opts.ProxyProtocol) // the program may change its own
 	opts.MessagesAtOnce = min(opts.MessagesAtOnce, math.MaxUint16)
 	opts.RequestsAtOnce = min(opts.RequestsAtOnce, math.MaxUint16)
-	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout} {
+	for _, d := range []*time.Duration{&opts.HandshakeTimeout, &opts.WriteTimeout, &opts.PingInterval, &opts.SilenceTimeout, &opts.AddTimeout, &opts.ShutdownSpread} {
 		*d = min(*d, maxTimeout)
 	}
 }

@@ -32,8 +32,8 @@ import (
 // a connection was taken over, and for HTTP/2 when its stream ends. It ends such a stream with the last frame, and any other with the
 // end of the peer's side, a second after its own. If the peer takes little, what was written before the end has WriteTimeout.
 //
-// A server that does not run is started by the first call, without a listener and with the checks of Start; one that was stopped
-// is not, and answers 503 until the next Start. What fails on this side is answered with 500 and told to the log.
+// A server that does not run is started by the first call, without a listener and with the checks of Start; one that was stopped, or is
+// being shut down, is not, and answers 503 until the next Start. What fails on this side is answered with 500 and told to the log.
 func (serv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, err := serv.runs()
 	switch {
@@ -51,10 +51,11 @@ func (serv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (serv *Server) runs() (e *engine, err error) {
 	serv.mu.Lock()
 	defer serv.mu.Unlock()
-	if e = serv.runningLocked(); e == nil {
-		if serv.stopped {
-			return nil, errStopped
-		}
+	e = serv.runningLocked()
+	if serv.stopped {
+		return nil, errStopped
+	}
+	if e == nil {
 		if e, err = serv.startLocked(nil); err != nil {
 			return nil, err
 		}

@@ -23,7 +23,7 @@ type Server struct {
 	mu         sync.Mutex
 	engine     *engine    // what runs or ran last; guarded by mu
 	ticketKeys [][32]byte // guarded by mu
-	stopped    bool       // ServeHTTP starts nothing: Stop was called since the last Start; guarded by mu
+	stopped    bool       // ServeHTTP starts nothing: Stop or Shutdown was called since the last Start; guarded by mu
 	allowedRsv byte       // guarded by mu
 
 	routerGiven bool // the program finds the router in Options.HandleText, and may call it from its own handler; immutable
@@ -188,7 +188,7 @@ func (serv *Server) start(ln net.Listener) (*engine, error) {
 	if e == nil {
 		return serv.startLocked(ln)
 	}
-	if e.listener != nil || !e.enter() {
+	if e.listener != nil || serv.stopped || !e.enter() {
 		return nil, ErrServerRunning
 	}
 	defer e.leave()
@@ -235,16 +235,11 @@ func (serv *Server) Addr() net.Addr {
 // WriteTimeout too. Afterwards ServeHTTP answers 503, until the next Start. Stop returns when all descriptors have
 // been given back. It may be called at any time, from handlers too. It does not wait for handlers that run: their connections
 // are closed, and HandleClientRemove is called when they return, or AddTimeout after the start of a HandleClientAdd that does not;
-// then OnClose.
+// then OnClose. Stop is a Shutdown that has no time, and cuts one short that is at work.
 func (serv *Server) Stop() {
-	serv.mu.Lock()
-	e := serv.runningLocked()
-	serv.stopped = true
-	serv.mu.Unlock()
-	if e != nil {
-		e.stop()
-		<-e.done
-	}
+	noTime, end := context.WithCancel(context.Background())
+	end()
+	serv.Shutdown(noTime)
 }
 
 // handleRequest is the default HandleText. It keeps no reference to the payload, so a program that calls it may go on using it.

@@ -37,6 +37,8 @@ type handover struct {
 	fd    int
 	early early
 	tells *about
+
+	awaited bool // Shutdown waits for it
 }
 
 // webKey is the key of the web in the context of its requests.
@@ -65,8 +67,8 @@ func (c *conn) handOverLocked() {
 	l.poll.remove(c.fd())
 	l.deadlines.remove(c)
 	descriptors.set(c.fd(), nil)
-	next := handover{c.fd(), early, c.about}
-	if c.owedLocked() > 0 { // its client asks for more than it takes
+	next := handover{c.fd(), early, c.about, c.isAwaitedLocked() || c.mayBeginLocked()} // with HTTP/2 nothing was asked yet
+	if c.owedLocked() > 0 {                                                             // its client asks for more than it takes
 		l.web.drop(next)
 		return
 	}
@@ -92,8 +94,22 @@ func (w *web) take(next handover) {
 
 // drop closes a connection that is not served.
 func (w *web) drop(h handover) {
-	w.engine.givePlace(h.tells)
+	w.gone(h.tells, h.awaited)
 	closeDescriptor(h.fd)
+}
+
+// gone is told that a connection has gone, which nobody waits for any more.
+func (w *web) gone(tells *about, awaited bool) {
+	w.engine.givePlace(tells)
+	if awaited {
+		w.engine.forgo()
+	}
+}
+
+// depart has every connection end with the request that it is at.
+func (w *web) depart() {
+	defer w.engine.leave()
+	w.server.SetKeepAlivesEnabled(false)
 }
 
 func (w *web) ring() {
@@ -110,9 +126,20 @@ func (w *web) serve() {
 	ctx, cancel := context.WithTimeout(context.Background(), w.engine.opts.WriteTimeout)
 	defer cancel()
 	w.server.Shutdown(ctx)
+	rest := w.rest()
+	for _, c := range rest {
+		w.cutOff(c.awaited)
+	}
 	w.server.Close()
-	for _, c := range w.rest() {
+	for _, c := range rest {
 		c.Close()
+	}
+}
+
+// cutOff counts a request that a Shutdown would have waited for.
+func (w *web) cutOff(awaited bool) {
+	if awaited {
+		w.engine.cut.requests.Add(1)
 	}
 }
 
@@ -132,6 +159,7 @@ func (w *web) stop() {
 	defer w.mu.Unlock()
 	w.stopped = true
 	for _, h := range w.waiting {
+		w.cutOff(h.awaited)
 		w.drop(h)
 	}
 	w.waiting = nil
@@ -153,7 +181,7 @@ func (w *web) Accept() (net.Conn, error) {
 		if err == nil {
 			return w.register(conn, next).served(), nil
 		}
-		w.engine.givePlace(next.tells)
+		w.gone(next.tells, next.awaited)
 		w.engine.report(slog.LevelWarn, "websocket: cannot hand over a connection", "error", err)
 	}
 }
@@ -189,6 +217,11 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 		state := c.ConnectionState()
 		r.TLS = &state
 	}
+	if w.engine.refuses() {
+		w.engine.reportRefused(r, errGoing)
+		refuseHTTP(res, r, errGoing)
+		return
+	}
 	to, _ := w.engine.terms.find(r.URL)
 	isStatus := to == toStatus && slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.Method)
 	if isStatus || to == toConnect && isMeant(r) {
@@ -198,6 +231,9 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 			refuseHTTP(res, r, errStopped)
 		}
 		return
+	}
+	if w.engine.departure.Load() != nil {
+		res.Header().Set("Connection", "close") // for HTTP/2 too: no stream follows
 	}
 	opts.Handler.ServeHTTP(res, r)
 }
@@ -214,10 +250,12 @@ type webConn struct {
 	web   *web
 	tells *about // immutable
 	early early  // owned by whoever reads
+
+	awaited bool // Shutdown waits for it; immutable
 }
 
 func (w *web) register(conn net.Conn, h handover) *webConn {
-	c := &webConn{Conn: conn, web: w, tells: h.tells, early: h.early}
+	c := &webConn{Conn: conn, web: w, tells: h.tells, early: h.early, awaited: h.awaited}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns[c] = struct{}{}
@@ -300,7 +338,7 @@ func (c *webConn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() er
 
 func (c *webConn) Close() error {
 	if c.web.left(c) {
-		c.web.engine.givePlace(c.tells)
+		c.web.gone(c.tells, c.awaited)
 	}
 	return c.Conn.Close()
 }
@@ -310,6 +348,9 @@ func (c *webConn) Close() error {
 func (c *webConn) handBack(buffered []byte) (conn net.Conn, rest []byte, err error) {
 	if !c.web.left(c) {
 		return nil, nil, net.ErrClosed
+	}
+	if c.awaited {
+		c.web.engine.forgo() // as a connection of the server it is waited for again
 	}
 	return c.Conn, append(buffered, c.early...), nil
 }

@@ -192,6 +192,7 @@ func testEntrance(t *testing.T, in *entrance) {
 	t.Run("MaxConnectionsPerAddress", func(t *testing.T) {
 		in.testLimit(t, &websocket.ServerOptions{MaxConnectionsPerAddress: 1}, "too many connections from this address")
 	})
+	t.Run("Shutdown", in.testShutdown)
 	for _, end := range entranceEnds {
 		t.Run("OnClose, "+end.name, func(t *testing.T) { in.testEnd(t, &end) })
 	}
