@@ -139,6 +139,14 @@
 //	}
 //	return srv.ServeContext(ctx, ln)
 //
+// That is a Stop: connections are closed at once. Shutdown closes them one after the other, so that their clients do not all come back in
+// the same moment, and loses no message that it has accepted:
+//
+//	<-ctx.Done()
+//	limit, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+//	defer cancel()
+//	err := srv.Shutdown(limit)
+//
 // # Connecting again
 //
 // A Client does not connect again by itself. HandleQuit tells when a connection has ended, and Connect may be called again:
