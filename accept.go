@@ -11,11 +11,10 @@ import (
 	"time"
 )
 
-// How many connections are accepted in one round, how long accepting rests if descriptors have run out, and how often the log is told.
+// How many connections are accepted in one round, and how long accepting rests if descriptors have run out.
 const (
 	acceptBatch = 64
 	acceptRest  = 100 * time.Millisecond
-	warnEvery   = 10 * time.Second
 )
 
 // acceptor accepts the connections of a listener, if there is one, and looks after the quarantine. It is owned by one of the loops.
@@ -26,7 +25,6 @@ type acceptor struct {
 	fd     int   // -1: no listener
 	ready  bool  // connections may be waiting
 	resume int64 // when to try again after descriptors had run out; never: not resting
-	warned int64 // when that was last logged; 0: not yet
 	trim   int64 // when the quarantine has to be looked at
 }
 
@@ -86,13 +84,11 @@ func (a *acceptor) accept(l *loop) {
 	}
 }
 
-// rest stops accepting for a while, and tells the log unless it has just done so.
+// rest stops accepting for a while.
 func (a *acceptor) rest(l *loop, err error) {
 	a.ready, a.resume = false, l.now+int64(acceptRest)
-	if a.warned == 0 || l.now > a.warned+int64(warnEvery) {
-		a.warned = l.now
-		l.report(slog.LevelWarn, "websocket: cannot accept", "error", err, "connections", l.connections.Load())
-	}
+	l.tally.pauses.Add(1)
+	l.warn(&l.starved, "websocket: cannot accept", "error", err, "connections", l.connections.Load())
 }
 
 // givenListener returns the listener, nil if there is none, or it was closed.
@@ -241,22 +237,28 @@ const (
 // turnAwayLocked refuses a handshake: the answer and the log tell why. req is the request as far as it was parsed, and request its bytes
 // as far as they have come; both may be nil.
 func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
+	answer := refusalFor(err)
 	if c.loop.reports.enabled(slog.LevelDebug) {
-		c.reportLocked(slog.LevelDebug, textRefused, refusalAttrs(err, req, request)...)
+		c.reportLocked(slog.LevelDebug, textRefused, append(refusalAttrs(answer.status, err, req, request), c.sinceLocked())...)
+	}
+	if errors.Is(err, errTooMany) {
+		c.loop.tooMany()
 	}
 	if c.isSecuring() { // crypto/tls has not begun, and will not
 		c.about.tls = nil
 		if err != errPlainHTTP {
+			c.loop.tally.handshakeRefused(0, err, false)
 			c.refuseLocked(appendAlert(nil, alertInternal))
 			return
 		}
 	}
-	c.refuseLocked(appendRefusal(nil, err, asksHead(request) || req != nil && req.verb == verbHead))
+	c.loop.tally.handshakeRefused(answer.status, err, c.isAsking())
+	c.refuseLocked(answer.append(nil, asksHead(request) || req != nil && req.verb == verbHead))
 }
 
 // refusalAttrs tells why a handshake is refused, and what it asked for.
-func refusalAttrs(err error, req *Handshake, request []byte) []any {
-	attrs := []any{"status", refusalFor(err).status, "cause", err}
+func refusalAttrs(status int, err error, req *Handshake, request []byte) []any {
+	attrs := []any{"status", status, "cause", err}
 	if path := loggedPath(req, request); path != "" {
 		attrs = append(attrs, "path", path)
 	}

@@ -164,6 +164,10 @@ func (e *engine) sendAway(fd int, who *arrival) {
 	if who.err == nil { // its number is too large
 		who.err = errTooMany
 	}
+	e.tallies.outside.handshakeRefused(0, who.err, false)
+	if who.err == errTooMany {
+		e.tooMany()
+	}
 	if e.reports.enabled(slog.LevelDebug) {
 		e.report(slog.LevelDebug, textRefused, append(addressAttrs(fd, peerAddress(fd)), "cause", who.err)...)
 	}
@@ -220,7 +224,8 @@ func (c *conn) introduceLocked(h *proxyHeader) {
 	}
 	switch {
 	case who.untold:
-		c.reportLocked(slog.LevelDebug, textRefused, "cause", who.err)
+		c.loop.tally.handshakeRefused(0, who.err, false)
+		c.reportLocked(slog.LevelDebug, textRefused, "cause", who.err, c.sinceLocked())
 		c.outState = outLost // nothing is awaited
 		c.endLocked(endReason{})
 	case who.err != nil:

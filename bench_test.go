@@ -222,7 +222,7 @@ const benchDescriptors = 1 << 20
 func newBenchClients(b testing.TB, n int) *benchClients {
 	const perUser, spare = 4, 1 << 10
 	cls := &benchClients{ClientManager: new(ClientManager), users: uint64(max(n/perUser, 1))}
-	loop := &loop{engine: &engine{clients: cls.ClientManager}}
+	loop := &loop{engine: &engine{clients: cls.ClientManager}, tally: new(tally)}
 	all := make([]conn, n+spare)
 	cls.conns, cls.spare = all[:n], all[n:]
 	for i := range all {

@@ -102,10 +102,11 @@ func (cls *ClientManager) SendUser(uid uint64, packet []byte) (sent int, failed 
 
 func sendEach(ids []uint64, packet []byte) (sent int, failed map[int]error) {
 	b := newBroadcast(packet)
+	var last *conn
 	for _, id := range ids {
 		err := ErrConnClosed
 		if c := descriptors.byID(id); c != nil {
-			err = b.sendTo(c)
+			err, last = b.sendTo(c), c
 		}
 		if err == nil {
 			sent++
@@ -115,6 +116,9 @@ func sendEach(ids []uint64, packet []byte) (sent int, failed map[int]error) {
 			failed = make(map[int]error)
 		}
 		failed[numberOf(id)] = err
+	}
+	if last != nil { // of the same server as all of them
+		last.loop.tally.sent.take(&b.sent)
 	}
 	return sent, failed
 }

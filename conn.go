@@ -81,7 +81,7 @@ type conn struct {
 	// them without it.
 	ctx    context.Context
 	uid    uint64
-	opened int64 // moment
+	opened int64 // moment; until it is open, when it came
 }
 
 // Marks of a connection. None is taken back, but for markAwaited, which is guarded by mu.
@@ -166,7 +166,8 @@ func (c *conn) endLocked(why endReason) {
 	case c.isShaking():
 		c.stepLocked(factEnded)
 		if why.cause != "" { // otherwise it was refused, which has a record of its own
-			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause)
+			c.loop.tally.refused.add(refusedAs{0, why.kind.String()})
+			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause, c.sinceLocked())
 		}
 	case c.isOpen():
 		c.rareLocked().end = why
@@ -243,7 +244,7 @@ func (c *conn) welcomeLocked() {
 		c.aboutLocked().subprotocol = req.Subprotocol
 	}
 	c.agreeLocked(req)
-	c.writeLocked(&outgoing{body: appendAccept(nil, req)})
+	c.writeLocked(&outgoing{body: appendAccept(nil, req), uncounted: true})
 	c.sent = 0       // the client answers nothing before it has got this
 	if !c.isOpen() { // the client did not wait for the answer
 		return
@@ -254,17 +255,19 @@ func (c *conn) welcomeLocked() {
 
 // refuseLocked answers the handshake with something other than a connection, and ends it.
 func (c *conn) refuseLocked(answer []byte) {
-	c.writeLocked(&outgoing{body: answer})
+	c.writeLocked(&outgoing{body: answer, uncounted: true})
 	c.endLocked(endReason{})
 }
 
 // stepLocked takes one step of the connection's life, if the facts allow one, and does what the step wants. From phaseEnding on only
 // the loop knows the facts, except for the last step: the last handler to return may take that.
 func (c *conn) stepLocked(f facts) (moved bool) {
+	from := c.phase
 	do, moved := c.move(f)
 	if !moved {
 		return false
 	}
+	c.loop.tally.moved(from, c.phase)
 	if c.rare != nil && !c.isOpening() { // which is in the time of the phase before
 		c.rare.moments.phaseBegan = now()
 	}
@@ -274,15 +277,14 @@ func (c *conn) stepLocked(f facts) (moved bool) {
 			h.giveUpLocked()
 		}
 	case doWelcome:
+		c.loop.tally.opened.Add(1)
 		c.welcomeLocked()
 	case doDelist:
 		c.loop.clients.remove(c)
 		c.loop.clients.unsubscribeAllLocked(c)
 		c.loop.ends.tell(c)
 	case doSeal:
-		c.closeFrameLocked()
-		c.uncorkLocked()
-		c.reportLocked(slog.LevelDebug, "websocket: connection ends", "cause", c.rare.end.cause, "code", c.rare.end.code)
+		c.sealLocked()
 	case doHalfClose:
 		if t := c.tlsLocked(); t != nil {
 			t.end(c.fd())

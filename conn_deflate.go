@@ -44,12 +44,18 @@ func (e *engine) deflationFor(terms deflateTerms) *deflation {
 func (c *conn) inflate(j *job) (got *reading) {
 	d := c.deflation()
 	got = newReading()
+	received := &c.loop.tally.received
 	for i := range j.messages {
 		if c.isDiscarding() {
 			break
 		}
 		ev := j.messages[i].unpacked()
+		packed := len(ev.payload)
 		err := d.unpack(&ev)
+		if err == nil && j.messages[i].isPacked() {
+			received.plain.Add(uint64(len(ev.payload)))
+			received.packed.Add(uint64(packed))
+		}
 		got.take(c.loop.engine, &ev, err)
 		if got.ends {
 			break
@@ -108,7 +114,8 @@ func (c *conn) sendPacked(d *deflation, opcode Opcode, payload []byte, wait bool
 	if !ok {
 		return c.write(outgoing{head: appendHeader(head[:0], finished(opcode, len(payload))), body: payload}, wait)
 	}
-	err := c.write(outgoing{head: appendHeader(head[:0], packedHead(opcode, packed)), body: packed, packed: &packedText{payload}}, wait)
+	out := outgoing{head: appendHeader(head[:0], packedHead(opcode, packed)), body: packed, packed: &packedText{payload}, text: len(payload)}
+	err := c.write(out, wait)
 	PutBuffer(packed)
 	return err
 }
@@ -125,7 +132,7 @@ func (c *conn) sendInContext(d *deflation, opcode Opcode, payload []byte, wait b
 	if !ok {
 		return c.writeLocked(&outgoing{head: appendHeader(head[:0], finished(opcode, len(payload))), body: payload})
 	}
-	err := c.writeLocked(&outgoing{head: appendHeader(head[:0], packedHead(opcode, packed)), body: packed})
+	err := c.writeLocked(&outgoing{head: appendHeader(head[:0], packedHead(opcode, packed)), body: packed, text: len(payload)})
 	PutBuffer(packed)
 	return err
 }

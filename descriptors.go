@@ -97,6 +97,13 @@ func (q *quarantine) hold(fd int) {
 	q.trimLocked()
 }
 
+// len returns how many numbers are held back.
+func (q *quarantine) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.held)
+}
+
 // trim gives back what is over the budget and old enough. It returns when there will be more to do.
 func (q *quarantine) trim() (next int64) {
 	q.mu.Lock()

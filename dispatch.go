@@ -102,11 +102,7 @@ func (c *conn) work(t *lease, j job) (owns bool) {
 		t.enter(c)
 	}
 	for ok := true; ok; {
-		start := int64(0)
-		if t == nil {
-			start = now()
-		}
-		c.run(&j)
+		took := c.runTimed(t, &j)
 		if t != nil && j.light && t.leave() {
 			returned = true
 			c.leaveLight(&j)
@@ -114,7 +110,7 @@ func (c *conn) work(t *lease, j job) (owns bool) {
 		}
 		c.mu.Lock()
 		if t == nil {
-			c.countJobLocked(j.kind, now()-start < int64(slowHandler))
+			c.countJobLocked(j.kind, took < int64(slowHandler))
 		}
 		j, ok = c.doneAndTakeLocked(j, t == nil || t.isTaken())
 		c.mu.Unlock()

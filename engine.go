@@ -30,6 +30,7 @@ type engine struct {
 	placeholder int
 	loops       []*loop
 	monitor     *monitor
+	tallies     *tallies
 	web         *web          // nil without a Handler
 	done        chan struct{} // closed in the last stage
 
@@ -51,6 +52,10 @@ type engine struct {
 	departure   atomic.Pointer[departure]
 	cut         cuts
 	stopping    atomic.Bool
+	slow        warning
+	full        warning
+	crowded     warning
+	starved     warning
 	entrances   atomic.Int32 // what the last stage waits for beside connections: the acceptor, calls of adopt and ServeHTTP, bridges, and web
 	running     atomic.Int32 // loops that have not ended
 }
@@ -67,6 +72,7 @@ func newEngine(opts ServerOptions, isRouter bool, allowedRsv byte, clients *Clie
 		done:        make(chan struct{}),
 		emptied:     make(chan struct{}, 1),
 		reports:     newReports(opts.Logger),
+		tallies:     new(tallies),
 	}
 	if isRouter {
 		e.textLane = laneRequests
@@ -196,6 +202,7 @@ func (e *engine) adopt(fd int) bool {
 		return false
 	}
 	defer e.leave()
+	e.tallies.outside.accepted.Add(1)
 	who := e.arrive(fd)
 	if fd >= 1<<fdBits || who.untold {
 		e.sendAway(fd, &who)
@@ -223,6 +230,9 @@ func (e *engine) admit(fd int, o *opening, tells *about, refused error) {
 		c.reads = c.life.reads()
 	}
 	descriptors.set(fd, c)
+	if request != nil {
+		c.loop.tally.adopted.Add(1)
+	}
 	switch {
 	case refused != nil:
 		c.turnAwayLocked(refused, request, nil)
@@ -239,8 +249,10 @@ func (e *engine) admit(fd int, o *opening, tells *about, refused error) {
 
 // newConn makes the connection of a socket. One whose request is to be read has come by the listener: it speaks TLS, if that does.
 func newConn(l *loop, fd int, o *opening, tells *about) *conn {
-	r := &rare{opening: o, moments: moments{phaseBegan: now()}}
-	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: r, about: tells}
+	l.tally.phases[phaseSecuring].Add(1)
+	came := now()
+	r := &rare{opening: o, moments: moments{phaseBegan: came}}
+	c := &conn{stream: stream{nextID(fd)}, loop: l, heapIndex: -1, rare: r, about: tells, opened: came}
 	if l.tls != nil && o.request == nil {
 		c.aboutLocked().tls = newTLSStream(c, l.tls)
 	}

@@ -525,3 +525,29 @@ func ExampleDone() {
 	fmt.Println(<-ended)
 	// Output: the writer has ended
 }
+
+// A server whose status page is its figures in the text format of Prometheus. A program may read them itself, too.
+func ExampleServer_Metrics() {
+	opts := new(ServerOptions)
+	serv := NewServer(opts)
+	opts.HandleStatus = serv.Metrics
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	client := &Client{Endpoint: "ws://" + ln.Addr().String()}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Quit()
+	res, err := http.Get("http://" + ln.Addr().String() + "/status")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer res.Body.Close()
+	fmt.Println(res.Header.Get("Content-Type"))
+	fmt.Println(serv.Stats().Opened, "opened")
+	// Output:
+	// text/plain; version=0.0.4; charset=utf-8
+	// 1 opened
+}

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -102,10 +103,25 @@ func (c *conn) noteCloseLocked(packet []byte) {
 
 // endsLocked returns what OnClose is told of a connection that has ended.
 func (c *conn) endsLocked() (info ConnInfo, cause CloseCause) {
+	return c.infoLocked(), c.causeLocked()
+}
+
+// causeLocked returns why a connection ends.
+func (c *conn) causeLocked() CloseCause {
 	if closed := c.rare.closed; closed != nil {
-		return c.infoLocked(), *closed
+		return *closed
 	}
-	return c.infoLocked(), c.rare.end.told()
+	return c.rare.end.told()
+}
+
+// sealLocked sends the Close frame, behind which nothing is sent any more. Why the connection ends is known from then on.
+func (c *conn) sealLocked() {
+	c.closeFrameLocked()
+	c.uncorkLocked()
+	cause := c.causeLocked()
+	c.loop.tally.connectionEnded(cause)
+	c.reportLocked(slog.LevelDebug, "websocket: connection ends",
+		"cause", c.rare.end.cause, "kind", cause.Kind.String(), "code", cause.Code, c.sinceLocked())
 }
 
 // tellEnd calls OnClose.

@@ -111,6 +111,8 @@ type reading struct {
 	end    endReason
 	ends   bool
 	rest   []message // that are still to be inflated, by another job
+
+	traffic traffic // what has come; it is of no interest once it is inflated, for then it has been counted
 }
 
 func (got *reading) isEmpty() bool { return got.inbox.isEmpty() && len(got.pongs) == 0 && !got.ends }

@@ -26,6 +26,7 @@ type loop struct {
 	*engine
 	poll       *poller
 	offloading offloading
+	tally      *tally
 	lease      atomic.Pointer[lease]
 
 	mailbox    mailbox
@@ -44,6 +45,7 @@ type loop struct {
 	buf        []byte
 	wire       []byte // for records that are in buf once they are decrypted; nil without TLS
 	got        reading
+	rounds     rounds
 }
 
 // mailbox is what other goroutines tell a loop: connections to look at, each once.
@@ -106,12 +108,13 @@ func newLoop(e *engine) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{engine: e, poll: poll, buf: make([]byte, readSize)}
+	l := &loop{engine: e, poll: poll, tally: e.tallies.of(len(e.loops)), buf: make([]byte, readSize)}
 	l.handshakes.limit = max(e.opts.MaxHandshakes/runtime.GOMAXPROCS(0), 1)
 	if e.tls != nil {
 		l.wire, l.buf = make([]byte, wireSize), make([]byte, wireSize)[:readSize]
 	}
 	l.got.inbox = newBacklog()
+	poll.rests = l.rest
 	newLease(l)
 	return l, nil
 }
@@ -157,6 +160,7 @@ func (l *loop) next() *conn {
 
 // collect waits until there is something to do, and starts a round with it.
 func (l *loop) collect() {
+	l.rounds.served = len(l.agenda.round) > 0
 	l.agenda.begin()
 	l.left = readRound
 	if l.yields { // workers would wait until nothing is left to read if this is the only processor
@@ -170,7 +174,7 @@ func (l *loop) collect() {
 		l.report(slog.LevelError, "websocket: poller failed", "error", err)
 		time.Sleep(monitorTick) // not a spin, whatever is wrong
 	}
-	l.now = now()
+	l.beginRound(now())
 	for i := range n {
 		l.follow(l.poll.at(i))
 	}
@@ -348,6 +352,7 @@ func (l *loop) isDone() bool {
 
 // finish gives back what the loop has.
 func (l *loop) finish() {
+	l.bring()
 	l.mailbox.close()
 	l.agenda, l.buf, l.wire, l.got = agenda{}, nil, nil, reading{} // the Server may be kept
 	l.poll.close()

@@ -27,6 +27,8 @@ type lease struct {
 	step uint64        // counts the connections whose handlers were called; the goroutine writes it, before word
 	conn *conn         // whose handler runs; likewise
 	loop *loop         // immutable
+
+	stuckFrom atomic.Int64 // about when the handler was called that the loop is taken for
 }
 
 const stepTaken = ^uint64(0)
@@ -50,6 +52,12 @@ func (t *lease) enter(c *conn) {
 // must no longer touch it.
 func (t *lease) leave() bool {
 	return t.word.CompareAndSwap(t.step, 0)
+}
+
+// take takes the loop from the lease, unless the handler returns just now. The handler has been called between one and two looks ago.
+func (t *lease) take(word uint64) (taken bool) {
+	t.stuckFrom.Store(now() - int64(monitorTick)*3/2)
+	return t.word.CompareAndSwap(word, stepTaken)
 }
 
 // isTaken reports whether the loop belongs to another goroutine already.
@@ -148,7 +156,7 @@ func (m *monitor) look(seen []uint64) (active bool) {
 		t := l.lease.Load()
 		word := t.word.Load()
 		active = active || word != 0
-		if word != 0 && word == seen[i] && t.word.CompareAndSwap(word, stepTaken) {
+		if word != 0 && word == seen[i] && t.take(word) {
 			t.takeOver()
 			word = 0
 		}
@@ -182,6 +190,7 @@ func (m *monitor) isQuiet() bool {
 // takeOver gives the loop of a stuck goroutine to a new one. The stuck one keeps its connection and the job that it runs.
 func (t *lease) takeOver() {
 	l, c := t.loop, t.conn
+	l.tally.takeovers.Add(1)
 	c.mu.Lock() // first: what the new goroutine reads is answered behind what waits
 	defer c.mu.Unlock()
 	if !c.isSecuring() { // a TLS handshake says nothing about handlers

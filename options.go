@@ -111,14 +111,14 @@ type ServerOptions struct {
 	// HandleBin is given binary messages. Without one they are dropped.
 	HandleBin HandlerPayloadFn
 
-	// HandleStatus answers GET and HEAD requests for StatusPath; HEAD gets the length of the data alone. The default is
-	// "text/plain", "OK".
+	// HandleStatus answers GET and HEAD requests for StatusPath; HEAD gets the length of the data alone. Server.Metrics is one. The
+	// default is "text/plain", "OK".
 	HandleStatus HandlerStatusFn
 
-	// Logger is told of panics, lack of descriptors and, at debug level, why handshakes are refused and connections end.
+	// Logger is told of panics, lack of descriptors, slow clients and, at debug level, why handshakes are refused and connections end.
 	// Records about a connection have its number as "conn", the "address" of its peer as far as the system, or a proxy that is
 	// trusted, knows it and, if it has one, the id of its "user"; those of a refused handshake have the "status" and the "path",
-	// without the query.
+	// without the query, and those of an end its "duration".
 	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
 	// default is slog.Default().
 	Logger *slog.Logger

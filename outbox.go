@@ -16,7 +16,11 @@ const (
 type outgoing struct {
 	head, body []byte
 	packed     *packedText // what it adds to the peer's window; nil: nothing
+	text       int         // bytes that the message had before it was compressed; 0: it is not
 	closes     bool        // there is a Close frame at the end
+	uncounted  bool        // these are no frames, or whoever sends them counts them
+	lone       uint8       // 1 above how body is counted, if it is known to be one frame; else 0
+	front      uint8       // bytes of that frame's header
 }
 
 // packedText is what the peer's window has of a compressed message: its text, nil if the program has compressed it.
@@ -45,6 +49,9 @@ type outbox struct {
 	pong    []byte // payload of the Pong that follows buf, if hasPong: the latest Ping's
 	hasPong bool
 	room    chan struct{} // closed when the socket has taken something, for those who wait for room
+
+	traffic traffic // what was added, and is not in the counters yet
+	counted int     // bytes that the counters have as waiting
 }
 
 // len returns how many bytes of packets are left.
@@ -53,6 +60,14 @@ func (o *outbox) len() int {
 		return 0
 	}
 	return len(o.buf) - o.sent
+}
+
+// waits returns how many bytes wait for a socket that is full.
+func (o *outbox) waits() int {
+	if o.isStalled() {
+		return o.len()
+	}
+	return 0
 }
 
 // isStalled reports whether what is left has to wait for the loop, since the socket is full as far as is known.
@@ -87,6 +102,7 @@ func (o *outbox) front() []byte {
 		o.buf, o.sent = o.buf[:0], 0
 		if o.hasPong {
 			o.buf = appendFrame(o.buf, OpcodePong, false, o.pong)
+			o.traffic.addFrames(o.buf)
 			o.hasPong = false
 		}
 	}

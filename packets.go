@@ -27,6 +27,9 @@ func asItIs(packet []byte) outgoing {
 		if n == 0 || h.length > uint64(len(packet)-end-n) {
 			break
 		}
+		if n+int(h.length) == len(packet) && h.opcode() != OpcodeCont {
+			out.lone, out.front = uint8(kindOf(h.opcode()))+1, uint8(n)
+		}
 		end += n + int(h.length)
 		if h.rsv()&bitRsv1 != 0 {
 			out.packed = new(packedText)
@@ -56,6 +59,7 @@ func messageIn(packet []byte) (opcode Opcode, payload []byte, ok bool) {
 type broadcast struct {
 	plain  outgoing
 	packed []packedFor
+	sent   traffic // what connections have taken, which is counted at the end: see sendEach
 
 	// The message that the plain packet is, if it is one.
 	opcode  Opcode
@@ -70,16 +74,22 @@ type packedFor struct {
 
 func newBroadcast(packet []byte) broadcast {
 	b := broadcast{plain: asItIs(packet)}
+	b.plain.uncounted = true
 	b.opcode, b.payload, _ = messageIn(packet)
 	return b
 }
 
 // sendTo sends the packet to one of the connections, without waiting.
 func (b *broadcast) sendTo(c *conn) error {
+	out := b.plain
 	if d := c.deflation(); b.payload != nil && d.takes(b.payload) {
-		return c.write(b.packedFor(d), false)
+		out = b.packedFor(d)
 	}
-	return c.write(b.plain, false)
+	err := c.write(out, false)
+	if err == nil {
+		b.sent.addSent(&out)
+	}
+	return err
 }
 
 // packedFor returns the packet for a connection that compresses: plain if that is shorter.
@@ -92,7 +102,7 @@ func (b *broadcast) packedFor(d *deflation) outgoing {
 	}
 	out := b.plain
 	if packed, ok := d.pack(b.payload); ok {
-		out = outgoing{head: appendHeader(nil, packedHead(b.opcode, packed)), body: packed, packed: &packedText{b.payload}}
+		out = outgoing{head: appendHeader(nil, packedHead(b.opcode, packed)), body: packed, packed: &packedText{b.payload}, text: len(b.payload), uncounted: true}
 	}
 	b.packed = append(b.packed, packedFor{bits, out})
 	return out

@@ -21,11 +21,12 @@ const (
 type poller struct {
 	fd     int
 	waker  [2]int // a pipe: reading end, writing end
+	rests  func(at int64)
 	events [maxEvents]unix.Kevent_t
 }
 
 func newPoller() (p *poller, err error) {
-	p = &poller{fd: -1, waker: [2]int{-1, -1}}
+	p = &poller{fd: -1, waker: [2]int{-1, -1}, rests: func(int64) {}}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -74,7 +75,11 @@ func (p *poller) change(fd, filter, flags int) error {
 }
 
 func (p *poller) wait(until int64) (n int, err error) {
-	timeout := unix.NsecToTimespec(min(max(until-now(), 0), maxWait))
+	at := now()
+	if until > at {
+		p.rests(at)
+	}
+	timeout := unix.NsecToTimespec(min(max(until-at, 0), maxWait))
 	n, err = unix.Kevent(p.fd, nil, p.events[:], &timeout)
 	if err == unix.EINTR {
 		return 0, nil

@@ -20,6 +20,7 @@ type poller struct {
 	file   *os.File
 	parker syscall.RawConn
 	fetch  func(fd uintptr) bool
+	rests  func(at int64)
 	armed  int64 // moment at which the deadline of file ends a wait
 	n      int
 	err    error
@@ -27,7 +28,7 @@ type poller struct {
 }
 
 func newPoller() (p *poller, err error) {
-	p = &poller{fd: -1, waker: -1, armed: never}
+	p = &poller{fd: -1, waker: -1, rests: func(int64) {}, armed: never}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -69,9 +70,14 @@ func (p *poller) remove(fd int) { unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, ni
 
 func (p *poller) wait(until int64) (n int, err error) {
 	p.fetch(0)
-	if p.n > 0 || p.err != nil || until <= now() {
+	if p.n > 0 || p.err != nil {
 		return p.n, p.err
 	}
+	at := now()
+	if until <= at {
+		return 0, nil
+	}
+	p.rests(at)
 	if until < p.armed {
 		if err = p.file.SetReadDeadline(momentTime(until)); err != nil {
 			return 0, err

@@ -88,6 +88,7 @@ func (got *reading) take(e *engine, ev *event, err *protocolError) {
 		got.finish(end)
 		return
 	}
+	got.traffic.addEvent(ev)
 	switch ev.kind {
 	case eventMessage:
 		if ev.head.opcode() == OpcodeText {
@@ -131,9 +132,13 @@ func (got *reading) pack(ev *event) bool {
 	default:
 		return false
 	}
+	got.traffic.addEvent(ev)
 	got.inbox.add(lanePacked, message{ev.payload, ev.head})
 	return true
 }
+
+// isPacked reports whether it is compressed.
+func (m *message) isPacked() bool { return !m.head.opcode().isControl() && m.head.rsv()&bitRsv1 != 0 }
 
 // unpacked returns the event that pack has kept.
 func (m *message) unpacked() event {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,9 @@ const (
 
 	// lastReports is how long Stop waits for the log to take what is left.
 	lastReports = time.Second
+
+	// warnEvery is how often the log is told of the same kind of trouble.
+	warnEvery = 10 * time.Second
 )
 
 // reports brings records to the program's log one after the other, on a goroutine that lives as long as there are any: the
@@ -117,6 +121,11 @@ func (c *conn) reportLocked(level slog.Level, text string, args ...any) {
 	}
 }
 
+// sinceLocked tells for how long the connection has been open, or its handshake has gone on.
+func (c *conn) sinceLocked() slog.Attr {
+	return slog.Duration("duration", time.Duration(now()-c.opened))
+}
+
 // attrs tells which connection a record is about.
 func (c *conn) attrs() []any {
 	c.mu.Lock()
@@ -140,4 +149,26 @@ func addressAttrs(fd int, address net.Addr) []any {
 		attrs = append(attrs, "address", address.String())
 	}
 	return attrs
+}
+
+// warning is something that an operator has to see. The log is told at once, and then not more often than warnEvery, with how often it
+// happened since.
+type warning struct {
+	told  atomic.Int64 // when; 0: never
+	since atomic.Int64 // how often since then
+}
+
+// warn takes note of a warning.
+func (e *engine) warn(w *warning, text string, args ...any) {
+	w.since.Add(1)
+	at, told := now(), w.told.Load()
+	if told != 0 && at < told+int64(warnEvery) || !w.told.CompareAndSwap(told, at) {
+		return
+	}
+	e.report(slog.LevelWarn, text, append(args, "times", w.since.Swap(0))...)
+}
+
+// tooMany is told of a client that was turned away since MaxConnections are there.
+func (e *engine) tooMany() {
+	e.warn(&e.full, "websocket: too many connections", "most", e.opts.MaxConnections)
 }

@@ -93,7 +93,7 @@ func (c *conn) write(out outgoing, wait bool) (err error) {
 	case out.closes:
 		err = c.writeClosingLocked(&out, large)
 	case large != nil:
-		err = c.writeLargeLocked(large)
+		err = c.writeLargeLocked(&out, large)
 	default:
 		err = c.writeLocked(&out)
 	}
@@ -108,7 +108,7 @@ func (c *conn) writeClosingLocked(out *outgoing, large []byte) (err error) {
 	c.postLocked()
 	packet := out.body // writing takes from out what it has written
 	if large != nil {
-		err = c.writeLargeLocked(large)
+		err = c.writeLargeLocked(out, large)
 	} else {
 		err = c.writeLocked(out)
 	}
@@ -133,7 +133,7 @@ func (c *conn) refusal(size int, wait bool) error {
 	if err := c.sendableLocked(); err != nil || wait || c.corked || c.hasRoomLocked(size) {
 		return err
 	}
-	return ErrSendQueueFull
+	return c.overfullLocked()
 }
 
 // hasRoomLocked reports whether the outbox takes that many bytes.
@@ -163,7 +163,7 @@ func (c *conn) makeRoomLocked(size int, wait bool) error {
 			c.uncorkLocked()
 			continue
 		case !wait:
-			return ErrSendQueueFull
+			return c.overfullLocked()
 		}
 		if expired == nil {
 			timer := time.NewTimer(c.loop.opts.WriteTimeout)
@@ -200,7 +200,7 @@ func (c *conn) tooSlowLocked() error {
 		return err
 	}
 	if o := c.out; !o.isStalled() || now()-o.since < int64(c.loop.opts.WriteTimeout)/2 {
-		return ErrSendQueueFull
+		return c.overfullLocked()
 	}
 	c.endStalledLocked()
 	return ErrWriteTimeout
@@ -208,10 +208,14 @@ func (c *conn) tooSlowLocked() error {
 
 // writeLocked writes behind what is queued: immediately if nothing is, or into the outbox if the connection is corked or its socket
 // full. Whatever is written may find the socket dead, and so end the connection: a caller that goes on with it looks at its phase.
-func (c *conn) writeLocked(out *outgoing) error { return c.endIfLostLocked(c.push(out)) }
+func (c *conn) writeLocked(out *outgoing) error {
+	c.countLocked(out)
+	return c.endIfLostLocked(c.push(out))
+}
 
-// writeLargeLocked writes a copy of a packet, which an empty outbox keeps.
-func (c *conn) writeLargeLocked(packet []byte) error {
+// writeLargeLocked writes a copy of what is sent, which an empty outbox keeps.
+func (c *conn) writeLargeLocked(out *outgoing, packet []byte) error {
+	c.countLocked(out)
 	if c.out == nil {
 		c.out = newOutbox()
 	}
@@ -241,6 +245,9 @@ func (c *conn) endLostLocked(why outState) {
 
 // endStalledLocked ends the connection because its peer takes no data.
 func (c *conn) endStalledLocked() {
+	if c.isOpen() {
+		c.loop.warn(&c.loop.slow, "websocket: slow clients dropped")
+	}
 	c.endLocked(endReason{kind: ClosedSlow, cause: "takes no data"})
 	c.endLostLocked(outStalled)
 }
@@ -253,6 +260,7 @@ func (c *conn) push(out *outgoing) error {
 		if !stalled && (!c.corked || c.out.len() >= corkSize) {
 			return c.flush()
 		}
+		c.countQueuedLocked()
 		return nil
 	}
 	if err := c.flush(); err != nil { // what is corked comes first
@@ -338,12 +346,18 @@ func (c *conn) watchForRoom() {
 	if c.out.stall(now()) {
 		c.postLocked()
 	}
+	c.loop.tally.sent.take(&c.out.traffic)
+	c.countQueuedLocked()
 	c.loop.poll.wantWrite(c.fd(), c.gen())
 }
 
 // dropOutboxLocked forgets what was to be sent.
 func (c *conn) dropOutboxLocked() {
 	if o := c.out; o != nil {
+		c.loop.tally.sent.take(&o.traffic)
+		if o.counted > 0 {
+			c.loop.tally.queued.Add(-int64(o.counted))
+		}
 		c.out = nil
 		putOutbox(o)
 	}

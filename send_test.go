@@ -479,7 +479,7 @@ func benchServe(b *testing.B, echo HandlerPayloadFn, size, messages int) {
 
 // serveLoop returns a loop that nobody runs, and its lease.
 func serveLoop(tb testing.TB, handle HandlerPayloadFn) (l *loop, t *lease) {
-	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler)}
+	e := &engine{clients: new(ClientManager), log: slog.New(slog.DiscardHandler), tallies: new(tallies)}
 	e.reports = newReports(e.log)
 	e.opts.HandleBin = handle
 	e.opts.fill()

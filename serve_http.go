@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -38,9 +39,11 @@ func (serv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, err := serv.runs()
 	switch {
 	case err == errStopped:
+		serv.tallies.outside.httpRefused(err)
 		refuseHTTP(w, r, err)
 	case err != nil:
 		serv.Options.Logger.Error("websocket: cannot start", "error", err)
+		serv.tallies.outside.httpRefused(errHandlerFailed)
 		refuseHTTP(w, r, errHandlerFailed)
 	default:
 		e.serveHTTP(w, r, toNothing, context.WithoutCancel(r.Context()))
@@ -201,8 +204,12 @@ func (e *engine) statusHTTP(w http.ResponseWriter, r *http.Request, req *Handsha
 
 // reportRefused tells the log why a request is refused.
 func (e *engine) reportRefused(r *http.Request, err error) {
+	e.tallies.outside.httpRefused(err)
+	if errors.Is(err, errTooMany) {
+		e.tooMany()
+	}
 	if e.reports.enabled(slog.LevelDebug) {
-		attrs := refusalAttrs(err, &Handshake{URL: r.URL, Header: r.Header}, nil)
+		attrs := refusalAttrs(refusalFor(err).status, err, &Handshake{URL: r.URL, Header: r.Header}, nil)
 		e.report(slog.LevelDebug, textRefused, append([]any{"address", r.RemoteAddr}, attrs...)...)
 	}
 }
@@ -246,6 +253,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	conn, buffered, err := e.hijack(w, r, tells)
 	if err != nil {
 		e.report(slog.LevelError, textNoTakeover, "error", err, "address", r.RemoteAddr)
+		e.tallies.outside.httpRefused(errNoTakeover)
 		refuseHTTP(w, r, fmt.Errorf("%w: %w", errNoTakeover, err))
 		return
 	}
@@ -268,6 +276,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, o *opening, te
 	if err != nil {
 		e.givePlace(tells)
 		e.report(slog.LevelError, textNoTakeover, "error", err, "address", r.RemoteAddr)
+		e.tallies.outside.httpRefused(errNoTakeover)
 		conn.SetWriteDeadline(time.Now().Add(maxAnswerTime))
 		conn.Write(appendRefusal(nil, errNoTakeover, false))
 		conn.Close()

@@ -18,7 +18,8 @@ type Server struct {
 	// Options are those given to NewServer, with the defaults filled in.
 	Options *ServerOptions
 
-	routes atomic.Pointer[routes]
+	routes  atomic.Pointer[routes]
+	tallies tallies
 
 	mu         sync.Mutex
 	engine     *engine    // what runs or ran last; guarded by mu
@@ -208,6 +209,7 @@ func (serv *Server) startLocked(ln net.Listener) (*engine, error) {
 		opts.HandleText = serv.handleRequest
 	}
 	e := newEngine(opts, isRouter, serv.allowedRsv, serv.Clients)
+	e.tallies = &serv.tallies
 	e.setTicketKeys(serv.ticketKeys)
 	if err := e.start(ln); err != nil {
 		return nil, err

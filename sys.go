@@ -25,6 +25,7 @@ import (
 //	wantWrite(fd, gen)  a write found no room: an event follows when there is some
 //	remove(fd)          stop watching; an event that was fetched before may still be returned
 //	wait(until) n       wait for events until a moment of the clock, at most; n of them can be had by at
+//	rests               what wait calls if there is nothing to return yet; it may be set before the first wait
 //	at(i) readiness
 //	wake()              end a wait, from any goroutine
 //	close()

@@ -30,7 +30,7 @@ func peerAddress(int) net.Addr                          { return nil }
 func localAddress(int) net.Addr                         { return nil }
 
 // poller is missing on this system.
-type poller struct{}
+type poller struct{ rests func(at int64) }
 
 func newPoller() (*poller, error) { return nil, ErrUnsupported }
 

@@ -110,7 +110,8 @@ func (h *tlsHandshake) giveUpLocked() {
 	if h.turn == turnLoop { // the loop will not come to it
 		h.of.loop.handshakes.leave(h)
 	}
-	if h.giveUp != nil {
+	if h.giveUp != nil { // it has begun
+		h.of.loop.tally.unsecured.Add(1)
 		h.giveUp()
 	}
 }
@@ -184,6 +185,13 @@ func (q *handshakes) dueLocked() int64 {
 	return never
 }
 
+// len returns how many are under way.
+func (q *handshakes) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.n
+}
+
 // park notes that a handshake waits for its client, from a moment on.
 func (q *handshakes) park(h *tlsHandshake, now int64) {
 	q.mu.Lock()
@@ -223,6 +231,7 @@ func (q *handshakes) leaveLocked(h *tlsHandshake) {
 func (l *loop) takeHandshake() {
 	h, givenUp := l.handshakes.next(l.now)
 	if givenUp != nil {
+		l.warn(&l.crowded, "websocket: TLS handshakes given up: too many are under way", "most", l.opts.MaxHandshakes)
 		givenUp.of.end(endReason{kind: ClosedSilent, cause: "TLS handshake given up: too many are under way"})
 	}
 	if h == nil {
@@ -287,6 +296,7 @@ func (l *loop) securedLocked(c *conn) {
 		return
 	}
 	t.handshake = nil
+	l.tally.secured.Add(1)
 	switch proto := t.tls.ConnectionState().NegotiatedProtocol; {
 	case proto == "" || proto == protoHTTP:
 		c.stepLocked(factSecured)

@@ -28,6 +28,7 @@ type topic struct {
 type topicShard struct {
 	mu      sync.Mutex
 	topics  map[string]*topic // by name; guarded by mu
+	n       int               // subscriptions; guarded by mu
 	watcher *Watcher          // nil if nobody watches; guarded by mu
 
 	_ [64]byte // keeps the next shard off this one's cache lines
@@ -92,6 +93,17 @@ func (cls *ClientManager) Topics() (n int) {
 		s := &cls.topics[i]
 		s.mu.Lock()
 		n += len(s.topics)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// subscriptions returns the number of subscriptions of all topics.
+func (cls *ClientManager) subscriptions() (n int) {
+	for i := range cls.topics {
+		s := &cls.topics[i]
+		s.mu.Lock()
+		n += s.n
 		s.mu.Unlock()
 	}
 	return n
@@ -183,6 +195,7 @@ func (s *topicShard) add(id uint64, name string, another bool) (*topic, error) {
 		t = s.newTopicLocked(strings.Clone(name)) // it may be a part of a message
 	}
 	t.subscribers.add(id)
+	s.n++
 	return t, nil
 }
 
@@ -204,6 +217,7 @@ func (s *topicShard) remove(id uint64, name string) *topic {
 	if t == nil || !t.subscribers.remove(id) {
 		return nil
 	}
+	s.n--
 	if t.subscribers.isEmpty() {
 		delete(s.topics, name)
 		s.watcher.topicIs(name, false)

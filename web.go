@@ -153,6 +153,13 @@ func (w *web) rest() (left []*webConn) {
 	return left
 }
 
+// len returns how many connections there are.
+func (w *web) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting) + len(w.conns)
+}
+
 // stop has no connection accepted any more.
 func (w *web) stop() {
 	w.mu.Lock()
@@ -228,6 +235,7 @@ func (w *web) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 		if w.engine.enter() {
 			w.engine.serveHTTP(res, r, to, context.Background()) // as for the first request of a connection
 		} else {
+			w.engine.tallies.outside.httpRefused(errStopped)
 			refuseHTTP(res, r, errStopped)
 		}
 		return

@@ -30,7 +30,7 @@ var recordRows = []attackRow{
 	{name: "records of one byte are one message in bounded memory", attack: tinyRecords},
 	{name: "what ends in the middle of a record is the end of the connection, and no message", attack: cutRecords},
 	{name: "FIN without close_notify, close_notify without FIN and a reset end the connection", attack: ends},
-	{name: "clients that never read are dropped in time, and their queues are the limit", attack: neverRead},
+	{name: "clients that never read are dropped in time, and their queues are the limit", logs: []string{"websocket: slow clients dropped"}, attack: neverRead},
 }
 
 // each is what each of many connections may cost in bytes that has sent nothing to be kept.

@@ -105,17 +105,18 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 // serveFew serves with few descriptors until its standard input ends.
 func serveFew(t *testing.T, limit uint64) {
 	var full atomic.Bool
+	var serv *websocket.Server
 	opts := &websocket.ServerOptions{MaxConnections: 1 << 20, Logger: slog.New(warningLog{slog.DiscardHandler, &full})}
 	opts.HandleText = func(conn int, p []byte) {
 		if string(p) == "full?" {
-			p = fmt.Append(nil, full.Load())
+			p = fmt.Append(nil, full.Load() && serv.Stats().AcceptPauses > 0)
 		}
 		peer.Echo(conn, p)
 	}
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serv := websocket.NewServer(opts)
+	serv = websocket.NewServer(opts)
 	errs := make(chan error, 1)
 	go func() { errs <- serv.Serve(ln) }()
 	fmt.Println("address", ln.Addr())

@@ -140,6 +140,10 @@ func TestLogOfRefusedHandshakes(t *testing.T) {
 			require.Equal(t, test.cause, attrs["cause"].String())
 			require.Equal(t, c.LocalAddr().String(), attrs["address"].String())
 			require.Contains(t, attrs, "conn")
+			require.Positive(t, attrs["duration"].Duration())
+			if test.status == 408 {
+				require.GreaterOrEqual(t, attrs["duration"].Duration(), limit)
+			}
 			if test.path == "" {
 				require.NotContains(t, attrs, "path")
 			} else {
@@ -220,18 +224,20 @@ func TestLogOfConnections(t *testing.T) {
 	for _, end := range []struct {
 		name string
 		text string // of the record
+		kind websocket.CloseKind
 		do   func(s *peer.Server, c *peer.Conn, conn int)
 	}{
-		{"the client closes", "websocket: connection ends", func(_ *peer.Server, c *peer.Conn, _ int) {
+		{"the client closes", "websocket: connection ends", websocket.ClosedByPeer, func(_ *peer.Server, c *peer.Conn, _ int) {
 			c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
 		}},
-		{"the client ends its side", "websocket: connection ends", func(_ *peer.Server, c *peer.Conn, _ int) { c.Conn.(*net.TCPConn).CloseWrite() }},
-		{"the program removes it", "websocket: connection ends", func(s *peer.Server, _ *peer.Conn, conn int) { s.ClientRemove(conn) }},
-		{"its handler panics", "websocket: handler panicked", func(_ *peer.Server, c *peer.Conn, _ int) { c.Send(websocket.NewFrameBin(true, nil)) }},
-		{"its handler ends its goroutine", "websocket: handler ended its goroutine", func(_ *peer.Server, c *peer.Conn, _ int) { c.Text("") }},
-		{"the client is reset", "websocket: connection ends", func(_ *peer.Server, c *peer.Conn, _ int) { c.Reset() }},
+		{"the client ends its side", "websocket: connection ends", websocket.ClosedLost, func(_ *peer.Server, c *peer.Conn, _ int) { c.Conn.(*net.TCPConn).CloseWrite() }},
+		{"the program removes it", "websocket: connection ends", websocket.ClosedRemoved, func(s *peer.Server, _ *peer.Conn, conn int) { s.ClientRemove(conn) }},
+		{"its handler panics", "websocket: handler panicked", 0, func(_ *peer.Server, c *peer.Conn, _ int) { c.Send(websocket.NewFrameBin(true, nil)) }},
+		{"its handler ends its goroutine", "websocket: handler ended its goroutine", 0, func(_ *peer.Server, c *peer.Conn, _ int) { c.Text("") }},
+		{"the client is reset", "websocket: connection ends", websocket.ClosedLost, func(_ *peer.Server, c *peer.Conn, _ int) { c.Reset() }},
 	} {
 		t.Run("a record has address and user if "+end.name, func(t *testing.T) {
+			began := time.Now()
 			opts := &websocket.ServerOptions{
 				HandleText: func(int, []byte) { runtime.Goexit() },
 				HandleBin:  func(int, []byte) { panic("handler of the test") },
@@ -247,6 +253,11 @@ func TestLogOfConnections(t *testing.T) {
 			attrs := nextLogged(t, records, end.text)
 			require.Equal(t, int64(conn), attrs["conn"].Int64())
 			require.Equal(t, uint64(4711), attrs["user"].Uint64())
+			if end.text == "websocket: connection ends" {
+				require.Equal(t, end.kind.String(), attrs["kind"].String())
+				require.Positive(t, attrs["duration"].Duration())
+				require.Less(t, attrs["duration"].Duration(), time.Since(began)) // and not since the process started
+			}
 			if runtime.GOOS == "linux" || end.name != "the client is reset" { // others forget the address
 				require.Equal(t, c.LocalAddr().String(), attrs["address"].String())
 			}
