@@ -8,7 +8,7 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish Shutdown
 
-.PHONY: help run test abuse vet lint fuzz deflate upgrade cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate chart
+.PHONY: help run test abuse vet lint fuzz deflate upgrade prom cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate chart
 
 help:
 	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
@@ -24,6 +24,7 @@ help:
 	@echo "make apidiff     the exported API against that of the replaced package"
 	@echo "make deflate     the codec of the module deflate: vet, and its tests with the race detector"
 	@echo "make upgrade     the example that replaces itself, 20 times under load: vet, and its tests, 10 seconds"
+	@echo "make prom        the collector for Prometheus in the module prom, and its dashboard"
 	@echo "make interop     tests with other libraries, Node, Python, Chromium and proxies; installs what is missing"
 	@echo "make cluster     tests of the module cluster, with processes that are killed and networks that are cut: 2 minutes"
 	@echo "make cluster-soak  traffic over nodes in trouble, for SOAKTIME with embedded brokers and again with a NATS server"
@@ -78,6 +79,9 @@ deflate:
 
 upgrade:
 	cd examples/upgrade && $(GO) vet ./... && $(GO) test -count=1 ./...
+
+prom:
+	cd prom && $(GO) vet ./... && $(GO) test -race -shuffle=on ./...
 
 interop:
 	interop/run.sh
