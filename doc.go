@@ -147,6 +147,16 @@
 //	defer cancel()
 //	err := srv.Shutdown(limit)
 //
+// # Figures
+//
+// Server.Stats returns the figures of a server, always on; Server.Metrics writes them in the text format of Prometheus, and can be a
+// HandleStatus; Stats.All lists them with names, types and labels for any other system. expvar needs one line:
+//
+//	expvar.Publish("websocket", expvar.Func(func() any { return srv.Stats() }))
+//
+// What an operator has to see is in the log at level warn, at most every 10 seconds for each kind of trouble; each refused handshake and
+// each end of a connection is there at level debug.
+//
 // # Connecting again
 //
 // A Client does not connect again by itself. HandleQuit tells when a connection has ended, and Connect may be called again:
