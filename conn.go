@@ -29,7 +29,7 @@ const maxAnswerTime = time.Second
 // The lock order: a goroutine that holds one of these locks may take one that stands further right, and no other. Of those in
 // braces it holds one at a time.
 //
-//	Server.mu → conn.mu, watching.mu → { the mu of mailbox, handshakes, clientShard, topicShard, ends, quarantine, reports, monitor, web }
+//	Server.mu → conn.mu, watching.mu → { the mu of mailbox, handshakes, clientShard, topicShard, ends, quarantine, reports, monitor, counts, web }
 //	          → { addresses, descriptorTable, Watcher }
 //
 // No lock is held while a handler of the program is called, or while a goroutine waits for something. A DeflateCodec is called with
