@@ -19,7 +19,7 @@ const (
 	// manyLetters is how many messages there are of a size, and a batch of the longer ones has no more than batchBytes. With
 	// INTEROP_LONG=1 there are that many of all sizes, as the suite has it.
 	manyLetters = 1000
-	batchBytes  = 32 << 10
+	batchBytes  = 64 << 10
 
 	// inFlight is how many bytes of messages are sent before they came back.
 	inFlight = 64 << 10
