@@ -159,7 +159,13 @@ func (a *abuse) newServer(opts *websocket.ServerOptions) *peer.Server {
 // connectAll connects many clients with a handshake until the end of the test, and keeps no memory of them after that.
 func (a *abuse) connectAll(n int) []*peer.Conn {
 	a.t.Helper()
-	conns := make([]*peer.Conn, 0, n)
+	return openAll(a, n, func() (*peer.Conn, error) { return a.Join() })
+}
+
+// openAll opens many connections in one way, until the end of the test.
+func openAll[C io.Closer](a *abuse, n int, open func() (C, error)) []C {
+	a.t.Helper()
+	conns := make([]C, 0, n)
 	a.t.Cleanup(func() {
 		for _, c := range conns {
 			c.Close()
@@ -167,7 +173,7 @@ func (a *abuse) connectAll(n int) []*peer.Conn {
 		clear(conns)
 	})
 	for range n {
-		c, err := a.Join()
+		c, err := open()
 		require.NoError(a.t, err)
 		conns = append(conns, c)
 	}

@@ -32,20 +32,14 @@ func deflating() *websocket.ServerOptions {
 // extendAll is connectAll for clients that offer permessage-deflate.
 func (a *abuse) extendAll(n int) []*peer.Deflated {
 	a.t.Helper()
-	conns := make([]*peer.Deflated, 0, n)
-	a.t.Cleanup(func() {
-		for _, c := range conns {
-			c.Close()
-		}
-		clear(conns)
-	})
-	for range n {
+	return openAll(a, n, func() (*peer.Deflated, error) {
 		c, err := a.Open()
-		require.NoError(a.t, err)
+		if err != nil {
+			return nil, err
+		}
 		c.T = a.t
-		conns = append(conns, c.Extend(peer.DeflateBits))
-	}
-	return conns
+		return c.Extend(peer.DeflateBits), nil
+	})
 }
 
 // expectCode reads up to the Close frame, and compares its code.
