@@ -31,10 +31,10 @@ type acceptor struct {
 // givenListener is a listener that is given to an acceptor, with the acceptor's own descriptor of it, which the poller watches. The zero
 // value stands for one that was closed.
 type givenListener struct {
-	listener net.Listener
+	listener net.Listener // immutable, as are the others but for closes
 	fd       int
-	closes   atomic.Bool   // it is to be closed
-	closed   chan struct{} // closed when it is
+	closed   chan struct{} // closed when the listener is
+	closes   atomic.Bool   // it is to be closed; set by any goroutine
 }
 
 // give gives the acceptor its listener, for good. It returns false if it has one, or has been closed. It may be called from any

@@ -12,7 +12,8 @@ const (
 	largeSize = 4 << 20
 )
 
-// outgoing is what one Send sends: whole frames, in two parts that may be empty.
+// outgoing is what one Send sends: whole frames, in two parts that may be empty. It is owned by the goroutine that sends, and so are
+// the bytes: whoever keeps some of them copies them.
 type outgoing struct {
 	head, body []byte
 	packed     *packedText // what it adds to the peer's window; nil: nothing

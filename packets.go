@@ -55,7 +55,8 @@ func messageIn(packet []byte) (opcode Opcode, payload []byte, ok bool) {
 	return 0, nil, false
 }
 
-// broadcast is a packet for several connections: compressed once for all that may get the same, without a context.
+// broadcast is a packet for several connections: compressed once for all that may get the same, without a context. It is owned by the
+// goroutine that sends.
 type broadcast struct {
 	plain  outgoing
 	packed []packedFor
