@@ -127,6 +127,8 @@ func TestReasonsAreFew(t *testing.T) {
 		{errors.New("whatever a client can bring about"), false, "bad request"},
 		{fmt.Errorf("%w: malformed request line", ErrBadRequest), false, "bad request"},
 		{fmt.Errorf("%w: %w", errNoTakeover, errors.New("of the system")), false, "connection cannot be taken over"},
+		{errGoing, false, "server is shutting down"},
+		{errGoing, true, "server is shutting down"},
 		{errors.New("whatever a program says"), true, "HandleAuth"},
 		{ErrInvalidHeaderFormat, true, "HandleAuth"},
 		{fmt.Errorf("%w: subprotocol was not offered", errHandlerFailed), true, "handler failed"},
