@@ -81,7 +81,7 @@ func main() {
 		return
 	}
 	rounds := flag.Int("rounds", 3, "rounds, in each of which all are measured")
-	messages := flag.Int("messages", 2000, "messages of a measurement")
+	messages := flag.Int("messages", 500, "messages of a measurement")
 	flag.Parse()
 	fmt.Println("| | on their way | delivered each second | CPU for each delivery, ns |\n|---|--:|--:|--:|")
 	for range *rounds {

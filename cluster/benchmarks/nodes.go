@@ -17,7 +17,8 @@ import (
 
 // playOurs is a node of this package.
 func playOurs(s settings) (addr string, publish func()) {
-	srv := websocket.NewServer(&websocket.ServerOptions{Logger: slog.New(slog.DiscardHandler)})
+	// Nobody sends Pings: the subscribers only count, and would be taken for silent.
+	srv := websocket.NewServer(&websocket.ServerOptions{Logger: slog.New(slog.DiscardHandler), PingInterval: -1})
 	srv.RegisterTextHandler(http.MethodPut, "/subscription", func(_ context.Context, req *websocket.Request) (res websocket.Response) {
 		if err := srv.Clients.Subscribe(req.Conn, req.Body); err != nil {
 			return websocket.Response{Code: http.StatusBadRequest}
@@ -68,7 +69,9 @@ func playCentrifuge(s settings) (addr string, publish func()) {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))
+	mux.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
+		PingPongConfig: centrifuge.PingPongConfig{PingInterval: -1},
+	}))
 	go http.Serve(ln, mux)
 	data := []byte(`"` + body + `"`)
 	return ln.Addr().String(), func() {
