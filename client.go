@@ -1,9 +1,12 @@
 package websocket
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -57,6 +60,29 @@ type Client struct {
 	// server's certificate is checked for the host of the Endpoint. If NextProtos offers h2 or another version of HTTP, http/1.1
 	// is offered instead; the configuration itself is not changed.
 	TLSConfig *tls.Config
+
+	// Proxy returns the URL of the proxy for a server, nil for none. If it is nil, http.ProxyFromEnvironment does: HTTP_PROXY for ws and
+	// http, HTTPS_PROXY for wss and https, unless NO_PROXY has the host; http.ProxyURL(nil) stands for no proxy at all. It is called by
+	// Connect, on its goroutine, for the Endpoint and for each server that a redirect leads to. The request is none that is sent: its
+	// URL has http or https in place of ws and wss, and its Context ends with the Connect. With any scheme of the server, and with the
+	// schemes http and https of the proxy, the proxy is asked by CONNECT for a tunnel (RFC 9110, section 9.3.6), with the user of its URL
+	// as Basic authorization; see ProxyError. To a proxy with https TLSConfig applies as well, but for its ServerName and NextProtos,
+	// and a certificate of the client is shown to it if it asks for one. Any other scheme is an error of Connect; for SOCKS there is
+	// DialContext. An error is one of Connect.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// DialContext opens the network connection to the server, or to its proxy; for a Unix socket, or a tunnel such as that of SOCKS or
+	// SSH, set Proxy to http.ProxyURL(nil) besides. If it is nil, a net.Dialer does, which tries the addresses of a name one after the
+	// other, and IPv6 and IPv4 side by side (RFC 8305). The network is "tcp", and the address a host with a port. TLS is put on top of
+	// what it returns, which belongs to the Client then; its deadlines must work. The context ends after HandshakeTimeout, and with
+	// Connect. It is called on a goroutine of its own. One that does not heed its context is not awaited; a connection that it returns
+	// afterwards is closed. A Proxy, DialContext or Jar that panics is logged and an error of Connect.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Jar has the cookies that are sent with the opening handshake (RFC 6265), behind those of a Cookie in Headers, and takes those of
+	// every answer to one: refusals and redirects too. It is asked with http or https in place of ws and wss. If it is nil, only
+	// those in Headers are sent.
+	Jar http.CookieJar
 
 	// HandleBin is given binary messages. If it is nil they are dropped.
 	HandleBin ClientHandler
@@ -126,6 +152,9 @@ type Client struct {
 	attempt  *attempt    // the Connect that is at work, nil if there is none
 	quits    int         // how often Close, CloseWith or Quit was called
 	response http.Header // of the last handshake that has opened a connection
+
+	// Owned by the Connect that is at work.
+	spare spareTLS
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be
