@@ -13,9 +13,8 @@ import (
 
 // Reasons for not using a proxy. None quotes its URL, which may have a password in it.
 var (
-	errProxyEnvironment = errors.New("websocket: proxy: HTTP_PROXY or HTTPS_PROXY of the environment is not the URL of a proxy, or is not to be used by a CGI program")
-	errProxyScheme      = errors.New("not an http or https URL with a host")
-	errProxySOCKS       = errors.New("SOCKS is not spoken here: set Client.DialContext to a dialer of SOCKS, and Client.Proxy to http.ProxyURL(nil)")
+	errProxyScheme = errors.New("not an http or https URL with a host")
+	errProxySOCKS  = errors.New("SOCKS is not spoken here: set Client.DialContext to a dialer that does, and Client.Proxy to http.ProxyURL(nil)")
 )
 
 // ProxyError is the answer of a proxy that opens no tunnel to the server (RFC 9110, section 9.3.6): any status but 200 to 299, such as
@@ -46,9 +45,6 @@ func (cl *Client) proxyFor(ctx context.Context, to hop) (via *url.URL, err error
 	u := to.web()
 	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: cl.offers(to), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	if via, err = choose(request.WithContext(ctx)); err != nil {
-		if cl.Proxy == nil {
-			return nil, errProxyEnvironment // the text of err may have a password in it
-		}
 		return nil, fmt.Errorf("websocket: proxy: %w", err)
 	}
 	if via == nil {
