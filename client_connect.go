@@ -158,7 +158,7 @@ func (cl *Client) abandon() {
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	defer func() { // Proxy, Jar and what TLSConfig calls are the program's, and nobody else must wait for this attempt for ever
 		if reason := recover(); reason != nil {
-			c, response, err = nil, nil, cl.panicked(reason)
+			c, response, err = nil, nil, fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
 		}
 	}()
 	to, err := cl.firstHop()
@@ -282,8 +282,8 @@ func readRefusal(conn net.Conn, rest []byte, refused *HandshakeError, deadline t
 	return body
 }
 
-// readAnswer reads the head of the final answer of a server or a proxy. rest is what came behind it. Answers with a status 1xx before it are skipped;
-// their bytes count towards the limit of its size.
+// readAnswer reads the head of the final answer of a server or a proxy. rest is what came behind it. Answers with a status 1xx before it
+// are skipped; their bytes count towards the limit of its size.
 func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
 	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)

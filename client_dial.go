@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	errPanicked = errors.New("websocket: connect: a function of the program panicked")
+	errPanicked = errors.New("a function of the program panicked")
 	errNoConn   = errors.New("DialContext returned neither a connection nor an error")
 )
 
@@ -84,12 +84,12 @@ func (cl *Client) callDialContext(ctx context.Context, address string, deadline 
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	dial, results := cl.DialContext, make(chan result)
+	dial, log, results := cl.DialContext, cl.logger(), make(chan result)
 	go func() {
 		r := result{err: errNoConn} // what it is if dial ends its goroutine
 		defer func() {
 			if reason := recover(); reason != nil {
-				r.err = cl.panicked(reason)
+				r.err = panicked(log, reason)
 			}
 			select {
 			case results <- r:
@@ -198,12 +198,16 @@ func (cl *Client) keepCookies(header http.Header, from hop) {
 	}
 }
 
-// panicked logs that a function of the program panicked, and returns the error for that.
-func (cl *Client) panicked(reason any) error {
-	log := cl.Logger
-	if log == nil {
-		log = slog.Default()
+// logger returns the program's Logger, or the default one.
+func (cl *Client) logger() *slog.Logger {
+	if cl.Logger == nil {
+		return slog.Default()
 	}
+	return cl.Logger
+}
+
+// panicked logs that a function of the program panicked while Connect was at work, and returns the error for that.
+func panicked(log *slog.Logger, reason any) error {
 	log.Error("websocket: client: a function of the program panicked", "panic", reason, "stack", string(debug.Stack()))
 	return errPanicked
 }
