@@ -112,3 +112,84 @@ func reconnectFields(cl *websocket.Client, whose string, calls chan<- string) {
 		calls <- whose + ": log of " + attrs["endpoint"].String()
 	}))
 }
+
+// reconnectStates records what HandleState is told.
+type reconnectStates chan reconnectState
+
+type reconnectState struct {
+	cl    *websocket.Client
+	state websocket.ClientState
+	cause error
+}
+
+func (states reconnectStates) record(cl *websocket.Client, state websocket.ClientState, cause error) {
+	states <- reconnectState{cl, state, cause}
+}
+
+// next returns the next state, which has to be a certain one.
+func (states reconnectStates) next(t *testing.T, want websocket.ClientState) (cause error) {
+	t.Helper()
+	got := peer.Receive(t, states)
+	require.Equal(t, want, got.state, "cause: %v", got.cause)
+	return got.cause
+}
+
+// accept has a listener open the next connection of a client.
+func reconnectAccept(ln *peer.Listener) *peer.Script {
+	c := ln.Accept()
+	c.Send(c.Answer())
+	return c
+}
+
+func TestReconnect(t *testing.T) {
+	fast := &websocket.Reconnect{Min: time.Millisecond, Max: time.Millisecond}
+	t.Run("a connection that is lost is replaced, and handlers go on", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		states := make(reconnectStates, 64)
+		calls := make(chan string, 64)
+		cl := &websocket.Client{Reconnect: fast, HandleState: states.record, HandleQuit: func() { calls <- "quit" }}
+		cl.HandleText = func(_ *websocket.Client, f *websocket.Frame) error {
+			calls <- string(f.Payload())
+			return nil
+		}
+		ln := peer.Listen(t)
+		c := ln.Open(cl)
+		require.NoError(t, states.next(t, websocket.StateConnecting))
+		require.NoError(t, states.next(t, websocket.StateConnected))
+		for range 3 {
+			c.Send(websocket.NewFrameText(false, []byte("hello")))
+			require.Equal(t, "hello", peer.Receive(t, calls))
+			c.Conn.Close()
+			require.Equal(t, "quit", peer.Receive(t, calls))
+			require.ErrorIs(t, states.next(t, websocket.StateWaiting), websocket.ErrConnClosed)
+			require.NoError(t, states.next(t, websocket.StateConnecting))
+			c = reconnectAccept(ln)
+			require.NoError(t, states.next(t, websocket.StateConnected))
+		}
+		cl.Quit()
+		require.NoError(t, states.next(t, websocket.StateEnded))
+		require.Equal(t, "quit", peer.Receive(t, calls))
+		require.Empty(t, states)
+	})
+	t.Run("Quit in HandleState ends the wait", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		states := make(reconnectStates, 64)
+		cl := &websocket.Client{Reconnect: &websocket.Reconnect{Min: time.Hour}}
+		cl.HandleState = func(cl *websocket.Client, state websocket.ClientState, cause error) {
+			if state == websocket.StateWaiting {
+				cl.Quit()
+				cause = cl.Connect() // to a server that is gone
+			}
+			states.record(cl, state, cause)
+		}
+		ln := peer.Listen(t)
+		c := ln.Open(cl)
+		ln.Socket.Close()
+		c.Conn.Close()
+		states.next(t, websocket.StateConnecting)
+		states.next(t, websocket.StateConnected)
+		require.Error(t, states.next(t, websocket.StateWaiting))
+		states.next(t, websocket.StateConnecting)
+		require.Error(t, states.next(t, websocket.StateEnded))
+	})
+}
