@@ -17,7 +17,7 @@ type calls struct {
 	// Guarded by mu.
 	mu   sync.Mutex
 	byID map[uint64]chan callEnd
-	late int // that were given up, and whose answers may still come
+	late int // that were given up with an id of the client's own, and whose answers may still come
 }
 
 // callEnd is what ends a call.
@@ -60,16 +60,20 @@ func (cs *calls) removeLocked(id uint64) chan callEnd {
 	return ch
 }
 
-// giveUp removes a call whose answer may still come. It returns false if the answer is there.
-func (cs *calls) giveUp(id uint64) bool {
+// giveUp removes a call whose answer may still come. It returns nil if the answer is there.
+func (cs *calls) giveUp(id uint64) chan callEnd {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.removeLocked(id) == nil {
-		return false
+	return cs.giveUpLocked(id)
+}
+
+func (cs *calls) giveUpLocked(id uint64) chan callEnd {
+	ch := cs.removeLocked(id)
+	if ch != nil && id >= firstCallID {
+		cs.late++
+		cs.open.Add(1)
 	}
-	cs.late++
-	cs.open.Add(1)
-	return true
+	return ch
 }
 
 // isAwaited reports whether a call waits for the answer with an id.
@@ -93,11 +97,8 @@ func (cs *calls) cameLate() {
 func (cs *calls) failAll(err error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for id, ch := range cs.byID {
-		cs.removeLocked(id)
-		cs.late++
-		cs.open.Add(1)
-		ch <- callEnd{nil, &CallError{InDoubt: true, Err: err}}
+	for id := range cs.byID {
+		cs.giveUpLocked(id) <- callEnd{nil, &CallError{InDoubt: true, Err: err}}
 	}
 }
 

@@ -222,7 +222,11 @@ func (c *clientConn) callOver(ctx context.Context, id uint64, payload []byte) (*
 
 // endCall gives a call up, unless its answer is there.
 func (c *clientConn) endCall(id uint64, answered <-chan callEnd, inDoubt bool, err error) (*Response, error) {
-	if inDoubt && !c.calls.giveUp(id) || !inDoubt && c.calls.remove(id) == nil {
+	end := c.calls.remove
+	if inDoubt {
+		end = c.calls.giveUp
+	}
+	if end(id) == nil {
 		a := <-answered
 		return a.res, a.err
 	}

@@ -13,6 +13,7 @@ const (
 type ledger struct {
 	entries []ledgerEntry // in order
 	limit   int           // of entries, at which they are looked at
+	share   int           // how many messages the next entry is for; 0: one
 }
 
 // ledgerEntry stands for messages of which the last one ends there.
@@ -23,12 +24,16 @@ type ledgerEntry struct {
 
 // add adds a message. acked returns how many bytes have been acknowledged; it is asked now and then.
 func (l *ledger) add(end uint64, acked func() uint64) {
+	if last := len(l.entries) - 1; last >= 0 && l.entries[last].messages < l.share {
+		l.entries[last] = ledgerEntry{end, l.entries[last].messages + 1}
+		return
+	}
 	l.limit = max(l.limit, ledgerLook)
 	if len(l.entries) >= l.limit {
 		l.trim(acked())
 		switch {
 		case len(l.entries) <= l.limit/2:
-			l.limit = max(l.limit/2, ledgerLook)
+			l.limit, l.share = max(l.limit/2, ledgerLook), 1
 		case l.limit < maxLedger:
 			l.limit *= 2
 		default:
@@ -47,8 +52,9 @@ func (l *ledger) trim(acked uint64) {
 	l.entries = append(l.entries[:0], l.entries[n:]...)
 }
 
-// merge makes one entry of every two.
+// merge makes one entry of every two, and of those to come.
 func (l *ledger) merge() {
+	l.share = 2 * max(l.share, 1)
 	merged := l.entries[:0]
 	for i := 0; i+1 < len(l.entries); i += 2 {
 		first, second := l.entries[i], l.entries[i+1]
