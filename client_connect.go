@@ -52,7 +52,10 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 	}
 	cl.tellStates()
 	c, response, err := cl.dial(at.ctx)
-	return cl.endAttempt(at, c, response, err)
+	if err = cl.endAttempt(at, c, response, err); err != nil {
+		cl.tellStates() // that it is connected is told by the connection
+	}
+	return err
 }
 
 // attempt is a Connect that is at work, or one that a session makes by itself. It is immutable.
@@ -130,7 +133,6 @@ func (withoutDeadline) Deadline() (deadline time.Time, ok bool) { return time.Ti
 // endAttempt keeps and starts the connection that an attempt has opened, unless the attempt was ended meanwhile. It returns what
 // Connect returns. If that is an error, the session of a Connect is over.
 func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, err error) error {
-	defer cl.tellStates()
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	defer at.end(nil)
