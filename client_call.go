@@ -85,7 +85,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 	if id == 0 {
 		id = firstCallID - 1 + cl.lastCall.Add(1)
 	}
-	payload := appendRequestJSON(nil, req, id)
+	payload := appendRequestJSON(make([]byte, 0, requestSize(req)), req, id)
 	resends := cl.resends(req)
 	for inDoubt := false; ; {
 		c, err := cl.connection(ctx, resends)
@@ -98,7 +98,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 			return res, err
 		}
 		failed.InDoubt = failed.InDoubt || inDoubt
-		if !resends || !c.isDown() || ctx.Err() != nil {
+		if !resends || !c.isDown() {
 			return nil, err
 		}
 		inDoubt = failed.InDoubt
@@ -272,6 +272,12 @@ func (c *clientConn) failCalls() {
 	if isStuck {
 		c.calls.failAll(errCallBacklog)
 	}
+}
+
+// requestSize is the length of a request as JSON, with the longest id, if no character has to be escaped.
+func requestSize(req *Request) int {
+	const rest = len(`{"id":18446744073709551615,"method":"","target":"","body":""}`)
+	return rest + len(req.Method) + len(req.Target) + len(req.Body)
 }
 
 // appendRequestJSON appends a request as the server reads it.
