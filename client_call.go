@@ -254,17 +254,8 @@ func (c *clientConn) backlogLimitLocked() int {
 	return maxBacklog
 }
 
-// awaitRoomLocked waits until the backlog is no longer full. If a handler stays in the way, and calls wait meanwhile, they are failed:
-// one may be the handler's own.
-func (c *clientConn) awaitRoomLocked() {
-	timer := time.AfterFunc(callPatience, c.failCalls)
-	defer timer.Stop()
-	for c.isFullLocked() {
-		c.changed.Wait()
-	}
-}
-
-// failCalls fails all calls if reading still waits for room.
+// failCalls is called when reading has waited for room in the backlog for callPatience. If it still does, calls are failed: one may be that
+// of the handler that it waits for.
 func (c *clientConn) failCalls() {
 	c.mu.Lock()
 	isStuck := c.isFullLocked()

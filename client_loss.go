@@ -8,22 +8,22 @@ import (
 // maxSettle is how long the end of a connection waits for a write that is under way, to know what was sent.
 const maxSettle = time.Second
 
-// keepLedger makes the socket note where messages end, if the system can tell what becomes of them.
+// keepLedger makes the socket note where messages end, if the system can tell what becomes of them. It is called before the connection
+// is started.
 func (s *clientSocket) keepLedger(wanted bool) {
 	if wanted && s.raw != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.ledger = new(ledger)
 	}
 }
 
 // noteMessage notes that what was written last ends a message.
 func (s *clientSocket) noteMessage() {
+	if s.ledger == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ledger != nil {
-		s.ledger.add(s.sent, s.ackedLocked)
-	}
+	s.ledger.add(s.sent, s.ackedLocked)
 }
 
 // ackedLocked returns how many bytes have been acknowledged.
@@ -34,11 +34,11 @@ func (s *clientSocket) ackedLocked() uint64 {
 // lost returns how many messages have not left, and how many others were not acknowledged. Nothing may be written meanwhile. What has
 // not left is not going to: the socket is closed.
 func (s *clientSocket) lost() (unsent, inDoubt int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ledger == nil {
 		return 0, 0
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ask(unsentBytes) > 0 {
 		s.discardUnsent()
 		defer s.Conn.Close()

@@ -107,7 +107,11 @@ func (c *clientConn) enqueue(f *Frame) {
 	defer c.mu.Unlock()
 	if c.isFullLocked() {
 		c.socket.setReading(false)
-		c.awaitRoomLocked()
+		timer := time.AfterFunc(callPatience, c.failCalls)
+		for c.isFullLocked() {
+			c.changed.Wait()
+		}
+		timer.Stop()
 		c.socket.setReading(true)
 	}
 	if !c.ended && !c.closing {

@@ -21,14 +21,14 @@ type clientSocket struct {
 	raw      syscall.RawConn // nil if Conn has no descriptor
 	patience time.Duration   // how long a write waits for a server that takes nothing; 0: until Conn's own deadline
 	down     <-chan struct{} // closed when no write has to wait any more
+	ledger   *ledger         // of messages; nil: nobody wants to know. What it has is guarded by mu
 
 	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
 
 	// Guarded by mu, which is held for a moment.
-	mu     sync.Mutex
-	sent   uint64 // bytes written so far
-	vigil  vigil
-	ledger *ledger // nil: nobody wants to know
+	mu    sync.Mutex
+	sent  uint64 // bytes written so far
+	vigil vigil
 }
 
 // newClientSocket returns a socket without patience.
