@@ -22,6 +22,7 @@ type clientSocket struct {
 	isBare   bool            // Conn is that descriptor, and nothing is between them
 	patience time.Duration   // how long a write waits for a server that takes nothing; 0: until Conn's own deadline
 	down     <-chan struct{} // closed when no write has to wait any more
+	ledger   *ledger         // of messages; nil: nobody wants to know. What it has is guarded by mu
 
 	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
 
