@@ -9,8 +9,8 @@ import (
 // The engine calls the system through two files for each kind of system. They offer the same, and nothing else in the
 // package knows which one it is:
 //
-//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, carriedBytes,
-//	                            acceptSocket, newPlaceholder, coverSocket, newSocketPair, formerPeer
+//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
+//	                            newPlaceholder, coverSocket, newSocketPair, formerPeer, carriedBytes
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
 //	                            closeDescriptor, maxDescriptors, peerAddress, localAddress, socketOf, connOf, newPair,
 //	                            isOutOfDescriptors

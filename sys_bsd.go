@@ -47,9 +47,6 @@ func waitingBytes(int) int { return 0 }
 // does not name the request on most of these systems.
 func unackedBytes(int) int { return 0 }
 
-// carriedBytes is what TCP has carried, which x/sys cannot ask these systems.
-func carriedBytes(int) (received, sent uint64, ok bool) { return 0, 0, false }
-
 // formerPeer is the peer of a socket that has lost it, which these systems forget.
 func formerPeer(int) (unix.Sockaddr, error) { return nil, unix.ENOTCONN }
 
@@ -131,3 +128,6 @@ func coverSocket(fd, placeholder int) error {
 		}
 	}
 }
+
+// carriedBytes is what TCP has carried, which x/sys cannot ask these systems.
+func carriedBytes(int) (received, sent uint64, ok bool) { return 0, 0, false }

@@ -12,7 +12,6 @@ func writeSocket(int, []byte, bool) (int, error)        { return 0, ErrUnsupport
 func writeSocketParts(int, []byte, []byte) (int, error) { return 0, ErrUnsupported }
 func waitingBytes(int) int                              { return 0 }
 func unackedBytes(int) int                              { return 0 }
-func carriedBytes(int) (received, sent uint64, ok bool) { return 0, 0, false }
 func acceptSocket(int) (int, error)                     { return -1, ErrUnsupported }
 func listenerDescriptor(net.Listener) (int, error)      { return -1, ErrUnsupported }
 func unblockListener(int)                               {}
@@ -26,6 +25,7 @@ func coverSocket(int, int) error                        { return ErrUnsupported 
 func halfCloseSocket(int)                               {}
 func shutSocket(int)                                    {}
 func closeDescriptor(int)                               {}
+func carriedBytes(int) (received, sent uint64, ok bool) { return 0, 0, false }
 func maxDescriptors() int                               { return 0 }
 func peerAddress(int) net.Addr                          { return nil }
 func localAddress(int) net.Addr                         { return nil }
