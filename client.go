@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -119,13 +120,33 @@ type Client struct {
 	MaxHeaderSize   int
 	MaxHeaderFields int
 
+	// Reconnect makes the client connect again by itself when a connection has ended that the program did not end. If it is nil, it
+	// does not. See Reconnect.
+	Reconnect *Reconnect
+
+	// HandleState is told each change of the client's state, with the cause of StateWaiting and StateEnded, also if Reconnect is nil.
+	// It is called for one state after the other, in their order, and may block. While it runs for StateConnected no other
+	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
+	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
+	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
+	// Connect, once it was told StateEnded; what that changes is told when it has returned. Nothing more is told of a
+	// connection that Close or Quit has ended once the program has called Connect again.
+	HandleState func(cl *Client, state ClientState, cause error)
+
+	lastCall atomic.Uint64 // how many ids Call has chosen
+
 	// The fields below are guarded by mu, which is held for a moment; no other lock of this package is taken
 	// meanwhile.
-	mu       sync.Mutex
-	conn     *clientConn // the last connection, nil before the first; it may have ended
-	attempt  *attempt    // the Connect that is at work, nil if there is none
-	quits    int         // how often Close, CloseWith or Quit was called
-	response http.Header // of the last handshake that has opened a connection
+	mu          sync.Mutex
+	conn        *clientConn   // the last connection, nil before the first; it may have ended
+	attempt     *attempt      // the attempt to connect that is at work, or waits to be; nil if there is none
+	session     *session      // of conn and attempt; it may be over
+	quits       int           // how often Close, CloseWith or Quit was called
+	response    http.Header   // of the last handshake that has opened a connection
+	nextAttempt time.Time     // when attempt begins, if it waits
+	turn        chan struct{} // closed when there is another connection, or none will come; nil if nobody waits for that
+	news        []news        // for HandleState, in order
+	isTelling   bool          // HandleState runs
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be

@@ -54,12 +54,17 @@ type clientConn struct {
 	fragmentSize   int           // bytes; negative: messages are not fragmented
 	down           chan struct{} // closed when the connection has ended
 	socket         *clientSocket // has a lock of its own
+	session        *session
+	opened         time.Time
+	toldOpened     <-chan struct{} // closed when HandleState was told that the connection is open; nil: it is not told
+	settled        chan struct{}   // closed when lost is known
 
 	// Owned by read.
 	in *bufio.Reader
 
 	// Guarded by its own locks.
-	out clientOutbox
+	out   clientOutbox
+	calls calls
 
 	// Guarded by mu. backlog has the frames that wait for their handlers, and the Pings among them that are answered in their place.
 	mu          sync.Mutex
@@ -78,6 +83,8 @@ type clientConn struct {
 	writeErr    error       // why nothing can be written any more, nil if it can
 	dropReason  error       // what drop was called with, if ended
 	ended       bool        // down is closed
+
+	lost LostError // immutable once settled is closed
 }
 
 // newClientConn returns the state of a connection with the settings of a client. It still needs attach, in, and start.
@@ -95,6 +102,7 @@ func newClientConn(cl *Client) *clientConn {
 		minRate:        orDefault(cl.MinRate, defaultMinRate),
 		fragmentSize:   cl.FragmentSize,
 		down:           make(chan struct{}),
+		settled:        make(chan struct{}),
 		rules: rules{
 			maxMessage:      uint64(orDefault(cl.MaxMessageSize, defaultMaxMessageSize)),
 			maxFragments:    orDefault(cl.MaxFragments, defaultMaxFragments),
@@ -131,6 +139,8 @@ func (c *clientConn) attach(conn net.Conn) {
 // start starts the goroutines, once the opening handshake is done.
 func (c *clientConn) start() {
 	c.socket.patience = c.writeTimeout
+	c.handling = c.toldOpened != nil // HandleState is the first handler
+	c.socket.keepLedger(c.toldOpened != nil)
 	go c.read()
 	go c.handle()
 	go c.control()
@@ -171,7 +181,7 @@ func (c *clientConn) drop(reason error) {
 	c.changed.Broadcast()
 	// Close of a TLS connection would wait for a write in progress; a deadline ends that.
 	c.conn.SetDeadline(time.Now())
-	go c.conn.Close()
+	go c.close()
 }
 
 // beginClosing begins the closing handshake, unless it has begun before. The Close frame is sent when the messages in front of it have

@@ -50,15 +50,30 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	cl.tellStates()
 	c, response, err := cl.dial(at.ctx)
-	return cl.endAttempt(at, c, response, err)
+	if err = cl.endAttempt(at, c, response, err); err != nil {
+		cl.tellStates() // that it is connected is told by the connection
+	}
+	return err
 }
 
-// attempt is a Connect that is at work. It is immutable.
+// attempt is a Connect that is at work, or one that a session makes by itself. It is immutable.
 type attempt struct {
-	ctx  context.Context         // derived from the program's, and ended by Close and Quit
-	end  context.CancelCauseFunc // ends ctx
-	done chan struct{}           // closed when the attempt has ended
+	ctx     context.Context         // derived from the program's, and ended by Close and Quit
+	end     context.CancelCauseFunc // ends ctx
+	done    chan struct{}           // closed when the attempt has ended
+	session *session
+
+	// Of an attempt that a session makes: when it begins, and what has an element if it begins earlier.
+	due   time.Time
+	hurry chan struct{} // nil for a Connect
+}
+
+func newAttempt(ctx context.Context, s *session) *attempt {
+	at := &attempt{done: make(chan struct{}), session: s}
+	at.ctx, at.end = context.WithCancelCause(withoutDeadline{ctx})
+	return at
 }
 
 // abandoned returns why an attempt has to end, nil if it may go on.
@@ -75,8 +90,7 @@ func (at *attempt) abandoned() error {
 
 // beginAttempt registers an attempt as the one that is at work. If Close or Quit has ended another one, it waits for that to return.
 func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
-	at := &attempt{done: make(chan struct{})}
-	at.ctx, at.end = context.WithCancelCause(withoutDeadline{ctx})
+	at := newAttempt(ctx, newSession(cl))
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	for quits := cl.quits; ; {
@@ -86,10 +100,15 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 		case err != nil:
 		case cl.quits != quits:
 			err = errAbandoned
-		case cl.conn != nil && !cl.conn.isDown(), former != nil && former.abandoned() == nil:
+		case cl.conn != nil && !cl.conn.isDown():
+			err = errConnected
+		case cl.session.isReconnecting():
+			err = errReconnecting
+		case former != nil && former.abandoned() == nil:
 			err = errConnected
 		case former == nil:
-			cl.attempt = at
+			cl.attempt, cl.session = at, at.session
+			cl.noteLocked(at.session, StateConnecting, nil)
 			return at, nil
 		}
 		if err != nil {
@@ -112,34 +131,63 @@ type withoutDeadline struct{ context.Context }
 func (withoutDeadline) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
 
 // endAttempt keeps and starts the connection that an attempt has opened, unless the attempt was ended meanwhile. It returns what
-// Connect returns.
+// Connect returns. If that is an error, the session of a Connect is over.
 func (cl *Client) endAttempt(at *attempt, c *clientConn, response http.Header, err error) error {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	defer at.end(nil)
 	defer close(at.done)
-	cl.attempt = nil
+	if cl.attempt == at {
+		cl.attempt = nil
+	}
 	if abandoned := at.abandoned(); abandoned != nil {
 		if err == nil {
 			go c.conn.Close() // with TLS this may take a while
 		}
-		return abandoned
+		err = abandoned
 	}
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		cl.openLocked(at.session, c, response)
+	case at.hurry == nil:
+		at.session.over = true
+		cl.noteLocked(at.session, StateEnded, endCause(err))
 	}
-	cl.conn, cl.response = c, response
-	c.start()
-	return nil
+	return err
 }
 
-// abandon ends the Connect that is at work, if there is one.
+// openLocked starts a connection.
+func (cl *Client) openLocked(s *session, c *clientConn, response http.Header) {
+	cl.conn, cl.response = c, response
+	s.opened = true
+	s.backoff.opened()
+	c.client, c.session, c.opened = cl, s, time.Now()
+	c.toldOpened = cl.noteLocked(s, StateConnected, nil)
+	c.start()
+	cl.turnLocked()
+}
+
+// endCause returns what HandleState is told of an error of Connect: nothing if the program wanted it.
+func endCause(err error) error {
+	if err == errAbandoned {
+		return nil
+	}
+	return err
+}
+
+// abandon ends the attempt that is at work, if there is one, and all that would follow by itself. An attempt that a session makes is
+// not waited for by the next Connect: it has its own copy of the client's fields, and may have called us.
 func (cl *Client) abandon() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	cl.quits++
-	if cl.attempt != nil {
-		cl.attempt.end(errAbandoned)
+	cl.endSessionLocked()
+	if cl.attempt == nil {
+		return
+	}
+	cl.attempt.end(errAbandoned)
+	if cl.attempt.hurry != nil {
+		cl.attempt = nil
 	}
 }
 

@@ -84,7 +84,14 @@ func (c *clientConn) parse(rc *receiver, b []byte) {
 		case eventPong:
 			c.socket.pongReceived(ev.payload)
 		case eventMessage:
-			c.enqueue(&Frame{payload: ev.payload, head: ev.head, complete: true})
+			f := &Frame{payload: ev.payload, head: ev.head, complete: true}
+			if broken := c.unpack(f); broken != nil {
+				c.fail(broken.code, broken.text)
+				return
+			}
+			if !c.takeAnswer(f) {
+				c.enqueue(f)
+			}
 		case eventControl:
 			c.enqueue(&Frame{payload: slices.Clone(ev.payload), head: ev.head, complete: true})
 		case eventClose:
@@ -100,9 +107,7 @@ func (c *clientConn) enqueue(f *Frame) {
 	defer c.mu.Unlock()
 	if c.isFullLocked() {
 		c.socket.setReading(false)
-		for c.isFullLocked() {
-			c.changed.Wait()
-		}
+		c.awaitRoomLocked()
 		c.socket.setReading(true)
 	}
 	if !c.ended && !c.closing {
@@ -167,23 +172,20 @@ func (c *clientConn) answerQueuedPingLocked(f *Frame) {
 }
 
 func (c *clientConn) isFullLocked() bool {
-	return !c.ended && !c.closing && c.backlogCost >= maxBacklog
+	return !c.ended && !c.closing && c.backlogCost >= c.backlogLimitLocked()
 }
 
 // handle calls handlers until the connection has ended, and then HandleQuit.
 func (c *clientConn) handle() {
 	defer c.callQuit()
+	c.tellOpened()
 	for {
 		f := c.nextFrame()
 		if f == nil {
 			return
 		}
 		if err := c.call(f); err != nil {
-			code, text := CloseCode(StatusBadRequest), err.Error()
-			if broken, ok := err.(*protocolError); ok {
-				code, text = broken.code, broken.text
-			}
-			c.fail(code, text)
+			c.fail(StatusBadRequest, err.Error())
 			return
 		}
 	}
@@ -226,7 +228,7 @@ func (c *clientConn) isPingNextLocked() bool {
 	return len(c.backlog) > 0 && c.backlog[0].Opcode() == OpcodePing
 }
 
-// call calls the handler for a frame, if there is one, once it is inflated. A panic is logged, and is an error.
+// call calls the handler for a frame, if there is one. A panic is logged, and is an error.
 func (c *clientConn) call(f *Frame) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -234,9 +236,6 @@ func (c *clientConn) call(f *Frame) (err error) {
 			err = errors.New("handler panicked")
 		}
 	}()
-	if broken := c.unpack(f); broken != nil {
-		return broken
-	}
 	handler := c.handleControl
 	switch f.Opcode() {
 	case OpcodeText:
@@ -266,6 +265,7 @@ func (c *clientConn) callQuit() {
 	c.fail(StatusBadRequest, "handler ended its goroutine") // with runtime.Goexit; otherwise the end has begun before
 	c.sendCloseBehindMessage()
 	<-c.down
+	defer c.goOn()
 	if c.handleQuit == nil {
 		return
 	}

@@ -25,9 +25,10 @@ type clientSocket struct {
 	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
 
 	// Guarded by mu, which is held for a moment.
-	mu    sync.Mutex
-	sent  uint64 // bytes written so far
-	vigil vigil
+	mu     sync.Mutex
+	sent   uint64 // bytes written so far
+	vigil  vigil
+	ledger *ledger // nil: nobody wants to know
 }
 
 // newClientSocket returns a socket without patience.

@@ -261,7 +261,11 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 		h.first, payload = byte(OpcodeCont), payload[c.fragmentSize:]
 	}
 	h.first |= bitFin
-	return c.writeFrame(h, payload)
+	err := c.writeFrame(h, payload)
+	if err == nil {
+		c.socket.noteMessage()
+	}
+	return err
 }
 
 // flush sends the queue. If somebody else is writing, it returns immediately: the queue is looked at after that write.

@@ -9,7 +9,7 @@ import (
 // The engine calls the system through two files for each kind of system. They offer the same, and nothing else in the
 // package knows which one it is:
 //
-//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, acceptSocket,
+//	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, unsentBytes, acceptSocket,
 //	                            newPlaceholder, coverSocket, newSocketPair, formerPeer, carriedBytes
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
 //	                            closeDescriptor, maxDescriptors, peerAddress, localAddress, socketOf, connOf, newPair,

@@ -47,6 +47,9 @@ func waitingBytes(int) int { return 0 }
 // does not name the request on most of these systems.
 func unackedBytes(int) int { return 0 }
 
+// unsentBytes is how many bytes that were written to a socket have never left this system, 0 if that is not known.
+func unsentBytes(int) int { return 0 }
+
 // formerPeer is the peer of a socket that has lost it, which these systems forget.
 func formerPeer(int) (unix.Sockaddr, error) { return nil, unix.ENOTCONN }
 

@@ -84,6 +84,15 @@ func unackedBytes(fd int) int {
 	return n
 }
 
+// unsentBytes is how many bytes that were written to a socket have never left this system, 0 if that is not known.
+func unsentBytes(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // formerPeer is the peer of a socket that has lost it, by a reset for example. The kernel gives it only to those who ask for just as
 // much as it has.
 func formerPeer(fd int) (unix.Sockaddr, error) {

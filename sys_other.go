@@ -12,6 +12,7 @@ func writeSocket(int, []byte, bool) (int, error)        { return 0, ErrUnsupport
 func writeSocketParts(int, []byte, []byte) (int, error) { return 0, ErrUnsupported }
 func waitingBytes(int) int                              { return 0 }
 func unackedBytes(int) int                              { return 0 }
+func unsentBytes(int) int                               { return 0 }
 func acceptSocket(int) (int, error)                     { return -1, ErrUnsupported }
 func listenerDescriptor(net.Listener) (int, error)      { return -1, ErrUnsupported }
 func unblockListener(int)                               {}

@@ -1,0 +1,90 @@
+package websocket
+
+import (
+	"net"
+	"time"
+)
+
+// maxSettle is how long the end of a connection waits for a write that is under way, to know what was sent.
+const maxSettle = time.Second
+
+// keepLedger makes the socket note where messages end, if the system can tell what becomes of them.
+func (s *clientSocket) keepLedger(wanted bool) {
+	if wanted && s.raw != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ledger = new(ledger)
+	}
+}
+
+// noteMessage notes that what was written last ends a message.
+func (s *clientSocket) noteMessage() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ledger != nil {
+		s.ledger.add(s.sent, s.ackedLocked)
+	}
+}
+
+// ackedLocked returns how many bytes have been acknowledged.
+func (s *clientSocket) ackedLocked() uint64 {
+	return s.sent - min(s.sent, uint64(s.ask(unackedBytes)))
+}
+
+// lost returns how many messages have not left, and how many others were not acknowledged. Nothing may be written meanwhile. What has
+// not left is not going to: the socket is closed.
+func (s *clientSocket) lost() (unsent, inDoubt int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ledger == nil {
+		return 0, 0
+	}
+	if s.ask(unsentBytes) > 0 {
+		s.discardUnsent()
+		defer s.Conn.Close()
+	}
+	acked, left := s.ackedLocked(), s.sent-min(s.sent, uint64(s.ask(unsentBytes)))
+	return s.ledger.count(acked, left)
+}
+
+// discardUnsent makes the system drop what is left to send when the socket is closed, instead of going on with that.
+func (s *clientSocket) discardUnsent() {
+	conn := s.Conn
+	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = inner.NetConn()
+	}
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		tcp.SetLinger(0)
+	}
+}
+
+// close closes the connection, which has ended. Before, it finds out what is lost, unless the program itself has ended it.
+func (c *clientConn) close() {
+	c.mu.Lock()
+	wanted := c.reason == ErrConnClosed
+	c.mu.Unlock()
+	if !wanted && c.session != nil && c.session.handleState != nil {
+		timer := time.NewTimer(maxSettle)
+		select {
+		case c.out.writeGate <- struct{}{}: // a write that was under way has ended
+			c.lost.Unsent, c.lost.Unacknowledged = c.socket.lost()
+			c.out.writeGate.leave()
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	close(c.settled)
+	c.conn.Close()
+}
+
+// lossCause returns why the connection has ended, for HandleState.
+func (c *clientConn) lossCause() error {
+	err := c.err()
+	<-c.settled
+	if err == nil || c.lost.Unsent+c.lost.Unacknowledged == 0 {
+		return err
+	}
+	lost := c.lost
+	lost.Err = err
+	return &lost
+}
