@@ -26,6 +26,7 @@ func awaitHistory(t testing.TB, sites ...*site) {
 }
 
 func TestHistory(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		nodes int
