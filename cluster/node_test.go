@@ -256,7 +256,7 @@ func TestThree(t *testing.T) {
 	})
 	t.Run("what fits is sent", func(t *testing.T) {
 		got := onA.count()
-		require.NoError(t, b.SendAll(within(t), websocket.NewFrameText(false, []byte(`{"body":"`+strings.Repeat("x", b.srv.Options.MaxMessageSize-11)+`"}`))))
+		require.NoError(t, b.SendAll(within(t), websocket.NewFrameText(false, []byte(`{"body":"`+strings.Repeat("x", messageSize-11)+`"}`))))
 		eventually(t, "it comes", func() bool { return onA.count() > got })
 	})
 	t.Run("what is too large is delivered here and sent to nobody", func(t *testing.T) {
