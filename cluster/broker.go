@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -139,7 +140,7 @@ func joinRoutes(settings *server.Options, opts *Options) error {
 		AuthTimeout:    routeAuthTimeout,
 		TLSTimeout:     routeAuthTimeout,
 		ConnectRetries: routeRetries,
-		PingInterval:   routePing,
+		PingInterval:   cmp.Or(opts.routePing, routePing),
 		MaxPingsOut:    routePings,
 		NoAdvertise:    true, // of ports for clients
 		Advertise:      opts.advertise,

@@ -18,6 +18,7 @@ import (
 
 // TestExternalBroker does with a NATS server in another process what TestThree and TestHistory do with embedded ones.
 func TestExternalBroker(t *testing.T) {
+	t.Parallel()
 	broker := settings{Port: port(t), Dir: t.TempDir()}
 	start(t, roleBroker, broker)
 	opts := Options{URL: fmt.Sprintf("nats://127.0.0.1:%d", broker.Port), History: History{Messages: 10, Topics: []string{"topic", "other", "new"}}}
@@ -78,6 +79,7 @@ func TestExternalBroker(t *testing.T) {
 
 // TestTLS shows that nodes with certificates find each other, and that one without is kept out.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	config := certified(t)
 	sites := gather(t, 2, Options{Secret: "secret", TLSConfig: config})
 	visit(t, sites[1], 2)

@@ -46,6 +46,7 @@ func (g *guest) missed() (after uint64, ok bool) {
 }
 
 func TestKilledNode(t *testing.T) {
+	t.Parallel()
 	opts := Options{History: kept}
 	nodes := startNodes(t, 3, opts)
 	storing(t, nodes...)
@@ -91,6 +92,7 @@ func TestKilledNode(t *testing.T) {
 
 // TestTwoNodes shows how a single store serves two nodes, and what each of them can do without the other.
 func TestTwoNodes(t *testing.T) {
+	t.Parallel()
 	cluster := startLinked(t, 2, Options{History: History{Messages: 1000, Dir: "files", Topics: []string{"kept"}}})
 	storing(t, cluster.nodes...)
 	store := 0
@@ -145,6 +147,7 @@ func TestTwoNodes(t *testing.T) {
 }
 
 func TestRestartedBroker(t *testing.T) {
+	t.Parallel()
 	broker := settings{Port: port(t), Dir: t.TempDir()}
 	running := start(t, roleBroker, broker)
 	opts := Options{URL: fmt.Sprintf("nats://127.0.0.1:%d", broker.Port), History: History{Messages: 1000, Dir: "of the broker", Topics: []string{"kept"}}}
@@ -212,6 +215,7 @@ func port(t testing.TB) (port int) {
 }
 
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	cluster := startLinked(t, 3, Options{History: kept})
 	storing(t, cluster.nodes...)
 	a, b, apart := cluster.node(0), cluster.node(1), cluster.node(2)
@@ -265,6 +269,7 @@ func TestPartition(t *testing.T) {
 }
 
 func TestSlowNode(t *testing.T) {
+	t.Parallel()
 	nodes := startNodes(t, 2, Options{})
 	a, slow := nodes[0], nodes[1]
 	onA, onSlow := guestOf(t, a, 1, slow), guestOf(t, slow, 2, a)
@@ -299,6 +304,7 @@ func TestOverrun(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", dir).Run(); err != nil {
 		t.Skip("a small file system cannot be mounted: ", err)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -26,6 +27,7 @@ func awaitHistory(t testing.TB, sites ...*site) {
 }
 
 func TestHistory(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		nodes int
@@ -81,8 +83,7 @@ func keepsHistory(t *testing.T, sites []*site) {
 		}
 	}
 	for _, s := range sites {
-		messages, complete, err := s.Since(within(t), "topic", seqs[4], 0)
-		require.NoError(t, err)
+		messages, complete := s.since(t, "topic", seqs[4], 0)
 		assert.True(t, complete)
 		require.Len(t, messages, 7)
 		for i, m := range messages {
@@ -96,33 +97,39 @@ func keepsHistory(t *testing.T, sites []*site) {
 		require.NoError(t, err)
 		assert.True(t, complete)
 		assert.Equal(t, messages, same, "the leader has the same")
-		messages, complete, err = s.Since(within(t), "topic", seqs[4], 3)
-		require.NoError(t, err)
+		messages, complete = s.since(t, "topic", seqs[4], 3)
 		assert.True(t, complete)
 		assert.Len(t, messages, 3)
-		messages, complete, err = s.Since(within(t), "topic", seqs[0], 0)
-		require.NoError(t, err)
+		messages, complete = s.since(t, "topic", seqs[0], 0)
 		if complete { // from a replica that had not dropped the second one yet
 			assert.Len(t, messages, 11)
 		} else {
 			assert.Len(t, messages, 10)
 		}
-		messages, complete, err = s.Since(within(t), "topic", seqs[2]-1, 0)
-		require.NoError(t, err)
+		messages, complete = s.since(t, "topic", seqs[2]-1, 0)
 		assert.True(t, complete, "there is nothing between that and the oldest")
 		assert.Len(t, messages, 10)
-		messages, complete, err = s.Since(within(t), "topic", seqs[11], 0)
-		require.NoError(t, err)
+		messages, complete = s.since(t, "topic", seqs[11], 0)
 		assert.True(t, complete)
 		assert.Empty(t, messages)
-		messages, complete, err = s.Since(within(t), "new", 0, 0)
-		require.NoError(t, err)
+		messages, complete = s.since(t, "new", 0, 0)
 		assert.False(t, complete, "other topics have dropped some, perhaps this one's")
 		assert.Empty(t, messages)
-		_, complete, err = s.Since(within(t), "topic", seqs[11]+1000, 0)
-		require.NoError(t, err)
+		_, complete = s.since(t, "topic", seqs[11]+1000, 0)
 		assert.False(t, complete, "a number that was never given")
 	}
+}
+
+// since is Since, once there is a store: there may be an election, or much else to do.
+func (s *site) since(t testing.TB, topic string, seq uint64, most int) (messages []Message, complete bool) {
+	t.Helper()
+	var err error
+	eventually(t, "history can be read", func() bool {
+		messages, complete, err = s.Since(within(t), topic, seq, most)
+		return !errors.Is(err, ErrHistoryUnavailable)
+	})
+	require.NoError(t, err)
+	return messages, complete
 }
 
 func TestNewHistory(t *testing.T) {
@@ -192,13 +199,12 @@ func TestHistoryLimits(t *testing.T) {
 	t.Run("a large message is kept and read", func(t *testing.T) {
 		s := join(t, Options{History: History{Messages: 1000}})
 		awaitHistory(t, s)
-		large := websocket.NewFrameBin(false, make([]byte, 5<<20))
+		large := websocket.NewFrameBin(false, make([]byte, readBytes+1))
 		for range 3 {
 			_, err := s.Publish(within(t), "topic", large)
 			require.NoError(t, err)
 		}
-		messages, complete, err := s.Since(within(t), "topic", 0, 0)
-		require.NoError(t, err)
+		messages, complete := s.since(t, "topic", 0, 0)
 		assert.True(t, complete)
 		require.Len(t, messages, 3)
 		assert.Equal(t, large, messages[2].Packet)

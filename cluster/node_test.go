@@ -99,6 +99,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestThree(t *testing.T) {
+	t.Parallel()
 	sites := gather(t, 3, Options{})
 	a, b, c := sites[0], sites[1], sites[2]
 	onA, onB, onB2, onC := visit(t, a, 1), visit(t, b, 2), visit(t, b, 2), visit(t, c, 2)
@@ -255,7 +256,7 @@ func TestThree(t *testing.T) {
 	})
 	t.Run("what fits is sent", func(t *testing.T) {
 		got := onA.count()
-		require.NoError(t, b.SendAll(within(t), websocket.NewFrameText(false, []byte(`{"body":"`+strings.Repeat("x", b.srv.Options.MaxMessageSize-11)+`"}`))))
+		require.NoError(t, b.SendAll(within(t), websocket.NewFrameText(false, []byte(`{"body":"`+strings.Repeat("x", messageSize-11)+`"}`))))
 		eventually(t, "it comes", func() bool { return onA.count() > got })
 	})
 	t.Run("what is too large is delivered here and sent to nobody", func(t *testing.T) {
@@ -389,6 +390,7 @@ func TestSecret(t *testing.T) {
 }
 
 func TestClusters(t *testing.T) {
+	t.Parallel()
 	names := []string{"a", "a.b", "a b", "*", ">", "ä", "", "\x00", "=", "a=2Eb"}
 	for i, name := range names {
 		for _, other := range names[:i] {

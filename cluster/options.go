@@ -57,7 +57,8 @@ type Options struct {
 	// History is what is kept of topics. All nodes of a cluster have to have the same. The zero value keeps nothing.
 	History History
 
-	advertise string // what nodes tell each other, instead of Listen; tests put proxies between nodes
+	advertise string        // what nodes tell each other, instead of Listen; tests put proxies between nodes
+	routePing time.Duration // instead of the constant, if it is not 0; tests have to go on where nodes get no turn for seconds
 }
 
 // History says which topics have a history, and how long. What is published to such a topic is stored, numbered and then delivered, so

@@ -16,7 +16,7 @@ import (
 
 const (
 	defaultMost = 1000
-	readBytes   = 4 << 20 // of messages in one answer of the store, or two messages
+	readBytes   = 1 << 20 // of messages in one answer of the store, or two messages
 	readRoom    = 8 << 10 // for what is around one
 	readPause   = 20 * time.Millisecond
 )
@@ -211,8 +211,8 @@ func (r *reading) read(ctx context.Context, from uint64, most int) (messages []M
 	if r.leader {
 		return r.readLeader(ctx, from, most)
 	}
-	for {
-		messages, left, err = r.readReplica(ctx, from, most)
+	for attempt := storeAttempt; ; attempt *= 2 { // what is large may take longer, and is not to be asked for again and again
+		messages, left, err = r.readReplica(ctx, from, most, attempt)
 		if !errors.Is(err, errAgain) {
 			return messages, left, err
 		}
@@ -236,8 +236,8 @@ func (r *reading) readLeader(ctx context.Context, from uint64, most int) (messag
 	return messages, 1, nil
 }
 
-// readReplica reads from any node that has a replica. errAgain says that none has answered.
-func (r *reading) readReplica(ctx context.Context, from uint64, most int) (messages []Message, left uint64, err error) {
+// readReplica reads from any node that has a replica. errAgain says that none has answered, or no longer, for that time.
+func (r *reading) readReplica(ctx context.Context, from uint64, most int, patience time.Duration) (messages []Message, left uint64, err error) {
 	type batch struct {
 		fetch
 		Batch    int `json:"batch"`
@@ -251,7 +251,7 @@ func (r *reading) readReplica(ctx context.Context, from uint64, most int) (messa
 		return nil, 0, fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
 	for {
-		msg, err := e.within(ctx, storeAttempt)
+		msg, err := e.within(ctx, patience)
 		if err != nil {
 			return nil, 0, errAgain
 		}
