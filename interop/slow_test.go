@@ -100,7 +100,7 @@ func (tr transfer) run(t *testing.T) {
 	tr.options.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	url, accepted := startOurs(t, &tr.options)
 	r := startRelay(t, tr.way.start(t, host(url)), tr.link)
-	client, err := tr.dial("ws://" + r.address)
+	client, err := tr.dial(tr.way.url(r.address))
 	require.NoError(t, err)
 	defer client.drop()
 	server := accept(t, accepted)

@@ -54,7 +54,7 @@ var ways = []way{
 	{name: "HTTP/2", http2: true, start: func(t *testing.T) string {
 		return "wss://" + serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES) + "/chat"
 	}},
-	{name: "HTTP/2 between HAProxy and net/http", program: haproxy.name, start: func(t *testing.T) string {
+	{name: "HTTP/2 between HAProxy and net/http", program: haproxy.program, start: func(t *testing.T) string {
 		address := serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES)
 		return "ws://" + haproxy.start(t, address, "server service "+configuredServer+" check",
 			"server service "+address+" ssl verify none alpn h2 ws h2") + "/chat"

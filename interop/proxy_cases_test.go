@@ -1,0 +1,100 @@
+package interop
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wsloop/websocket"
+)
+
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	var together sync.WaitGroup
+	defer together.Wait()
+	for _, p := range proxies {
+		run := func(does string, test func(t *testing.T, p proxy)) {
+			together.Go(func() { t.Run(p.name+" "+does, func(t *testing.T) { test(t, p) }) })
+		}
+		run("passes messages of each size both ways", testProxiedMessages)
+		run("keeps a connection open whose client sends nothing but Pongs", testProxiedIdle)
+		if p.secure {
+			continue // it passes on bytes: the server closes the connection behind the status
+		}
+		run("passes the status, and then an upgrade on the same connection", testProxiedStatus)
+	}
+}
+
+func testProxiedMessages(t *testing.T, p proxy) {
+	url, accepted := ours.serve(t, plain)
+	address := p.start(t, host(url))
+	for _, client := range []peer{ours, gorilla} {
+		theirs, err := client.client(t, plain)(p.url(address), []string{chosenProtocol})
+		require.NoError(t, err)
+		side := accept(t, accepted)
+		assert.Equal(t, chosenProtocol, theirs.subprotocol())
+		for _, size := range []int{0, 1, 125, 126, 65535, 65536, limit} {
+			for _, k := range []kind{text, binary} {
+				deliver(t, theirs, side, k, sized(k, size))
+				deliver(t, side, theirs, k, sized(k, size))
+			}
+		}
+		require.NoError(t, theirs.close(1000, ""))
+		assert.Equal(t, closed, next(t, theirs).kind)
+		assert.Equal(t, closed, next(t, side).kind)
+	}
+}
+
+// testProxiedIdle waits for three intervals between Pings, which is longer than the proxy lets a connection be quiet.
+func testProxiedIdle(t *testing.T, p proxy) {
+	const interval, pings = 2 * time.Second, 4
+	url, accepted := startOurs(t, &websocket.ServerOptions{PingInterval: interval})
+	theirs, err := gorilla.client(t, plain)(p.url(p.start(t, host(url), p.quiet...)), nil)
+	require.NoError(t, err)
+	defer theirs.drop()
+	side := accept(t, accepted)
+	for range pings {
+		require.Equal(t, ping, next(t, theirs).kind)
+	}
+	require.NoError(t, theirs.send(text, []byte("still there")))
+	expect(t, side, event{kind: text, payload: []byte("still there")})
+	require.NoError(t, side.send(text, []byte("still there")))
+	expectAfter(t, theirs, ping, event{kind: text, payload: []byte("still there")})
+}
+
+func testProxiedStatus(t *testing.T, p proxy) {
+	url, accepted := ours.serve(t, plain)
+	c := p.dial(t, p.start(t, host(url)))
+	answers := bufio.NewReader(c)
+	for range 2 {
+		io.WriteString(c, "GET /status HTTP/1.1\r\nHost: service\r\n\r\n")
+		resp, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, "200 OK", resp.Status)
+		assert.Equal(t, "OK", string(body))
+		assert.False(t, resp.Close, "the connection between client and proxy stays open")
+	}
+	io.WriteString(c, openingRequest)
+	resp, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	side := accept(t, accepted)
+	require.NoError(t, side.send(text, []byte("hello")))
+	want := websocket.NewFrameText(false, []byte("hello"))
+	got := make([]byte, len(want))
+	_, err = io.ReadFull(answers, got)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+// openingRequest is an opening handshake by hand (RFC 6455, section 1.2).
+const openingRequest = "GET / HTTP/1.1\r\nHost: service\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

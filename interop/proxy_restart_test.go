@@ -1,0 +1,143 @@
+package interop
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wsloop/websocket"
+)
+
+// reload is how an operator has a proxy take a new configuration, and leave its connections alone.
+type reload struct {
+	proxy
+	signal syscall.Signal
+	hurry  []string // old and new strings of the configuration: the time that connections are left is a second
+	mark   []string // likewise, of the new configuration: answers have the field generation
+}
+
+const generation = "X-Generation"
+
+var reloads = []reload{
+	{nginx, syscall.SIGHUP, []string{"worker_shutdown_timeout 4h", "worker_shutdown_timeout 1s"},
+		[]string{"location / {", "location / {\n\t\t\tadd_header " + generation + " new;"}},
+	{haproxy, syscall.SIGUSR2, []string{"hard-stop-after 4h", "hard-stop-after 1s"},
+		[]string{"frontend clients", "frontend clients\n\thttp-response set-header " + generation + " new"}},
+}
+
+// TestProxiesReload expects that connections outlive a reload for as long as the configuration says, that both sides then learn of
+// their end, and that clients get in all the while.
+func TestProxiesReload(t *testing.T) {
+	t.Parallel()
+	for _, r := range reloads {
+		t.Run(r.name+" keeps connections", func(t *testing.T) {
+			t.Parallel()
+			s := startProxied(t, r.proxy)
+			old := s.connect(t)
+			s.reload(t, r)
+			old.talk(t)
+			s.connect(t).talk(t)
+			old.talk(t)
+		})
+		t.Run(r.name+" ends connections when their time is over", func(t *testing.T) {
+			t.Parallel()
+			s := startProxied(t, r.proxy, r.hurry...)
+			old := s.connect(t)
+			s.reload(t, r)
+			s.expectEnd(t, old)
+			s.connect(t).talk(t)
+		})
+	}
+}
+
+// TestProxiesRestart ends each proxy with all its connections, and starts it again.
+func TestProxiesRestart(t *testing.T) {
+	t.Parallel()
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			s := startProxied(t, p)
+			old := s.connect(t)
+			s.stop(t)
+			s.expectEnd(t, old)
+			require.True(t, s.run(t), "%s starts again", p.name)
+			s.connect(t).talk(t)
+		})
+	}
+}
+
+// proxied is our server behind a proxy.
+type proxied struct {
+	*running
+	accepted <-chan conn
+	ended    <-chan websocket.CloseCause // of each connection
+}
+
+func startProxied(t *testing.T, p proxy, edits ...string) *proxied {
+	ended := make(chan websocket.CloseCause, 16)
+	url, accepted := startOurs(t, &websocket.ServerOptions{
+		OnClose: func(_ websocket.ConnInfo, cause websocket.CloseCause) { ended <- cause },
+	})
+	return &proxied{running: p.launch(t, host(url), edits...), accepted: accepted, ended: ended}
+}
+
+// pair are both sides of a connection.
+type pair struct{ theirs, side conn }
+
+func (s *proxied) connect(t *testing.T) pair {
+	t.Helper()
+	theirs, err := gorilla.client(t, plain)(s.url(s.address), nil)
+	require.NoError(t, err)
+	t.Cleanup(theirs.drop)
+	return pair{theirs, accept(t, s.accepted)}
+}
+
+// talk has both sides hear of each other.
+func (p pair) talk(t *testing.T) {
+	t.Helper()
+	deliver(t, p.theirs, p.side, text, []byte("hello"))
+	deliver(t, p.side, p.theirs, text, []byte("hello"))
+}
+
+// reload has the proxy take another configuration, and waits until its new processes answer. Meanwhile nobody is refused.
+func (s *proxied) reload(t *testing.T, r reload) {
+	t.Helper()
+	file := filepath.Join(s.folder, s.config)
+	configured, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(configured), r.mark[0])
+	require.NoError(t, os.WriteFile(file, []byte(strings.NewReplacer(r.mark...).Replace(string(configured))), 0o644))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: deadline}
+	var told time.Time
+	for giveUp := time.Now().Add(deadline); ; {
+		if time.Since(told) > time.Second { // HAProxy does not listen to signals while it starts
+			require.NoError(t, s.process.Signal(r.signal))
+			told = time.Now()
+		}
+		answer, err := client.Get("http://" + s.address + "/status")
+		require.NoError(t, err)
+		answer.Body.Close()
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+		if answer.Header.Get(generation) != "" {
+			return
+		}
+		require.True(t, time.Now().Before(giveUp), "the new configuration is not in use before the deadline")
+	}
+}
+
+// expectEnd expects that both sides learn of the end of a connection that the proxy has cut off. Caddy sends each a Close frame with 1001,
+// but does not mask that for the server.
+func (s *proxied) expectEnd(t *testing.T, p pair) {
+	t.Helper()
+	for _, c := range []conn{p.theirs, p.side} {
+		assert.Equal(t, closed, next(t, c).kind)
+	}
+	assert.Contains(t, []websocket.CloseKind{websocket.ClosedLost, websocket.ClosedProtocolError}, within(t, s.ended).Kind)
+}
