@@ -32,6 +32,7 @@ type proxy struct {
 	config  string   // its file in the folder proxy
 	private []string // old and new strings in the configuration: what a test needs
 	quiet   []string // the same, also in args, for connections that may be quiet for 5 seconds only; nil: they may be quiet for ever
+	blind   []string // the same, for no health checks
 	args    []string // of the command, in front of the configuration's path
 	secure  bool     // clients come to it by TLS, which is all that it knows of
 	module  string   // a file that its package may lack
@@ -67,6 +68,7 @@ var (
 		config:  "haproxy.cfg",
 		private: []string{"timeout connect 5s", "timeout connect 5s\n\ttimeout check 20s"}, // a busy machine may take its 2 seconds
 		quiet:   []string{"timeout tunnel 60s", "timeout tunnel 5s"},
+		blind:   []string{" check\n", "\n"},
 		args:    []string{"-W", "-f"},
 	}
 	apache = proxy{
@@ -80,6 +82,7 @@ var (
 		name:    "Caddy",
 		program: "caddy",
 		config:  "Caddyfile",
+		blind:   []string{"health_uri /status\n\t\thealth_interval 5s\n", ""},
 		args:    []string{"run", "--adapter", "caddyfile", "--config"},
 	}
 	varnish = proxy{
@@ -87,6 +90,7 @@ var (
 		program: "varnishd",
 		config:  "varnish.vcl",
 		quiet:   []string{"pipe_timeout=60", "pipe_timeout=5"},
+		blind:   []string{".probe = {\n\t\t.url = \"/status\";\n\t\t.initial = 8; # it is there until a check says otherwise\n\t}\n", ""},
 		args:    []string{"-F", "-j", "none", "-n", ownFolder, "-s", "malloc,16m", "-a", configuredListen, "-p", "pipe_timeout=60", "-f"},
 	}
 	stunnel = proxy{
@@ -125,6 +129,16 @@ func (way route) url(address string) string {
 		return "ws://" + address
 	}
 	return way.proxy.url(address)
+}
+
+// to starts what stands on the way to a plain URL, of a server whose status it does not ask for, and returns the URL that leads there.
+func (way route) to(t *testing.T, url string) string {
+	if way.proxy == nil {
+		return url
+	}
+	address := host(url)
+	_, path, _ := strings.Cut(url, address)
+	return way.url(way.proxy.start(t, address, way.proxy.blind...)) + path
 }
 
 // host returns the "host:port" of a URL that serve has returned.
