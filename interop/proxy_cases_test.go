@@ -2,9 +2,13 @@ package interop
 
 import (
 	"bufio"
+	"context"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +32,7 @@ func TestProxies(t *testing.T) {
 		if p.secure {
 			continue // it passes on bytes: the server closes the connection behind the status
 		}
+		run("tells the address of a client that claims to have another one", testForgedAddress)
 		run("passes the status, and then an upgrade on the same connection", testProxiedStatus)
 	}
 }
@@ -124,6 +129,30 @@ func testProxiedStatus(t *testing.T, p proxy) {
 	_, err = io.ReadFull(answers, got)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
+}
+
+// testForgedAddress expects that the server is told the address of the client, and nothing that the client says of itself.
+func testForgedAddress(t *testing.T, p proxy) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	seen := make(chan []string, 1)
+	server := websocket.NewServer(&websocket.ServerOptions{
+		Logger: slog.New(slog.DiscardHandler),
+		HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+			seen <- req.Header.Values("X-Forwarded-For")
+			return nil, nil
+		},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	t.Cleanup(func() {
+		server.Stop()
+		assert.NoError(t, <-ended)
+	})
+	c := p.dial(t, p.start(t, ln.Addr().String()))
+	const forged = "X-Forwarded-For: 192.0.2.1\r\n"
+	io.WriteString(c, strings.TrimSuffix(openingRequest, "\r\n")+forged+forged+"\r\n")
+	assert.Equal(t, []string{"127.0.0.1"}, within(t, seen))
 }
 
 // openingRequest is an opening handshake by hand (RFC 6455, section 1.2).

@@ -1,6 +1,8 @@
 package interop
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -71,6 +73,83 @@ func TestProxiesRestart(t *testing.T) {
 			s.connect(t).talk(t)
 		})
 	}
+}
+
+// TestRollingRestart shuts down one of two servers behind a proxy while clients come all the time. Nobody is refused: those that are told to
+// go come again, as new ones do, and get in.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	for _, r := range []struct {
+		proxy
+		second []string // old and new strings in the configuration: another server
+	}{
+		{nginx, []string{"server 127.0.0.1:9090;", "server 127.0.0.1:9090; server %s;"}},
+		{haproxy, []string{"server service 127.0.0.1:9090 check", "server first 127.0.0.1:9090 check\n\tserver second %s check",
+			"uri /status", "uri /chat/status"}},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			leaving, first := serveEcho(t)
+			_, second := serveEcho(t)
+			for i := range r.second {
+				r.second[i] = strings.ReplaceAll(r.second[i], "%s", second)
+			}
+			testRollingRestart(t, r.start(t, first, r.second...), leaving)
+		})
+	}
+}
+
+func testRollingRestart(t *testing.T, address string, leaving *websocket.Server) {
+	const clients = 200
+	connect := func() conn {
+		c, err := gorilla.client(t, plain)("ws://"+address+"/chat", nil)
+		require.NoError(t, err)
+		t.Cleanup(c.drop)
+		return c
+	}
+	var all []conn
+	for range clients {
+		all = append(all, connect())
+	}
+	left := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	go func() { left <- leaving.Shutdown(ctx) }()
+	for going := true; going; {
+		select {
+		case err := <-left:
+			require.NoError(t, err)
+			going = false
+		default:
+			connect().drop()
+		}
+	}
+	told := 0
+	for _, c := range all {
+		select {
+		case end := <-c.events():
+			require.Equal(t, event{kind: closed, code: 1001}, event{kind: end.kind, code: end.code})
+			told++
+			c = connect()
+		default:
+		}
+		deliver(t, c, c, text, []byte("hello"))
+	}
+	assert.InDelta(t, clients/2, told, clients/4, "how many were told to go")
+}
+
+// serveEcho starts an echoServer, and returns its address too.
+func serveEcho(t *testing.T) (server *websocket.Server, address string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server = echoServer(t, nil)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	t.Cleanup(func() {
+		server.Stop()
+		assert.NoError(t, <-ended)
+	})
+	return server, ln.Addr().String()
 }
 
 // proxied is our server behind a proxy.

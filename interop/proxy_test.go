@@ -226,18 +226,20 @@ func (p proxy) prepare(t *testing.T, address, server string, edits []string) *ru
 	folder := t.TempDir()
 	_, site, _ := strings.Cut(address, ":")
 	_, port, _ := strings.Cut(server, ":")
-	private := append([]string{configuredListen, address, configuredServer, server, configuredPort, `"` + port + `"`,
-		configuredSite, "http://:" + site, ownFolder, folder}, p.private...)
+	addresses := []string{configuredListen, address, configuredServer, server, configuredPort, `"` + port + `"`,
+		configuredSite, "http://:" + site, ownFolder, folder}
 	if p.secure {
-		private = append(private, configuredCertificate, saved(t, issue(t, ecdsaKey)))
+		addresses = append(addresses, configuredCertificate, saved(t, issue(t, ecdsaKey)))
 	}
-	edit := strings.NewReplacer(append(private, edits...)...)
+	edit := func(text string) string {
+		return strings.NewReplacer(addresses...).Replace(strings.NewReplacer(append(edits, p.private...)...).Replace(text))
+	}
 	r := &running{proxy: p, address: address, folder: folder}
 	for _, arg := range p.args {
-		r.command = append(r.command, edit.Replace(arg))
+		r.command = append(r.command, edit(arg))
 	}
 	r.command = append(r.command, filepath.Join(folder, p.config))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, p.config), []byte(edit.Replace(string(configured))), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, p.config), []byte(edit(string(configured))), 0o644))
 	return r
 }
 
