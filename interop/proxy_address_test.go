@@ -3,7 +3,6 @@ package interop
 import (
 	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -26,6 +25,9 @@ func TestProxyProtocol(t *testing.T) {
 		{"HAProxy with send-proxy-v2", haproxy, []string{" check\n", " check send-proxy-v2\n"}},
 		{"HAProxy with TLVs", haproxy, []string{" check\n", " check send-proxy-v2 proxy-v2-options crc32c,unique-id\n", "\tbind", "\tunique-id-format %rt-%pid\n\tbind"}},
 		{"nginx with proxy_protocol", nginxStream, nil},
+		{"Varnish with version 1", varnish, []string{`.port = "9090";`, `.port = "9090"; .proxy_header = 1;`}},
+		{"Varnish with version 2", varnish, []string{`.port = "9090";`, `.port = "9090"; .proxy_header = 2;`}},
+		{"stunnel with protocol = proxy", stunnel, []string{";protocol = proxy", "protocol = proxy"}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			opts := &websocket.ServerOptions{ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, MaxConnectionsPerAddress: 1 << 10}
@@ -34,10 +36,7 @@ func TestProxyProtocol(t *testing.T) {
 			url, accepted := startOurs(t, opts)
 			address := way.proxy.start(t, host(url), way.edits...)
 			for range 3 {
-				c, err := net.Dial("tcp", address)
-				require.NoError(t, err)
-				defer c.Close()
-				require.NoError(t, c.SetDeadline(time.Now().Add(deadline)))
+				c := way.proxy.dial(t, address)
 				io.WriteString(c, openingRequest)
 				in := bufio.NewReader(c)
 				answer, err := http.ReadResponse(in, nil)

@@ -34,6 +34,7 @@ type proxy struct {
 	quiet   []string // the same, also in args, for connections that may be quiet for 5 seconds only; nil: they may be quiet for ever
 	blind   []string // the same, for no health checks
 	args    []string // of the command, in front of the configuration's path
+	roomy   bool     // nothing limits what waits in the system for a slow client
 	secure  bool     // clients come to it by TLS, which is all that it knows of
 	module  string   // a file that its package may lack
 }
@@ -84,6 +85,7 @@ var (
 		config:  "Caddyfile",
 		blind:   []string{"health_uri /status\n\t\thealth_interval 5s\n", ""},
 		args:    []string{"run", "--adapter", "caddyfile", "--config"},
+		roomy:   true,
 	}
 	varnish = proxy{
 		name:    "Varnish",
@@ -92,6 +94,7 @@ var (
 		quiet:   []string{"pipe_timeout=60", "pipe_timeout=5"},
 		blind:   []string{".probe = {\n\t\t.url = \"/status\";\n\t\t.initial = 8; # it is there until a check says otherwise\n\t}\n", ""},
 		args:    []string{"-F", "-j", "none", "-n", ownFolder, "-s", "malloc,16m", "-a", configuredListen, "-p", "pipe_timeout=60", "-f"},
+		roomy:   true,
 	}
 	stunnel = proxy{
 		name:    "stunnel",
