@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -133,8 +132,6 @@ func testProxiedStatus(t *testing.T, p proxy) {
 
 // testForgedAddress expects that the server is told the address of the client, and nothing that the client says of itself.
 func testForgedAddress(t *testing.T, p proxy) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
 	seen := make(chan []string, 1)
 	server := websocket.NewServer(&websocket.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler),
@@ -143,13 +140,7 @@ func testForgedAddress(t *testing.T, p proxy) {
 			return nil, nil
 		},
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
-	t.Cleanup(func() {
-		server.Stop()
-		assert.NoError(t, <-ended)
-	})
-	c := p.dial(t, p.start(t, ln.Addr().String()))
+	c := p.dial(t, p.start(t, listen(t, server)))
 	const forged = "X-Forwarded-For: 192.0.2.1\r\n"
 	io.WriteString(c, strings.TrimSuffix(openingRequest, "\r\n")+forged+forged+"\r\n")
 	assert.Equal(t, []string{"127.0.0.1"}, within(t, seen))

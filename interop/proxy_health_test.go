@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -35,11 +36,7 @@ var healthChecks = []struct {
 // TestHealthChecksOfHAProxy expects that each of the checks finds the server up.
 func TestHealthChecksOfHAProxy(t *testing.T) {
 	t.Parallel()
-	folder, err := os.MkdirTemp("", "haproxy") // t.TempDir is too long for the address of a Unix socket
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	socket := filepath.Join(folder, "stats")
-
+	socket := statsSocket(t)
 	servers := make(map[string]string) // by StatusPath
 	var backends strings.Builder
 	for i, check := range healthChecks {
@@ -60,6 +57,47 @@ func TestHealthChecksOfHAProxy(t *testing.T) {
 			assert.Equal(t, "UP", server["status"])
 		})
 	}
+}
+
+// TestHealthCheckOfAShutdown expects that HAProxy takes a server for down as soon as its Shutdown begins, and leaves it the connection that it
+// waits for.
+func TestHealthCheckOfAShutdown(t *testing.T) {
+	t.Parallel()
+	server := echoServer(t, nil)
+	entered, release := make(chan struct{}), make(chan struct{})
+	server.Options.HandleText = func(fd int, payload []byte) {
+		close(entered)
+		<-release
+		websocket.SendText(fd, payload)
+	}
+	socket := statsSocket(t)
+	proxy := haproxy.start(t, listen(t, server), "global\n", "global\n\tstats socket "+socket+"\n", "server service", "server s",
+		"uri /status", "uri /chat/status", " check\n", " check inter 100ms rise 1 fall 1\n")
+	theirs, err := gorilla.client(t, plain)("ws://"+proxy+"/chat", nil)
+	require.NoError(t, err)
+	defer theirs.drop()
+	require.NoError(t, theirs.send(text, []byte("keeps its handler busy")))
+	within(t, entered)
+	assert.Equal(t, "UP", checkedServer(t, socket, "service")["status"])
+
+	left := make(chan error, 1)
+	go func() { left <- server.Shutdown(context.Background()) }()
+	require.Eventually(t, func() bool {
+		found := checkedServer(t, socket, "service")
+		return found["status"] == "DOWN" && found["check_code"] == "503"
+	}, deadline, 10*time.Millisecond, "HAProxy finds the server down")
+	close(release)
+	expect(t, theirs, event{kind: text, payload: []byte("keeps its handler busy")})
+	expect(t, theirs, event{kind: closed, code: 1001})
+	assert.NoError(t, within(t, left))
+}
+
+// statsSocket returns a path for the Unix socket on which HAProxy tells what it knows.
+func statsSocket(t *testing.T) (path string) {
+	folder, err := os.MkdirTemp("", "haproxy") // t.TempDir is too long for the address of a Unix socket
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return filepath.Join(folder, "stats")
 }
 
 // checkedServer returns what HAProxy knows of the server of a backend, once it was checked.

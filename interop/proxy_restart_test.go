@@ -2,7 +2,6 @@ package interop
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -93,8 +92,8 @@ func TestRollingRestart(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			leaving, first := serveEcho(t)
-			_, second := serveEcho(t)
+			leaving := echoServer(t, nil)
+			first, second := listen(t, leaving), listen(t, echoServer(t, nil))
 			for i := range r.second {
 				r.second[i] = strings.ReplaceAll(r.second[i], "%s", second)
 			}
@@ -140,20 +139,6 @@ func testRollingRestart(t *testing.T, address string, leaving *websocket.Server)
 		deliver(t, c, c, text, []byte("hello"))
 	}
 	assert.InDelta(t, clients/2, told, clients/4, "how many were told to go")
-}
-
-// serveEcho starts an echoServer, and returns its address too.
-func serveEcho(t *testing.T) (server *websocket.Server, address string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	server = echoServer(t, nil)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
-	t.Cleanup(func() {
-		server.Stop()
-		assert.NoError(t, <-ended)
-	})
-	return server, ln.Addr().String()
 }
 
 // proxied is our server behind a proxy.

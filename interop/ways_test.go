@@ -309,20 +309,26 @@ func echoServer(t *testing.T, handler http.Handler) *websocket.Server {
 var page = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "a page") })
 
 func ownListener(t *testing.T, handler http.Handler, s security) (url string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
 	server := echoServer(t, handler)
 	server.Options.TLSConfig = s.server(t)
+	address := listen(t, server)
+	if s != plain {
+		return "wss://" + address + "/chat"
+	}
+	return "ws://" + address + "/chat"
+}
+
+// listen has a server listen on a free port, until the end of the test, and returns its address.
+func listen(t *testing.T, server *websocket.Server) (address string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
 	t.Cleanup(func() {
 		server.Stop()
 		assert.NoError(t, <-ended)
 	})
-	if s != plain {
-		return "wss://" + ln.Addr().String() + "/chat"
-	}
-	return "ws://" + ln.Addr().String() + "/chat"
+	return ln.Addr().String()
 }
 
 // serveHTTP runs a server of net/http.
