@@ -33,7 +33,7 @@ var allCases = sync.OnceValue(func() []testCase {
 
 func TestPeers(t *testing.T) {
 	for _, p := range peers {
-		testPeer(t, p, plain, allCases())
+		testPeer(t, p, routes[0], plain, allCases())
 	}
 }
 
@@ -45,22 +45,26 @@ func TestSecuredPeers(t *testing.T) {
 			if i == 0 {
 				cases = slices.Concat(messageCases(text, binary), limitCases(binary), fragmentCases(), pingCases(), closeCases())
 			}
-			testPeer(t, p, s, cases)
+			testPeer(t, p, routes[0], s, cases)
 		}
 	}
 }
 
-// testPeer runs cases with our server and the client of a peer, and with our client and its server.
-func testPeer(t *testing.T, p peer, s security, cases []testCase) {
+// testPeer runs cases on a route, with our server and the client of a peer, and with our client and its server.
+func testPeer(t *testing.T, p peer, way route, s security, cases []testCase) {
 	by, clientCan := "", p.clientCan
 	if s != plain {
 		by, clientCan = " by "+s.String(), clientCan&^p.clientLacks
+	}
+	if way.proxy != nil {
+		by = " " + way.name
 	}
 	if p.client != nil {
 		t.Run(p.name+" client with our server"+by, func(t *testing.T) {
 			t.Parallel()
 			dial := p.client(t, s)
 			url, accepted := ours.serve(t, s)
+			url = way.to(t, url)
 			runCases(t, cases, ours.serveCan, clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
 				theirs, err := dial(url, offer)
 				require.NoError(t, err)
@@ -73,6 +77,7 @@ func testPeer(t *testing.T, p peer, s security, cases []testCase) {
 			t.Parallel()
 			dial := ours.client(t, s)
 			url, accepted := p.serve(t, s)
+			url = way.to(t, url)
 			runCases(t, cases, ours.clientCan, p.serveCan, func(t *testing.T, offer []string) (ours, theirs conn) {
 				ours, err := dial(url, offer)
 				require.NoError(t, err)

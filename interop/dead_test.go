@@ -81,7 +81,7 @@ func TestDeadPeers(t *testing.T) {
 func (dead deadPeer) run(t *testing.T) {
 	url, accepted := startOurs(t, &websocket.ServerOptions{})
 	r := startRelay(t, dead.way.start(t, host(url)), link{})
-	client, err := dialOurs(&websocket.Client{Endpoint: "ws://" + r.address}, nil)
+	client, err := dialOurs(&websocket.Client{Endpoint: dead.way.url(r.address)}, nil)
 	require.NoError(t, err)
 	defer client.drop()
 	server := accept(t, accepted)

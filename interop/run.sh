@@ -16,14 +16,27 @@ command -v nginx >/dev/null || packages+=(nginx)
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v tinyproxy >/dev/null || packages+=(tinyproxy)
+command -v apache2 >/dev/null || packages+=(apache2-bin)
+command -v caddy >/dev/null || packages+=(caddy)
+command -v varnishd >/dev/null || packages+=(varnish)
+command -v stunnel4 >/dev/null || packages+=(stunnel4)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
 for library in websockets aiohttp autobahn; do
 	/usr/bin/python3 -c "import $library" 2>/dev/null || packages+=("python3-$library")
 done
 if [ ${#packages[@]} -gt 0 ]; then
-	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
+	(
+		# Some of them are services, which Debian starts as they are installed unless this file forbids it.
+		policy=/usr/sbin/policy-rc.d
+		if [ ! -e $policy ]; then
+			trap 'rm -f $policy' EXIT
+			printf '#!/bin/sh\nexit 101\n' >$policy
+			chmod 755 $policy
+		fi
+		apt-get update -q
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
+	)
 fi
 if ! cmp -s node/package-lock.json node/node_modules/.installed; then
 	(cd node && npm ci --no-progress && cp package-lock.json node_modules/.installed)

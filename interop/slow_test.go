@@ -52,15 +52,30 @@ func slowTransfers() (all []transfer) {
 	}
 	up := honest[0]
 	up.name, up.size, up.up, up.link = "14 MB of our client at 400 kB/s", 14_000_000, true, link{up: 400_000}
-	return append(all, up.on(routes...)...)
+	return append(append(all, up.on(routes...)...), steadyTransfers()...)
+}
+
+// steadyTransfers are longer than all buffers on the way hold, and a proxy must take some of them each few seconds. It takes nothing until a
+// third of what waits in the system for the client is gone, so that only those can which limit that.
+func steadyTransfers() (all []transfer) {
+	foreign := honest[1]
+	foreign.name, foreign.size = "10 MiB to "+foreign.name+" at 256 KiB/s and a write time-out of 4s", 10<<20
+	foreign.link = link{down: 256 << 10}
+	foreign.options.WriteTimeout = 4 * time.Second
+	for _, tr := range foreign.on(routes[1:]...) {
+		if !tr.way.proxy.roomy {
+			all = append(all, tr)
+		}
+	}
+	return all
 }
 
 // haste is how long the time-outs of hastyTransfers are. It is a quarter of what a message takes, and as much as a client needs to
 // answer on a slow machine, too.
 const haste = 2 * time.Second
 
-// hastyTransfers are those with short time-outs. A proxy takes nothing while it has a third of its own buffers to get rid of, which may
-// be for longer: behind one the write time-out is the default.
+// hastyTransfers are those with short time-outs. A proxy may take nothing for longer, see steadyTransfers: behind one that limits nothing the
+// write time-out is the default.
 func hastyTransfers() (all []transfer) {
 	for _, tr := range honest {
 		tr.name, tr.size = "8 MiB to "+tr.name+" at 1 MiB/s and time-outs of "+haste.String(), 8<<20
@@ -70,8 +85,13 @@ func hastyTransfers() (all []transfer) {
 	}
 	foreign := all[1]
 	all = append(all, foreign.held()...)
-	foreign.options.WriteTimeout = 0
-	return append(all, foreign.on(routes[1:]...)...)
+	for _, tr := range foreign.on(routes[1:]...) {
+		if tr.way.proxy.roomy {
+			tr.options.WriteTimeout = 0
+		}
+		all = append(all, tr)
+	}
+	return all
 }
 
 // longPayload is what all transfers take theirs from, since they run at the same time.
@@ -100,7 +120,7 @@ func (tr transfer) run(t *testing.T) {
 	tr.options.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	url, accepted := startOurs(t, &tr.options)
 	r := startRelay(t, tr.way.start(t, host(url)), tr.link)
-	client, err := tr.dial("ws://" + r.address)
+	client, err := tr.dial(tr.way.url(r.address))
 	require.NoError(t, err)
 	defer client.drop()
 	server := accept(t, accepted)

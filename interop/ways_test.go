@@ -54,7 +54,7 @@ var ways = []way{
 	{name: "HTTP/2", http2: true, start: func(t *testing.T) string {
 		return "wss://" + serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES) + "/chat"
 	}},
-	{name: "HTTP/2 between HAProxy and net/http", program: haproxy.name, start: func(t *testing.T) string {
+	{name: "HTTP/2 between HAProxy and net/http", program: haproxy.program, start: func(t *testing.T) string {
 		address := serveHTTP(t, onlyStreams(echoServer(t, nil)), tls13AES)
 		return "ws://" + haproxy.start(t, address, "server service "+configuredServer+" check",
 			"server service "+address+" ssl verify none alpn h2 ws h2") + "/chat"
@@ -309,20 +309,26 @@ func echoServer(t *testing.T, handler http.Handler) *websocket.Server {
 var page = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "a page") })
 
 func ownListener(t *testing.T, handler http.Handler, s security) (url string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
 	server := echoServer(t, handler)
 	server.Options.TLSConfig = s.server(t)
+	address := listen(t, server)
+	if s != plain {
+		return "wss://" + address + "/chat"
+	}
+	return "ws://" + address + "/chat"
+}
+
+// listen has a server listen on a free port, until the end of the test, and returns its address.
+func listen(t *testing.T, server *websocket.Server) (address string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
 	t.Cleanup(func() {
 		server.Stop()
 		assert.NoError(t, <-ended)
 	})
-	if s != plain {
-		return "wss://" + ln.Addr().String() + "/chat"
-	}
-	return "ws://" + ln.Addr().String() + "/chat"
+	return ln.Addr().String()
 }
 
 // serveHTTP runs a server of net/http.
