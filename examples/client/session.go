@@ -151,8 +151,9 @@ func (s *session) lostBecause() error {
 	return s.trust.advise(fmt.Errorf("%w: %w", errLost, cause), s.url)
 }
 
-// request asks the server, and reads the Body of its answer into body.
+// request asks the server, and reads the Body of its answer into body. If there is no connection, it waits for one that is tried now.
 func (s *session) request(ctx context.Context, method, target, text string, body any) error {
+	s.retry()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	res, err := s.client.Call(ctx, &websocket.Request{Method: method, Target: target, Body: text})

@@ -139,7 +139,6 @@ func obey(ctx context.Context, s *session, out *screen, line string) (err error)
 	switch {
 	case line == "":
 	case !strings.HasPrefix(line, "/"):
-		s.retry()
 		_, err = s.say(ctx, "", line) // all get it as a notice, this client included
 	case command == "/retry":
 		if !s.retry() {
