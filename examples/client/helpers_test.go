@@ -83,9 +83,15 @@ func launchServer(t *testing.T, args ...string) (printed string, stop func()) {
 // startFake starts a server whose answers are up to the test.
 func startFake(t *testing.T, opts *websocket.ServerOptions) (url string) {
 	t.Helper()
+	_, url = fakeServer(t, opts)
+	return url
+}
+
+func fakeServer(t *testing.T, opts *websocket.ServerOptions) (srv *websocket.Server, url string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	srv := websocket.NewServer(opts)
+	srv = websocket.NewServer(opts)
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ln) }()
 	t.Cleanup(func() {
@@ -101,7 +107,7 @@ func startFake(t *testing.T, opts *websocket.ServerOptions) (url string) {
 			}
 		}
 	})
-	return "ws://" + ln.Addr().String() + "/"
+	return srv, "ws://" + ln.Addr().String() + "/"
 }
 
 // notice is a packet that a fake server sends.

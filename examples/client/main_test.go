@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,8 @@ func TestFlagsAreChecked(t *testing.T) {
 		"an unknown demo user":    {[]string{"-user", "erin"}, "not a demo user"},
 		"a time-out of nothing":   {[]string{"-user", "alice", "-timeout", "0s"}, "-timeout"},
 		"a receiver without text": {[]string{"-user", "alice", "-to", "bob"}, "-say"},
+		"nothing to say":          {[]string{"-user", "alice", "-say", ""}, "-say has no text"},
+		"only space to say":       {[]string{"-user", "alice", "-say", " \n"}, "-say has no text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := runToEnd(t, test.args...)
@@ -45,12 +49,16 @@ func TestFlagsAreChecked(t *testing.T) {
 	}
 }
 
-func TestHelpDoesNotShowTheKey(t *testing.T) {
+func TestHelp(t *testing.T) {
 	t.Setenv(keyVariable, "very-secret-key")
-	code, _, stderr := runToEnd(t, "-h")
-	assert.Zero(t, code)
-	assert.Contains(t, stderr, "-key")
-	assert.NotContains(t, stderr, "very-secret-key")
+	for _, flag := range []string{"-h", "-help", "--help"} {
+		code, stdout, stderr := runToEnd(t, flag)
+		assert.Zero(t, code)
+		assert.Empty(t, stderr, "it was asked for")
+		assert.True(t, strings.HasPrefix(stdout, "A client of the group chat"), "it says what the program is")
+		assert.Contains(t, stdout, "-key")
+		assert.NotContains(t, stdout, "very-secret-key")
+	}
 }
 
 func TestSay(t *testing.T) {
@@ -83,6 +91,10 @@ func TestSay(t *testing.T) {
 
 func TestSayFails(t *testing.T) {
 	url, _ := startServer(t)
+	server, refuses := fakeServer(t, new(websocket.ServerOptions))
+	require.NoError(t, server.RegisterTextHandler(http.MethodPost, "/users/:name/messages", func(context.Context, *websocket.Request) websocket.Response {
+		return websocket.Response{Code: http.StatusConflict, Message: "because of \x1b[2J"}
+	}))
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
@@ -90,12 +102,12 @@ func TestSayFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"with an unknown key":         {[]string{"-url", url, "-key", "wrong-key"}, "unknown key"},
-		"without a server":            {[]string{"-addr", free.Addr().String(), "-user", "alice"}, "refused"},
-		"with a URL that is no such":  {[]string{"-url", "ftp://127.0.0.1", "-user", "alice"}, "endpoint"},
-		"to a user who is not here":   {[]string{"-url", url, "-user", "alice", "-to", "dave"}, "dave is not here (409)"},
-		"to a user who does not live": {[]string{"-url", url, "-user", "alice", "-to", "a/../b%"}, "(404)"},
-		"with a text too long":        {[]string{"-url", url, "-user", "alice", "-say", strings.Repeat("é", chat.MaxText+1)}, "(413)"},
+		"with an unknown key":                                 {[]string{"-url", url, "-key", "wrong-key"}, "unknown key"},
+		"without a server":                                    {[]string{"-addr", free.Addr().String(), "-user", "alice"}, "refused"},
+		"with a URL that is no such":                          {[]string{"-url", "ftp://127.0.0.1", "-user", "alice"}, "endpoint"},
+		"to a user of whom the server says that it cannot be": {[]string{"-url", refuses, "-user", "alice", "-to", "dave"}, "refused: because of \uFFFD[2J (409)"},
+		"to a user who does not live":                         {[]string{"-url", url, "-user", "alice", "-to", "a/../b%"}, "(404)"},
+		"with a text too long":                                {[]string{"-url", url, "-user", "alice", "-say", strings.Repeat("é", chat.MaxText+1)}, "(413)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := runToEnd(t, append([]string{"-say", "Hello"}, test.args...)...)

@@ -3,19 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-
-	"github.com/wsloop/websocket"
-	"github.com/wsloop/websocket/examples/internal/chat"
+	"unicode/utf8"
 )
 
 const help = `/who            who is here
 /to NAME TEXT   send to one user only
+/retry          try to connect now, if the connection was lost
 /help           show this
 /quit           leave, as does the end of input (Ctrl+D)
 Everything else is sent to all.`
@@ -27,12 +25,18 @@ const maxLine = 1 << 20
 // errUndone is the error of a script that has not done all it was told. At a terminal the user has seen what was refused.
 var errUndone = errors.New("not all of the input was carried out")
 
-// talk reads what the user types until the user or the server has enough.
+// talk reads what the user types until the user or the server has enough. A connection that is lost in between is replaced.
 func talk(ctx context.Context, s *session, out *screen, stdin io.Reader) error {
 	defer out.leave()
 	done := make(chan struct{})
 	defer close(done)
-	lines := readLines(stdin, done)
+	var lines <-chan line
+	if restore, ok := out.edit(stdin); ok {
+		defer restore()
+		lines = typedLines(stdin, out, done)
+	} else {
+		lines = readLines(stdin, done)
+	}
 	script, undone := !isTerminal(stdin), false
 	out.ask()
 	for {
@@ -56,8 +60,8 @@ func talk(ctx context.Context, s *session, out *screen, stdin io.Reader) error {
 				return err
 			}
 			out.ask()
-		case <-s.lost:
-			return s.lostBecause(s.client.Err())
+		case <-s.ended:
+			return s.lostBecause()
 		case <-ctx.Done():
 			return nil // Ctrl+C is a way to leave
 		}
@@ -93,6 +97,36 @@ func readLines(stdin io.Reader, done <-chan struct{}) <-chan line {
 	return lines
 }
 
+// typedLines returns the lines that the user types into the line that the screen shows, the last of them with an error. So many of them
+// may wait to be obeyed as no user types, but one may paste.
+func typedLines(stdin io.Reader, out *screen, done <-chan struct{}) <-chan line {
+	lines := make(chan line, 1<<10)
+	go func() {
+		keys := make([]byte, 4096)
+		for next := (line{}); next.err == nil; {
+			n, err := stdin.Read(keys)
+			typed, ended := out.typed(keys[:n])
+			for _, text := range typed {
+				select {
+				case lines <- line{text: text}:
+				case <-done:
+					return
+				}
+			}
+			if next.err = err; err == nil && !ended {
+				continue
+			} else if ended {
+				next.err = io.EOF
+			}
+			select {
+			case lines <- next:
+			case <-done:
+			}
+		}
+	}()
+	return lines
+}
+
 // What obey says of lines that are no error of the program.
 var (
 	errQuit    = errors.New("the user leaves")
@@ -106,6 +140,10 @@ func obey(ctx context.Context, s *session, out *screen, line string) (err error)
 	case line == "":
 	case !strings.HasPrefix(line, "/"):
 		_, err = s.say(ctx, "", line) // all get it as a notice, this client included
+	case command == "/retry":
+		if !s.retry() {
+			out.print("There is nothing to retry.")
+		}
 	case command == "/who":
 		err = who(ctx, s, out)
 	case command == "/to":
@@ -119,11 +157,20 @@ func obey(ctx context.Context, s *session, out *screen, line string) (err error)
 		return errMistake
 	}
 	var refused *refusedError
-	if errors.As(err, &refused) || errors.Is(err, errNoAnswer) {
-		out.print("! " + plain(err.Error()))
+	if errors.As(err, &refused) || errors.Is(err, errNoAnswer) || errors.Is(err, errOffline) {
+		out.print("! " + plain(err.Error()) + ": " + excerpt(line))
 		return errMistake
 	}
 	return err
+}
+
+// excerpt is the beginning of a line, by which users recognize it among several that they have pasted.
+func excerpt(line string) string {
+	const most = 40
+	if utf8.RuneCountInString(line) <= most {
+		return plain(line)
+	}
+	return plain(string([]rune(line)[:most])) + "…"
 }
 
 func who(ctx context.Context, s *session, out *screen) error {
@@ -142,89 +189,9 @@ func whisper(ctx context.Context, s *session, out *screen, rest string) error {
 		return errMistake
 	}
 	m, err := s.say(ctx, to, text)
-	if err == nil {
-		out.print(describe(m, m.From)) // this device gets no notice of it
-	}
-	return err
-}
-
-// reporter shows notices.
-type reporter struct {
-	out *screen
-	me  string // known from the welcome on: what comes before is part of it, except for private messages
-}
-
-func (r *reporter) notice(res websocket.Response) error {
-	body := []byte(res.Body)
-	switch res.Message {
-	case chat.NoticeWelcome:
-		return r.welcome(body)
-	case chat.NoticePrivate:
-		return r.message(body)
-	case chat.NoticeMessage:
-		if r.me != "" {
-			return r.message(body)
-		}
-	case chat.NoticeJoin:
-		return r.comingOrGoing(body, "is here")
-	case chat.NoticeLeave:
-		return r.comingOrGoing(body, "has left")
-	}
-	return nil // a newer server may know more
-}
-
-func (r *reporter) welcome(body []byte) error {
-	var w chat.Welcome
-	if err := json.Unmarshal(body, &w); err != nil {
+	if err != nil {
 		return err
 	}
-	r.me = w.Name
-	for _, m := range w.History {
-		r.out.print(describe(m, r.me))
-	}
-	r.out.print(fmt.Sprintf("* You are here as %s. Here: %s. /help shows the commands.", plain(w.Name), list(w.Users)))
+	out.print(m.describe(m.From)) // this device gets no notice of it
 	return nil
-}
-
-func (r *reporter) message(body []byte) error {
-	var m chat.Message
-	if err := json.Unmarshal(body, &m); err != nil {
-		return err
-	}
-	r.out.print(describe(m, r.me))
-	return nil
-}
-
-func (r *reporter) comingOrGoing(body []byte, what string) error {
-	var u chat.User
-	if err := json.Unmarshal(body, &u); err != nil {
-		return err
-	}
-	if r.me != "" {
-		r.out.print("* " + plain(u.Name) + " " + what)
-	}
-	return nil
-}
-
-// describe returns a message as it is shown to a user.
-func describe(m chat.Message, me string) string {
-	name := func(user string) string {
-		if user == me {
-			return "you"
-		}
-		return plain(user)
-	}
-	who := name(m.From)
-	if m.To != "" {
-		who += " to " + name(m.To) + " (private)"
-	}
-	return m.Time.Local().Format("15:04") + " " + who + ": " + plain(m.Text)
-}
-
-func list(names []string) string {
-	shown := make([]string, len(names))
-	for i, name := range names {
-		shown[i] = plain(name)
-	}
-	return strings.Join(shown, ", ")
 }

@@ -2,18 +2,20 @@
 
 package main
 
-import (
-	"os"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
+const (
+	getTermios = unix.TIOCGETA
+	setTermios = unix.TIOCSETA
 )
 
-// flushInput discards what the system keeps of a terminal's input, unless the terminal is in use by another program.
-func flushInput(terminal *os.File) {
+// inForeground reports whether the terminal is not in use by another program.
+func inForeground(fd int) bool {
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err != nil || group == unix.Getpgrp()
+}
+
+func discardInput(fd int) {
 	const fread = 1 // <sys/fcntl.h>: the input only
-	fd := int(terminal.Fd())
-	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group != unix.Getpgrp() {
-		return
-	}
 	unix.IoctlSetPointerInt(fd, unix.TIOCFLUSH, fread)
 }

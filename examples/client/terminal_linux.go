@@ -1,16 +1,16 @@
 package main
 
-import (
-	"os"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
+const (
+	getTermios = unix.TCGETS
+	setTermios = unix.TCSETS
 )
 
-// flushInput discards what the system keeps of a terminal's input, unless the terminal is in use by another program.
-func flushInput(terminal *os.File) {
-	fd := int(terminal.Fd())
-	if group, err := unix.IoctlGetUint32(fd, unix.TIOCGPGRP); err == nil && int(group) != unix.Getpgrp() {
-		return
-	}
-	unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
+// inForeground reports whether the terminal is not in use by another program.
+func inForeground(fd int) bool {
+	group, err := unix.IoctlGetUint32(fd, unix.TIOCGPGRP)
+	return err != nil || int(group) == unix.Getpgrp()
 }
+
+func discardInput(fd int) { unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH) }

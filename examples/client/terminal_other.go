@@ -4,5 +4,8 @@ package main
 
 import "os"
 
-// flushInput does nothing: there is no terminal, or no way to tell it.
-func flushInput(*os.File) {}
+// There is no terminal, or no way to tell it.
+
+func flushInput(*os.File)                                {}
+func takeTyping(_, _ *os.File) (restore func(), ok bool) { return nil, false }
+func columns(*os.File) int                               { return 0 }

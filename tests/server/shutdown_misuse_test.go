@@ -318,6 +318,7 @@ func comesLate(s *peer.Server) error {
 // TestShutdownBesideAnything calls whatever begins or ends a server at the same time.
 func TestShutdownBesideAnything(t *testing.T) {
 	s := peer.Start(t, &websocket.ServerOptions{HandleText: peer.Echo, Handler: page()})
+	var asked atomic.Uint64 // by ServeHTTP
 	for range 20 {
 		for range 4 {
 			s.Connect(t).Leave()
@@ -326,7 +327,7 @@ func TestShutdownBesideAnything(t *testing.T) {
 			s.Stop, s.CloseListener,
 			func() { s.Stats() },
 			func() { s.Metrics() },
-			func() { s.ServeHTTP(httptest.NewRecorder(), statsUpgrade(t)) },
+			func() { s.ServeHTTP(httptest.NewRecorder(), statsUpgrade(t)); asked.Add(1) },
 			func() {
 				if c, err := s.Join(); err == nil {
 					c.Leave()
@@ -346,7 +347,17 @@ func TestShutdownBesideAnything(t *testing.T) {
 		rand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
 		peer.All(t, len(calls), func(i int) error { calls[i](); return nil })
 		require.NoError(t, peer.Get(t, s.Served))
-		require.Equal(t, websocket.Phases{}, s.Stats().Connections)
+		stats := s.Stats()
+		require.Equal(t, websocket.Phases{}, stats.Connections)
+		ended, refused := uint64(0), uint64(0)
+		for _, e := range stats.Ended {
+			ended += e.Count
+		}
+		for _, r := range stats.Refused {
+			refused += r.Count
+		}
+		require.Equal(t, stats.Opened, ended)
+		require.Equal(t, stats.Accepted+asked.Load(), stats.Opened+refused, "each handshake was opened or refused")
 		s.Restart(t)
 	}
 }
