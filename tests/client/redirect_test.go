@@ -202,6 +202,7 @@ func TestClient_redirects(t *testing.T) {
 			assert.ErrorContains(t, err, test.wrong)
 			assert.NotContains(t, err.Error(), "secret")
 			assert.Equal(t, test.location, refusedWith(t, err).Header.Get("Location"))
+			assert.Nil(t, refusedWith(t, err).Body, "nobody waits for it")
 			assert.Len(t, w.visited(), 1)
 		})
 	}
