@@ -40,7 +40,7 @@ func (cl *Client) Connect() (err error) { return cl.ConnectContext(context.Backg
 // ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1), after HandshakeTimeout at
 // the latest. If the server answers with another status than 101, the error is a *HandshakeError, with the status, the reason, the
 // header fields and the beginning of the body. A client whose connection has ended may connect again; connecting while it is connected,
-// or is connecting, is an error.
+// or is connecting, is an error, and so it is while Reconnect does it: see Reconnect.
 //
 // The context is for connecting only. If it ends before that is done, the error matches its Err, and no connection is left; once
 // ConnectContext has returned nil, its end changes nothing. Close, CloseWith and Quit end a ConnectContext in the same way; its error
