@@ -130,8 +130,8 @@ type Client struct {
 	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
 	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
 	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
-	// Connect, once it was told StateEnded; what that changes is told when it has returned. Nothing more is told of a
-	// connection that Close or Quit has ended once the program has called Connect again.
+	// Connect, once it was told StateEnded; what that changes is told when it has returned. Once the program has called Connect again
+	// nothing more is told of the connection before.
 	HandleState func(cl *Client, state ClientState, cause error)
 
 	lastCall atomic.Uint64 // how many ids Call has chosen

@@ -520,6 +520,34 @@ func TestReconnect_handleState(t *testing.T) {
 			states.next(t, websocket.StateConnected)
 		}
 	})
+	t.Run("it may connect to another server when the client has given up", func(t *testing.T) {
+		other := peer.Listen(t)
+		cl := &websocket.Client{Reconnect: reconnectFast}
+		errs := make(chan error, 1)
+		inside := false
+		cl.HandleState = func(cl *websocket.Client, state websocket.ClientState, _ error) {
+			if inside {
+				panic("told while it is told")
+			}
+			inside = true
+			if state == websocket.StateEnded && cl.Endpoint != other.Endpoint() {
+				cl.Endpoint = other.Endpoint()
+				errs <- cl.Connect()
+			}
+			inside = false
+		}
+		_, c, states := reconnectOpen(t, cl)
+		c.Send(websocket.NewFrameClose(false, websocket.StatusNormal, nil))
+		c.ReadClose()
+		c.Conn.Close()
+		states.next(t, websocket.StateEnded)
+		c = reconnectAccept(other)
+		require.NoError(t, peer.Receive(t, errs))
+		states.next(t, websocket.StateConnecting)
+		states.next(t, websocket.StateConnected)
+		cl.Quit()
+		require.NoError(t, states.next(t, websocket.StateEnded))
+	})
 	t.Run("an Endpoint that is none ends it", func(t *testing.T) {
 		cl := &websocket.Client{Reconnect: reconnectFast}
 		cl.HandleState = func(cl *websocket.Client, state websocket.ClientState, _ error) {
