@@ -239,7 +239,7 @@ const (
 func (c *conn) turnAwayLocked(err error, req *Handshake, request []byte) {
 	answer := refusalFor(err)
 	if c.loop.reports.enabled(slog.LevelDebug) {
-		c.reportLocked(slog.LevelDebug, textRefused, append(refusalAttrs(answer.status, err, req, request), c.sinceLocked())...)
+		c.reportEndLocked(textRefused, refusalAttrs(answer.status, err, req, request)...)
 	}
 	if errors.Is(err, errTooMany) {
 		c.loop.tooMany()

@@ -225,7 +225,7 @@ func (c *conn) introduceLocked(h *proxyHeader) {
 	switch {
 	case who.untold:
 		c.loop.tally.handshakeRefused(0, who.err, false)
-		c.reportLocked(slog.LevelDebug, textRefused, "cause", who.err, c.sinceLocked())
+		c.reportEndLocked(textRefused, "cause", who.err)
 		c.outState = outLost // nothing is awaited
 		c.endLocked(endReason{})
 	case who.err != nil:

@@ -219,6 +219,7 @@ func (cl *Client) settings(at *attempt) *Client {
 	}
 	settings := &Client{
 		Headers: maps.Clone(cl.Headers), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
+		Proxy: cl.Proxy, DialContext: cl.DialContext, Jar: cl.Jar,
 		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText,
 		Logger: cl.Logger, Endpoint: cl.Endpoint,
 		PingInterval: cl.PingInterval, HandshakeTimeout: cl.HandshakeTimeout, WriteTimeout: cl.WriteTimeout,
@@ -226,6 +227,7 @@ func (cl *Client) settings(at *attempt) *Client {
 		MaxMessageSize: cl.MaxMessageSize, MaxFragments: cl.MaxFragments,
 		MaxHeaderSize: cl.MaxHeaderSize, MaxHeaderFields: cl.MaxHeaderFields,
 		Reconnect: cl.Reconnect, HandleState: cl.HandleState,
+		spare: cl.spare,
 	}
 	if cl.Compression != nil {
 		compression := *cl.Compression

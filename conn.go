@@ -167,7 +167,7 @@ func (c *conn) endLocked(why endReason) {
 		c.stepLocked(factEnded)
 		if why.cause != "" { // otherwise it was refused, which has a record of its own
 			c.loop.tally.refused.add(refusedAs{0, why.kind.String()})
-			c.reportLocked(slog.LevelDebug, "websocket: handshake ends", "cause", why.cause, c.sinceLocked())
+			c.reportEndLocked("websocket: handshake ends", "cause", why.cause)
 		}
 	case c.isOpen():
 		c.rareLocked().end = why

@@ -184,7 +184,20 @@
 //
 //	user, err := websocket.CallJSON[User](ctx, cl, "GET", "/users/7", nil)
 //
+// # The way to a server
+//
+// A Client follows redirects, and goes through the proxy that HTTP_PROXY or HTTPS_PROXY of the environment names, with a tunnel for ws
+// too; Client.Proxy says otherwise. Client.DialContext opens the network connection in any other way, and needs no proxy:
+//
+//	cl := &websocket.Client{
+//		Endpoint: "ws://unix/chat", // the host is only what the request says
+//		Proxy:    http.ProxyURL(nil),
+//		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+//			return new(net.Dialer).DialContext(ctx, "unix", "/run/chat.socket")
+//		},
+//	}
+//
 // # What it does not do
 //
-// A message is in memory as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
+// A message is in memory as a whole, on both sides. A Client keeps cookies only in a Client.Jar of the program's.
 package websocket

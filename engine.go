@@ -242,7 +242,7 @@ func (e *engine) admit(fd int, o *opening, tells *about, refused error) {
 	if err := c.loop.poll.add(fd, c.gen()); err != nil {
 		c.reportLocked(slog.LevelError, "websocket: cannot watch a connection", "error", err)
 		c.outState = outLost
-		c.endLocked(endReason{kind: ClosedLost}) // it may be open already
+		c.endLocked(endReason{kind: ClosedLost, cause: "cannot be watched"}) // it may be open already
 	}
 	c.postLocked()
 }

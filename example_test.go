@@ -12,8 +12,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -341,6 +343,73 @@ func ExampleClient() {
 	// <nil>
 	// <nil>
 	// websocket: client is not connected
+}
+
+// A client of a server on a Unix socket. The host of its endpoint is only what the request says.
+func ExampleClient_dialContext() {
+	folder, err := os.MkdirTemp("", "chat")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	socket := filepath.Join(folder, "socket")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		log.Fatal(err)
+	}
+	serv := NewServer(&ServerOptions{HandleText: func(conn int, payload []byte) { SendText(conn, payload) }})
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	echo := make(chan string)
+	client := &Client{
+		Endpoint: "ws://unix/",
+		Proxy:    http.ProxyURL(nil),
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		HandleText: func(_ *Client, frame *Frame) error {
+			echo <- string(frame.Payload())
+			return nil
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Quit()
+	client.SendText([]byte("hello"))
+	fmt.Println(<-echo)
+	// Output: hello
+}
+
+// A client that goes through a proxy, as long as that lets it.
+func ExampleClient_proxy() {
+	client := &Client{
+		Endpoint: "wss://chat.example/",
+		Proxy:    http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("me", "secret")}),
+	}
+	err := client.Connect()
+	var refused *ProxyError
+	if errors.As(err, &refused) && refused.Status == http.StatusProxyAuthRequired {
+		log.Fatal("the proxy wants another password: ", refused.Header.Get("Proxy-Authenticate"))
+	}
+}
+
+// A client with SOCKS, by golang.org/x/net/proxy: its dialers have the method that DialContext is.
+func ExampleClient_socks() {
+	// dialer, err := proxy.SOCKS5("tcp", "127.0.0.1:1080", nil, proxy.Direct)
+	// socks := dialer.(proxy.ContextDialer)
+	var socks interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	} = new(net.Dialer)
+	client := &Client{
+		Endpoint:    "wss://chat.example/", // the proxy looks up its address
+		Proxy:       http.ProxyURL(nil),
+		DialContext: socks.DialContext,
+	}
+	if err := client.Connect(); err != nil {
+		log.Print(err)
+	}
 }
 
 // A packet may hold several frames, and its last one may be cut off.

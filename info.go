@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"time"
 )
@@ -120,8 +119,7 @@ func (c *conn) sealLocked() {
 	c.uncorkLocked()
 	cause := c.causeLocked()
 	c.loop.tally.connectionEnded(cause)
-	c.reportLocked(slog.LevelDebug, "websocket: connection ends",
-		"cause", c.rare.end.cause, "kind", cause.Kind.String(), "code", cause.Code, c.sinceLocked())
+	c.reportEndLocked("websocket: connection ends", "cause", c.rare.end.cause, "kind", cause.Kind.String(), "code", cause.Code)
 }
 
 // tellEnd calls OnClose.

@@ -118,7 +118,7 @@ type ServerOptions struct {
 	// Logger is told of panics, lack of descriptors, slow clients and, at debug level, why handshakes are refused and connections end.
 	// Records about a connection have its number as "conn", the "address" of its peer as far as the system, or a proxy that is
 	// trusted, knows it and, if it has one, the id of its "user"; those of a refused handshake have the "status" and the "path",
-	// without the query, and those of an end its "duration".
+	// without the query, and those of an end its "duration" and, on Linux, how many bytes TCP has "received" and "sent".
 	// Its handler may block and use the connection, but Enabled must not: it may be asked while the connection is locked. The
 	// default is slog.Default().
 	Logger *slog.Logger

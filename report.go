@@ -46,13 +46,16 @@ func newReports(log *slog.Logger) *reports { return &reports{log: log, told: mak
 // enabled reports whether the log wants records of a level.
 func (r *reports) enabled(level slog.Level) bool { return r.log.Enabled(context.Background(), level) }
 
-// add adds a record.
+// add adds a record. What a goroutine of net/http has to say once the server has stopped is lost.
 func (r *reports) add(next report) {
 	if !r.enabled(next.level) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		return
+	}
 	if len(r.waiting) >= maxReports {
 		r.lost++
 		return
@@ -100,7 +103,7 @@ func (r *reports) next() (next report, ok bool) {
 	return report{}, false
 }
 
-// end waits until the log has taken all records, for up to lastReports. No record may be added after it.
+// end waits until the log has taken all records, for up to lastReports. None is taken after it.
 func (r *reports) end() {
 	r.mu.Lock()
 	r.ended = true
@@ -121,9 +124,17 @@ func (c *conn) reportLocked(level slog.Level, text string, args ...any) {
 	}
 }
 
-// sinceLocked tells for how long the connection has been open, or its handshake has gone on.
-func (c *conn) sinceLocked() slog.Attr {
-	return slog.Duration("duration", time.Duration(now()-c.opened))
+// reportEndLocked brings a record about the end of a connection, or of its handshake, to the program's log: for how long it was open,
+// or its handshake has gone on, and how much TCP has carried both ways, as far as the system counts that.
+func (c *conn) reportEndLocked(text string, args ...any) {
+	if !c.loop.reports.enabled(slog.LevelDebug) {
+		return
+	}
+	args = append(append(c.attrsLocked(), args...), "duration", time.Duration(now()-c.opened))
+	if received, sent, ok := carriedBytes(c.fd()); ok {
+		args = append(args, "received", received, "sent", sent)
+	}
+	c.loop.report(slog.LevelDebug, text, args...)
 }
 
 // attrs tells which connection a record is about.

@@ -70,11 +70,12 @@ func (err *ShutdownError) Unwrap() error { return err.Cause }
 // from several goroutines, all of which wait for the same end, at the earliest of their times. Stop cuts it short. A handler must not
 // wait for it, since it waits for the handler.
 func (serv *Server) Shutdown(ctx context.Context) error {
+	left, err := timeLeft(ctx) // a context of the program's own may do anything: not under the lock
 	serv.mu.Lock()
 	e := serv.runningLocked()
 	serv.stopped = true
-	if e != nil && ctx.Err() == nil {
-		e.beginDeparture(ctx)
+	if e != nil && err == nil {
+		e.beginDeparture(left)
 	}
 	serv.mu.Unlock()
 	if e == nil {
@@ -116,12 +117,17 @@ type departure struct {
 // cuts is what was cut off when the engine stopped.
 type cuts struct{ connections, handshakes, requests atomic.Int64 }
 
-// beginDeparture has the loops end their connections. A second one may hurry them. It is called with the mu of the Server held.
-func (e *engine) beginDeparture(ctx context.Context) {
-	left := time.Duration(maxTimeout)
-	if by, ok := ctx.Deadline(); ok {
-		left = time.Until(by)
+// timeLeft returns how much time a context leaves, and its error if it has ended.
+func timeLeft(ctx context.Context) (time.Duration, error) {
+	by, ok := ctx.Deadline()
+	if !ok {
+		return maxTimeout, ctx.Err()
 	}
+	return time.Until(by), ctx.Err()
+}
+
+// beginDeparture has the loops end their connections. A second one may hurry them. It is called with the mu of the Server held.
+func (e *engine) beginDeparture(left time.Duration) {
 	spread := int64(spreadOf(e.awaited.Load(), e.opts.ShutdownSpread, left))
 	d := &departure{now(), spread, !e.acceptor.hasShut()}
 	if first := e.departure.Load(); first != nil {

@@ -20,7 +20,8 @@ type Stats struct {
 	// Handler of the program's uses. Opened is how many opening handshakes were accepted.
 	Accepted, Adopted, Opened uint64
 
-	// Refused are the handshakes that were refused or given up, by status and reason. Requests for StatusPath and Handler are none.
+	// Refused are the handshakes that were refused or given up, by status and reason. Requests for StatusPath and Handler are none, unless
+	// a Shutdown refuses them.
 	Refused []Refused
 
 	// Ended are the connections that were open and have ended, by kind and code. Those of ClosedSlow are the slow clients that were

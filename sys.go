@@ -10,7 +10,7 @@ import (
 // package knows which one it is:
 //
 //	sys_linux.go, sys_bsd.go    readSocket, waitingBytes, writeSocket, writeSocketParts, unackedBytes, unsentBytes, acceptSocket,
-//	                            newPlaceholder, coverSocket, newSocketPair, formerPeer
+//	                            newPlaceholder, coverSocket, newSocketPair, formerPeer, carriedBytes
 //	sys_unix.go                 listenerDescriptor, unblockListener, waitSocket, halfCloseSocket, shutSocket,
 //	                            closeDescriptor, maxDescriptors, peerAddress, localAddress, socketOf, connOf, newPair,
 //	                            isOutOfDescriptors

@@ -182,3 +182,14 @@ func coverSocket(fd, placeholder int) error {
 		}
 	}
 }
+
+// carriedBytes is how many bytes TCP has brought from the peer, and taken for it, since the connection began; ok is false for what is not
+// TCP. A socket that was reset still knows.
+func carriedBytes(fd int) (received, sent uint64, ok bool) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, 0, false
+	}
+	taken := info.Bytes_sent - info.Bytes_retrans + uint64(info.Notsent_bytes)
+	return info.Bytes_received, max(taken, info.Bytes_acked), true // before Linux 4.19 it does not count what it has sent
+}

@@ -26,6 +26,7 @@ func coverSocket(int, int) error                        { return ErrUnsupported 
 func halfCloseSocket(int)                               {}
 func shutSocket(int)                                    {}
 func closeDescriptor(int)                               {}
+func carriedBytes(int) (received, sent uint64, ok bool) { return 0, 0, false }
 func maxDescriptors() int                               { return 0 }
 func peerAddress(int) net.Addr                          { return nil }
 func localAddress(int) net.Addr                         { return nil }

@@ -105,29 +105,41 @@ func (y *tally) connectionEnded(cause CloseCause) {
 	y.ended.add(endedAs{cause.Kind, cause.Code})
 }
 
-// reasonOf returns why a handshake is refused, in one of a few texts. An error of HandleAuth may have any text, or be one that programs can
-// name too.
-func reasonOf(err error, byProgram bool) string {
-	own := []error{
+// reasons are why handshakes are refused: own are the server's reasons, and named those that a program has names for too.
+func reasons() (own, named []error) {
+	own = []error{
 		errUnknownPath, errPlainGet, errOrigin, errHeaderTooLarge, errSlowRequest, errPlainHTTP, errTooManyOfAddress, errTooMany, errStopped, errGoing,
 		errNoTakeover, errHandlerFailed, errProxyMissing, errProxyMalformed, errProxyTooLong, errPipelined, errBody,
 	}
-	named := []error{
+	named = []error{
 		ErrUnsupportedWSVersion, ErrInvalidHTTPMethod, ErrInvalidHTTPVersion, ErrInvalidHeaderFormat, ErrInvalidHeaderHost,
 		ErrInvalidHeaderConn, ErrInvalidHeaderUpgrade, ErrInvalidHeaderWSKey, ErrInvalidHeaderWSVersion, ErrInvalidHeaderWSExtensions,
 		ErrInvalidHeaderWSProtocol, ErrMissingRequiredHeader, ErrRequestLength, ErrRequestHeaderLength,
 	}
+	return own, named
+}
+
+// What else is a reason: a HandleAuth has said no, or what came is no request at all.
+const (
+	reasonAuth  = "HandleAuth"
+	reasonOther = "bad request"
+)
+
+// reasonOf returns why a handshake is refused, in one of a few texts. An error of HandleAuth may have any text, or be one that programs can
+// name too.
+func reasonOf(err error, byProgram bool) string {
+	own, named := reasons()
 	is := func(known error) bool { return errors.Is(err, known) }
 	if i := slices.IndexFunc(own, is); i >= 0 {
 		return own[i].Error()
 	}
 	if byProgram {
-		return "HandleAuth"
+		return reasonAuth
 	}
 	if i := slices.IndexFunc(named, is); i >= 0 {
 		return named[i].Error()
 	}
-	return ErrBadRequest.Error()
+	return reasonOther
 }
 
 // traffics are counters of traffic.
@@ -250,9 +262,10 @@ func (c *conn) countLocked(out *outgoing) {
 	}
 }
 
-// countQueuedLocked takes note of how much waits for a full socket.
+// countQueuedLocked takes note of how much waits for a full socket. It may wait for long: what it is counts now.
 func (c *conn) countQueuedLocked() {
 	if waits := c.out.waits(); waits != c.out.counted {
+		c.loop.tally.sent.take(&c.out.traffic)
 		c.loop.tally.queued.Add(int64(waits - c.out.counted))
 		c.out.counted = waits
 	}

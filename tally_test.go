@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"reflect"
 	"testing"
 	"time"
 	"unsafe"
@@ -143,6 +145,71 @@ func TestReasonsAreFew(t *testing.T) {
 	assert.EqualValues(t, 1, y.ended.by[endedAs{ClosedRemoved, 4321}], "the program's own are told apart")
 	assert.EqualValues(t, 1000, y.ended.by[endedAs{ClosedByPeer, 4000}])
 	assert.EqualValues(t, 1000, y.ended.by[endedAs{ClosedByPeer, 3000}])
+}
+
+// TestReasonsAreDriven has each reason among the rows of the suite that brings them about.
+func TestReasonsAreDriven(t *testing.T) {
+	rows, err := os.ReadFile("tests/server/stats_test.go")
+	if err != nil {
+		t.Skip(err) // the package without its suites
+	}
+	own, named := reasons()
+	for _, reason := range append(own, named...) {
+		assert.Contains(t, string(rows), fmt.Sprintf("reason: %q}", reason))
+	}
+	for _, reason := range []string{reasonAuth, reasonOther} {
+		assert.Contains(t, string(rows), fmt.Sprintf("reason: %q}", reason))
+	}
+}
+
+// TestEveryFigureIsAMetric fills in all of Stats, each figure with a value of its own.
+func TestEveryFigureIsAMetric(t *testing.T) {
+	stats := Stats{
+		Refused:     []Refused{{Status: 503, Reason: "because", Count: 1}},
+		Ended:       []Ended{{Kind: ClosedSlow, Code: 1001, Count: 2}},
+		HandlerTime: newHistogram(), AuthTime: newHistogram(), LoopLag: newHistogram(),
+	}
+	n, names := int64(100), make(map[float64]string)
+	var fill func(of reflect.Value, name string)
+	fill = func(of reflect.Value, name string) {
+		n++
+		switch of.Kind() {
+		case reflect.Struct:
+			for i := range of.NumField() {
+				fill(of.Field(i), name+"."+of.Type().Field(i).Name)
+			}
+		case reflect.Slice: // is filled in
+		case reflect.Uint64:
+			of.SetUint(uint64(n))
+			names[float64(n)] = name
+		default:
+			of.SetInt(n)
+			names[float64(n)] = name
+		}
+	}
+	fill(reflect.ValueOf(&stats).Elem(), "")
+	require.Greater(t, len(names), 30)
+	for m := range stats.All() {
+		if h := m.Histogram; h != nil {
+			delete(names, float64(h.Count))
+			delete(names, float64(h.Sum))
+			continue
+		}
+		delete(names, m.Value)
+	}
+	assert.Empty(t, names, "they are no metric")
+}
+
+// TestReportsAfterTheEnd has somebody speak whom the end does not wait for.
+func TestReportsAfterTheEnd(t *testing.T) {
+	told := make(chan string, 8)
+	r := newReports(slog.New(logFunc(func(text string, _ map[string]slog.Value) { told <- text })))
+	r.add(report{slog.LevelError, "before", nil})
+	r.end()
+	r.add(report{slog.LevelError, "after", nil})
+	require.Equal(t, "before", rawGet(t, told))
+	require.Empty(t, told)
+	require.False(t, r.telling)
 }
 
 // TestTallyKeepsItsDistance has what different goroutines write on different lines of the processor's cache.

@@ -279,8 +279,62 @@ func TestLogOfConnections(t *testing.T) {
 			c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
 			if attrs := nextLogged(t, records, "websocket: connection ends"); network == "tcp6" {
 				require.Equal(t, want, attrs["address"].String())
+			} else {
+				require.NotContains(t, attrs, "received", "this is not TCP")
 			}
 			s.StopAndWait(t)
 		}
 	})
+}
+
+// TestLogOfBytes has the records say how much TCP has carried, where the system counts that.
+func TestLogOfBytes(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the system does not tell")
+	}
+	const closeFrame = 4 // with a code
+	text := websocket.NewFrameText(true, make([]byte, 1000))
+	for _, row := range []struct {
+		name           string
+		text           string // of the record
+		opts           websocket.ServerOptions
+		do             func(s *peer.Server)
+		received, sent int
+	}{
+		{"the client closes", "websocket: connection ends", websocket.ServerOptions{HandleText: peer.Echo}, func(s *peer.Server) {
+			c := s.Connect(s.T)
+			c.Send(text)
+			c.Expect(websocket.OpcodeText, string(make([]byte, 1000)))
+			c.Send(websocket.NewFrameClose(true, websocket.StatusNormal, nil))
+		}, len(peer.Request) + len(text) + 4 + closeFrame, len(peer.Accepted) + len(text) - 4 + closeFrame},
+		{"the client is reset", "websocket: connection ends", websocket.ServerOptions{}, func(s *peer.Server) {
+			s.Connect(s.T).Reset()
+		}, len(peer.Request), len(peer.Accepted)},
+		{"the client takes nothing", "websocket: connection ends", websocket.ServerOptions{WriteTimeout: 20 * time.Millisecond}, func(s *peer.Server) {
+			s.Connect(s.T)
+			require.True(s.T, peer.Eventually(func() bool { return s.Clients.Len() == 1 }))
+			for conn := s.Clients.All()[0]; websocket.TrySend(conn, websocket.NewFrameBin(false, make([]byte, 1<<16))) == nil; {
+			}
+		}, len(peer.Request), -1},
+		{"a handshake is refused", "websocket: handshake refused", websocket.ServerOptions{}, func(s *peer.Server) {
+			s.Dial(s.T).Send([]byte(strings.Replace(peer.Request, "GET /", "GET /no", 1)))
+		}, len(peer.Request) + len("no"), 0},
+		{"no handshake comes", "websocket: handshake ends", websocket.ServerOptions{HandshakeTimeout: 20 * time.Millisecond}, func(s *peer.Server) {
+			s.Dial(s.T)
+		}, 0, 0},
+	} {
+		t.Run("if "+row.name, func(t *testing.T) {
+			opts := row.opts
+			records := loggedBy(&opts)
+			s := peer.Start(t, &opts)
+			row.do(s)
+			attrs := nextLogged(t, records, row.text)
+			require.EqualValues(t, row.received, attrs["received"].Uint64())
+			if row.sent >= 0 {
+				require.EqualValues(t, row.sent, attrs["sent"].Uint64())
+			} else {
+				require.Greater(t, attrs["sent"].Uint64(), uint64(len(peer.Accepted)+1000), "what the system has taken, arrived or not")
+			}
+		})
+	}
 }

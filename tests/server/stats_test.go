@@ -47,6 +47,7 @@ type statsRefusal struct {
 func statsRefusals() []statsRefusal {
 	const limit = 20 * time.Millisecond
 	proxied := websocket.ServerOptions{ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	inside, release := make(chan struct{}), make(chan struct{})
 	auth := func(err error) websocket.ServerOptions {
 		return websocket.ServerOptions{HandleAuth: func(*websocket.Handshake) (context.Context, error) { return nil, err }}
 	}
@@ -117,6 +118,24 @@ func statsRefusals() []statsRefusal {
 			c.Secure(config)
 			require.NoError(t, c.Handshake())
 		}, reason: "removed"},
+		{name: "a callback of TLSConfig that panics", opts: websocket.ServerOptions{TLSConfig: &tls.Config{
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("of the test") }}}, does: func(t *testing.T, s *peer.Server) {
+			require.Error(t, s.Dial(t).Handshake())
+		}, reason: "protocol error"},
+		{name: "a server that shuts down", opts: websocket.ServerOptions{HandleText: func(int, []byte) { inside <- struct{}{}; <-release }}, does: func(t *testing.T, s *peer.Server) {
+			now := peer.Release(t, release)
+			c := s.Connect(t)
+			c.Text("x")
+			peer.Get(t, inside)
+			result := shutDown(t.Context(), s.Server)
+			departed(t, s.Server)
+			late := s.Dial(t)
+			late.Send([]byte(peer.Request))
+			late.Answer()
+			now()
+			c.Leave()
+			require.NoError(t, peer.Get(t, result))
+		}, status: 503, reason: "server is shutting down"},
 		{name: "a bad request of net/http", does: func(t *testing.T, s *peer.Server) {
 			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 		}, status: 426, reason: "upgrade required"},
@@ -196,6 +215,29 @@ func TestStats_refused(t *testing.T) {
 }
 
 func TestStats_ended(t *testing.T) {
+	t.Run("each kind of end has a row", func(t *testing.T) {
+		rows := make(map[websocket.CloseKind]bool)
+		for _, row := range closeRows {
+			rows[row.cause.Kind] = true
+		}
+		for kind := websocket.CloseKind(1); !strings.HasPrefix(kind.String(), "CloseKind("); kind++ {
+			assert.True(t, rows[kind], kind)
+		}
+	})
+	t.Run("a Shutdown ends each connection once, in time or not", func(t *testing.T) {
+		for _, left := range []time.Duration{0, time.Hour} {
+			s := peer.Start(t, nil)
+			for range 3 {
+				s.Connect(t).Leave()
+			}
+			statsCome(t, s.Server, uint64(3), func(s websocket.Stats) uint64 { return s.Opened })
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			defer cancel()
+			s.Shutdown(ctx)
+			assert.Equal(t, []websocket.Ended{{Kind: websocket.ClosedShutdown, Code: 1001, Count: 3}}, s.Stats().Ended)
+			assert.Equal(t, websocket.Phases{}, s.Stats().Connections)
+		}
+	})
 	for _, row := range closeRows {
 		t.Run(row.name, func(t *testing.T) {
 			opts := row.opts
@@ -234,6 +276,9 @@ func TestStats_traffic(t *testing.T) {
 		{"a message in fragments counts once", append(append(websocket.NewFrame(websocket.OpcodeText, true, []byte("he"))[:0:0],
 			0x01, 0x82, 0, 0, 0, 0, 'h', 'e', 0x80, 0x83, 0, 0, 0, 0), "llo"...), 7,
 			flow{websocket.Traffic{Text: one(5)}, websocket.Traffic{Text: one(5)}}},
+		{"a reserved control frame is one", websocket.NewFrame(0xB, true, []byte("what")), 0, flow{received: websocket.Traffic{Control: one(4)}}},
+		{"a Pong is not answered", websocket.NewFrame(websocket.OpcodePong, true, []byte("what")), 0, flow{received: websocket.Traffic{Control: one(4)}}},
+		{"a message that has not ended does not count", []byte{0x01, 0x81, 0, 0, 0, 0, 'h'}, 0, flow{}},
 		{"a Ping is answered", websocket.NewFramePing(true, []byte("now")), 5, flow{websocket.Traffic{Control: one(3)}, websocket.Traffic{Control: one(3)}}},
 		{"a Close frame is answered", websocket.NewFrameClose(true, 1000, []byte("bye")), 7, flow{websocket.Traffic{Control: one(5)}, websocket.Traffic{Control: one(5)}}},
 		{"what breaks a rule is not a message", websocket.NewFrameText(true, []byte("\xff")), 2 + 2 + len("text is not UTF-8"),
@@ -245,6 +290,8 @@ func TestStats_traffic(t *testing.T) {
 			s := peer.Start(t, &websocket.ServerOptions{
 				HandleText: func(conn int, p []byte) { websocket.SendText(conn, p) },
 				HandleBin:  func(conn int, p []byte) { websocket.Send(conn, websocket.NewFrameBin(false, p)) },
+
+				HandleRsvControl: func(int, *websocket.Frame) {},
 			})
 			c := s.Connect(t)
 			c.Send(row.sends)
@@ -449,6 +496,25 @@ func TestStats_ways(t *testing.T) {
 		s.Connect(t)
 		statsCome(t, s.Server, [3]uint64{0, 1, 1}, func(s websocket.Stats) [3]uint64 { return [3]uint64{s.Accepted, s.Adopted, s.Opened} })
 		assert.Equal(t, 1, s.Stats().Connections.Open)
+	})
+	t.Run("a connection of the own listener that has asked Handler before is both, and a user with two connections is one", func(t *testing.T) {
+		s := peer.Start(t, &websocket.ServerOptions{Handler: page(), HandleAuth: func(*websocket.Handshake) (context.Context, error) {
+			return context.WithValue(context.Background(), websocket.CtxKeyUID, 7), nil
+		}})
+		c := s.Dial(t)
+		c.Send([]byte("GET /page HTTP/1.1\r\nHost: x\r\n\r\n"))
+		asked(t, c, "GET", "/page", "")
+		require.NoError(t, c.Shake())
+		other := s.Connect(t)
+		figures := func(s websocket.Stats) [5]uint64 {
+			return [5]uint64{s.Accepted, s.Adopted, s.Opened, uint64(s.Connections.Open), uint64(s.Users)}
+		}
+		statsCome(t, s.Server, [5]uint64{2, 1, 2, 2, 1}, figures)
+		c.Close()
+		statsCome(t, s.Server, [5]uint64{2, 1, 2, 1, 1}, figures)
+		other.Close()
+		statsCome(t, s.Server, [5]uint64{2, 1, 2, 0, 0}, figures)
+		assert.Empty(t, s.Stats().Refused)
 	})
 	t.Run("TLS handshakes are under way until they are done, or have failed", func(t *testing.T) {
 		s := peer.Start(t, &websocket.ServerOptions{TLSConfig: peer.ServerTLS()})
