@@ -500,6 +500,49 @@ func TestReconnect_ends(t *testing.T) {
 	})
 }
 
+func TestReconnect_lost(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the system does not tell")
+	}
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": peer.ServerTLS()} {
+		t.Run("the cause tells how many messages of Send have not left, "+name, func(t *testing.T) {
+			cl := &websocket.Client{WriteTimeout: 100 * time.Millisecond, Reconnect: reconnectNever}
+			ln := peer.Listen(t)
+			if cl.Endpoint = ln.Endpoint(); config != nil {
+				ln.Socket = tls.NewListener(ln.Socket, config)
+				cl.Endpoint, cl.TLSConfig = strings.Replace(cl.Endpoint, "ws:", "wss:", 1), peer.ClientTLS()
+			}
+			peer.CheckGoroutines(t)
+			states := make(reconnectStates, 10)
+			cl.HandleState = states.record
+			c := ln.Open(cl)
+			states.next(t, websocket.StateConnecting)
+			states.next(t, websocket.StateConnected)
+			accepted := 0
+			for message := make([]byte, 50_000); cl.SendBin(message) == nil; {
+				accepted++
+			}
+			cause := states.next(t, websocket.StateWaiting)
+			var lost *websocket.LostError
+			require.ErrorAs(t, cause, &lost)
+			require.ErrorIs(t, cause, websocket.ErrWriteTimeout)
+			require.NotZero(t, lost.Unsent)
+			arrived := 0
+			for {
+				f, err := peer.ReadFrame(c.In)
+				if err != nil {
+					break
+				}
+				if f.Opcode == websocket.OpcodeBin {
+					arrived++
+				}
+			}
+			require.LessOrEqual(t, arrived+lost.Unsent, accepted)
+			require.GreaterOrEqual(t, arrived+lost.Unsent+lost.Unacknowledged, accepted)
+		})
+	}
+}
+
 func TestReconnect_handleState(t *testing.T) {
 	t.Run("fields that it sets are those of the next attempt", func(t *testing.T) {
 		token := 0
