@@ -28,7 +28,8 @@ type ClientHandler func(cl *Client, frame *Frame) (err error)
 // Client is a WebSocket client (RFC 6455). The zero value with an Endpoint is ready to Connect. A Client must not be copied.
 //
 // The fields are set before Connect, and not changed until the connection has ended or Close or Quit has returned: then they may be
-// set for the next one, even while a handler still runs. All methods may be called from any goroutine, handlers included.
+// set for the next one, even while a handler still runs. With Reconnect that a connection has ended is not enough; HandleState may set
+// them then. All methods may be called from any goroutine, handlers included.
 //
 // A connection has three goroutines. One reads. One calls the handlers, one at a time, in the order of the messages. The third sends
 // Pings, and answers those of the server, each in its place: behind what handlers send about earlier messages, unless they take longer
@@ -94,7 +95,7 @@ type Client struct {
 	HandleBin ClientHandler
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
-	// whoever ended it. It may call Connect.
+	// whoever ended it. It may call Connect, unless Reconnect does that.
 	HandleQuit func()
 
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF (RFC 6455, section 5.2). If it is nil they close
@@ -160,8 +161,8 @@ type Client struct {
 	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
 	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
 	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
-	// Connect, once it was told StateEnded; what that changes is told when it has returned. Nothing more is told of a
-	// connection that Close or Quit has ended once the program has called Connect again.
+	// Connect, once it was told StateEnded; what that changes is told when it has returned. Once the program has called Connect again
+	// nothing more is told of the connection before.
 	HandleState func(cl *Client, state ClientState, cause error)
 
 	lastCall atomic.Uint64 // how many ids Call has chosen
@@ -202,8 +203,8 @@ func (cl *Client) Subprotocol() string {
 // it is cut off, and its Send returns ErrConnClosed. Messages of the server that have not been handled by then are dropped. Close does
 // not wait for a handler that runs. If another Close is at work, it waits for that to end.
 //
-// If a Connect is at work, Close makes it return an error that matches ErrConnClosed. If the client is not connected, Close returns
-// nil. An error says that the server did not answer.
+// If a Connect is at work, Close makes it return an error that matches ErrConnClosed. If the client waits to connect again, or tries
+// to, Close ends that. If the client is not connected, Close returns nil. An error says that the server did not answer.
 func (cl *Client) Close() (err error) { return cl.closeHandshake(StatusNormal, "") }
 
 // CloseWith is Close with a code and a reason. The reason must be UTF-8, and is cut after 123 bytes, between two characters. If the
@@ -225,7 +226,8 @@ func (cl *Client) closeHandshake(code CloseCode, reason string) error {
 }
 
 // Quit drops the connection immediately, without a Close frame. If a Connect is at work, Quit makes it return an error that matches
-// ErrConnClosed. If the client is not connected, Quit does nothing.
+// ErrConnClosed. If the client waits to connect again, or tries to, Quit ends that. If the client is not connected, Quit does nothing
+// else.
 func (cl *Client) Quit() {
 	cl.abandon()
 	if c := cl.current(); c != nil {

@@ -40,7 +40,7 @@ func (cl *Client) Connect() (err error) { return cl.ConnectContext(context.Backg
 // ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1), after HandshakeTimeout at
 // the latest. If the server answers with another status than 101, the error is a *HandshakeError, with the status, the reason, the
 // header fields and the beginning of the body. A client whose connection has ended may connect again; connecting while it is connected,
-// or is connecting, is an error.
+// or is connecting, is an error, and so it is while Reconnect does it: see Reconnect.
 //
 // A redirect is followed (RFC 9110, section 15.4): status 301, 302, 303, 307 or 308 with a Location, which may be relative or have any
 // of the four schemes; up to 10 of them, all within HandshakeTimeout, and never from TLS to a server without. Headers are sent again,

@@ -238,7 +238,7 @@ func TestCall_otherTexts(t *testing.T) {
 		id := callRead(c).ID
 		others := []string{
 			`{"message":"news","body":"","id":0,"code":0}`, `{"id":1,"code":200,"body":"","message":""}`, `{"id":1.5}`, `{"id":"` + strconv.FormatUint(id, 10) + `"}`,
-			fmt.Sprintf(`{"id":%d,`, id), fmt.Sprintf(`{"id":%d}}`, id), fmt.Sprintf(`{"id":-%d}`, id), fmt.Sprintf(`[{"id":%d}]`, id), fmt.Sprintf(`{"x":{"id":%d}}`, id),
+			fmt.Sprintf(`{"id":%d,`, id), fmt.Sprintf(`{"id":%d}}`, id), fmt.Sprintf(`{"id":-%d}`, id), fmt.Sprintf(`{"id":%d.5}`, id), fmt.Sprintf(`{"id":%de1}`, id), fmt.Sprintf(`[{"id":%d}]`, id), fmt.Sprintf(`{"x":{"id":%d}}`, id),
 			fmt.Sprintf(`{"id":%d,"id":1}`, id), `{"id":18446744073709551616}`, "hello", "", "{", `{"id"`, `{"id":`, `{"a"}`, `{"a":1`, `{"a":1,`, `{"a":"b`, "null", `"id"`,
 			`{"message":"x","body":[1,{"y":"}"}],"id":5}`,
 		}
