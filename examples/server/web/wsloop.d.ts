@@ -45,13 +45,13 @@ export interface Session {
   readonly first: boolean;
   /** Why it is called: a connection has been made, or a broadcast is missing on one that is in use. */
   readonly why: "connected" | "gap";
-  /** The last id seen of each key, as it was before this connection. */
+  /** The last id seen of each key. Broadcasts with ids that come before the end of `resume` are held back, and not counted yet. */
   readonly last: ReadonlyMap<string, number>;
   /** Aborted when the connection is lost. */
   readonly signal: AbortSignal;
   /** As that of the client, over this connection at once and over no other. */
   request(method: Method | string, target: string, options?: RequestOptions): Promise<Message>;
-  /** Gives a missed broadcast to its subscribers, unless they have had it: as text or as an object. `seq` if it does not say so itself. */
+  /** Gives a missed broadcast to its subscribers, unless they have had it: as text or as an object. `seq` is for one that has none itself. */
   deliver(message: string | Partial<Message>, seq?: number): void;
   /**
    * Asks a route of `Node.RegisterResume` (module cluster) for what a topic has had after the last id of `key`, and delivers it.
@@ -78,11 +78,11 @@ export interface Options {
   admission?: string | URL | ((context: { signal: AbortSignal }) => Admission | Promise<Admission>);
   /** Called after each connection was opened, the first one too, before the state is "connected". If it rejects, the client connects again. */
   resume?: (session: Session) => void | Promise<unknown>;
-  /** Says which broadcasts have ids. Default: those with a `seq`, under the name of the message. */
-  track?: (message: Message) => Track | null | undefined;
+  /** Says which broadcasts have ids. A string is the key for those with a `seq`, which counts with `prev`. Default: none has. */
+  track?: (message: Message) => Track | string | null | undefined;
   /** Close codes after which the client gives up, or a function that says so. Default: none. */
   final?: readonly number[] | ((code: number, reason: string) => boolean);
-  /** Told of errors of subscribers and of what the server sends that nobody understands. Default: the former are uncaught errors. */
+  /** Told what handlers, `track` and `final` throw. Default: these are uncaught errors, which concern nothing else. */
   onerror?: (error: unknown) => void;
 
   /** For each request without a `timeout` of its own. Default: 10000. */
@@ -116,7 +116,7 @@ export type State = {
    * - `ended`: by `close`, or given up for the reason `error`
    */
   readonly name: "connecting" | "connected" | "waiting" | "ended";
-  /** Of Date.now(): when the next try begins, or when this one has begun; 0 otherwise. */
+  /** When the next try begins, as Date.now() tells the time; 0 unless the client waits. */
   readonly next: number;
   /** How many tries have failed since the last stable connection. */
   readonly failures: number;
