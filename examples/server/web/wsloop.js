@@ -77,6 +77,8 @@ class Message {
   }
 }
 
+const answerError = (answer) => new ClientError("answer", answer.message, { sent: true, code: answer.code, answer });
+
 // parse returns a Message, or null for a text that is none.
 function parse(text, seq) {
   try {
@@ -93,6 +95,7 @@ class Line {
   socket = null;
   began = now();
   opened = 0; // when; 0: not yet
+  refused = false; // by an answer to admission
   held = null; // broadcasts that wait for the end of resume; null: none have to
   probe = 0; // id of the request that asks for a sign of life
   #options;
@@ -203,7 +206,7 @@ class Line {
       socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
       if (!code) socket.close();
     }
-    this.#life.abort();
+    if (!this.refused) this.#life.abort(); // else the program may not have read the whole answer yet
   }
 }
 
@@ -229,8 +232,8 @@ export class Client {
 
   constructor(url, options = {}) {
     this.#url = url;
-    const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.#options = { ...defaults, ...Object.fromEntries(given) };
+    this.#options = { ...options };
+    for (const name in defaults) this.#options[name] ??= defaults[name];
     this.#listen();
     queueMicrotask(() => this.#state.name === "connecting" && !this.#line && this.#connect());
   }
@@ -377,12 +380,7 @@ export class Client {
 
   #isFinal(code, reason) {
     const { final = [] } = this.#options;
-    try {
-      return typeof final === "function" ? final(code, reason) : final.includes(code);
-    } catch (error) {
-      this.#report(error);
-      return false;
-    }
+    return typeof final === "function" ? this.#try(final, code, reason) : final.includes(code);
   }
 
   async #ask(line, admission, error) {
@@ -402,11 +400,12 @@ export class Client {
   // #refuse acts on a refusal with a status of HTTP, and reports whether there is one.
   #refuse(line, answer) {
     const code = answer?.status;
-    const error = (message) => new ClientError("refused", message, { code, admission: answer });
-    if ([401, 403, 404].includes(code)) this.#giveUp(line, error("the server refuses this client"));
-    else if ([429, 503].includes(code)) this.#lose(line, error("the server takes no clients now"), retryAfter(answer));
-    else return false;
-    return true;
+    const isFinal = [401, 403, 404].includes(code);
+    line.refused = isFinal || code === 429 || code === 503;
+    const error = new ClientError("refused", "the server refuses this client", { code, admission: answer });
+    if (isFinal) this.#giveUp(line, error);
+    else if (line.refused) this.#lose(line, error, retryAfter(answer));
+    return line.refused;
   }
 
   // #lose ends a line, and plans the next one, not before the time that the server has told.
@@ -483,7 +482,7 @@ export class Client {
         again: idempotent && !only,
         take: (answer) => {
           if (answer.code < 400) settle(resolve, answer);
-          else settle(reject, new ClientError("answer", answer.message, { sent: true, code: answer.code, answer }));
+          else settle(reject, answerError(answer));
         },
         fail: (kind, message, cause) => {
           const { code = 0, reason = "" } = cause ?? {};
@@ -519,7 +518,8 @@ export class Client {
     if (!message) {
       this.#call(this.#raw, data);
     } else if (message.id === 0) {
-      this.#broadcast(line, message);
+      if (message.code === 0) this.#broadcast(line, message);
+      else this.#report(answerError(message), true); // what it did not understand; nobody knows which message that was
     } else {
       if (message.id === line.probe) this.#alarms = 0;
       const request = this.#requests.get(message.id);
@@ -544,13 +544,9 @@ export class Client {
 
   // #track returns where a message belongs; undefined if nowhere.
   #track(message) {
-    try {
-      let track = this.#options.track?.(message);
-      if (typeof track === "string") track = { key: track, id: message.seq, prev: message.prev };
-      return track?.id > 0 ? track : undefined;
-    } catch (error) {
-      this.#report(error);
-    }
+    let track = this.#options.track && this.#try(this.#options.track, message);
+    if (typeof track === "string") track = { key: track, id: message.seq, prev: message.prev };
+    return track?.id > 0 ? track : undefined;
   }
 
   // #deliver publishes a message that is new.
@@ -615,21 +611,25 @@ export class Client {
     return () => void set.delete(call);
   }
 
-  // #call calls handlers. What one of them throws concerns neither the others nor the connection.
   #call(handlers, value) {
-    for (const handler of [...handlers]) {
-      try {
-        handler(value);
-      } catch (error) {
-        this.#report(error);
-      }
+    for (const handler of [...handlers]) this.#try(handler, value);
+  }
+
+  // #try calls a function of the program. What it throws concerns nobody else, and not the connection.
+  #try(call, ...args) {
+    try {
+      return call(...args);
+    } catch (error) {
+      this.#report(error);
     }
   }
 
-  #report(error) {
+  #report(error, optional = false) {
+    const { onerror } = this.#options;
+    if (!onerror && optional) return;
     queueMicrotask(() => {
-      if (!this.#options.onerror) throw error;
-      this.#options.onerror(error);
+      if (!onerror) throw error;
+      onerror(error);
     });
   }
 }
