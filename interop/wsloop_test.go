@@ -2,9 +2,12 @@ package interop
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,43 +27,48 @@ func TestWsloopByItself(t *testing.T) {
 	t.Logf("%s", out[max(len(out)-300, 0):])
 }
 
+// onlineScenario is for browsers alone: Node hears of no network.
+const onlineScenario = "a network that is back"
+
+var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
+	"requests, broadcasts and raw messages":        loopTalks,
+	"a key in the subprotocol":                     loopShowsKey,
+	"a dead network is noticed within ten seconds": loopNoticesDeadNetwork,
+	"what came in a gap is fetched":                loopResumes,
+	"a network that stalls for a moment is kept":   loopKeepsStalled,
+	"a server that was started anew":               loopFindsServerAgain,
+	"a refusal that is final":                      loopIsRefused,
+	"a refusal for now":                            loopIsPutOff,
+	"a handshake that hangs":                       loopEndsHandshake,
+	"an end while the network is dead":             loopEndsOnDeadNetwork,
+	onlineScenario:                                 loopHearsOfNetwork,
+}
+
 // TestWsloop has wsloop.js talk to the server, in Node and in a browser, over a network that is not always there.
 func TestWsloop(t *testing.T) {
 	t.Parallel()
-	scenarios := []struct {
-		name string
-		run  func(t *testing.T, s *loopServer, p *loopPage)
-	}{
-		{"requests, broadcasts and raw messages", loopTalks},
-		{"a key in the subprotocol", loopShowsKey},
-		{"a dead network is noticed within ten seconds", loopNoticesDeadNetwork},
-		{"what came in a gap is fetched", loopResumes},
-		{"a network that stalls for a moment is kept", loopKeepsStalled},
-		{"a server that was started anew", loopFindsServerAgain},
-		{"a refusal that is final", loopIsRefused},
-		{"a refusal for now", loopIsPutOff},
-		{"a handshake that hangs", loopEndsHandshake},
-		{"an end while the network is dead", loopEndsOnDeadNetwork},
-	}
-	for place, open := range map[string]func(t *testing.T) func(t *testing.T, url string) *loopPage{"node": openNode, "chromium": openChromium} {
-		t.Run(place, func(t *testing.T) {
-			t.Parallel()
-			openPage := open(t)
-			for _, tc := range scenarios {
-				t.Run(tc.name, func(t *testing.T) {
-					t.Parallel()
-					s := startLoopServer(t)
-					tc.run(t, s, openPage(t, s.url))
-				})
+	places := map[string]func(t *testing.T) func(t *testing.T, url string) *loopPage{"node": openNode, "chromium": openChromium}
+	atOnce(t, slices.Collect(maps.Keys(places)), func(t *testing.T, place string) {
+		open := places[place](t)
+		var names []string
+		for name := range loopScenarios {
+			if place != "node" || name != onlineScenario {
+				names = append(names, name)
 			}
-			if place == "chromium" { // Node hears of no network
-				t.Run("a network that is back", func(t *testing.T) {
-					t.Parallel()
-					s := startLoopServer(t)
-					loopHearsOfNetwork(t, s, openPage(t, s.url))
-				})
-			}
+		}
+		atOnce(t, names, func(t *testing.T, name string) {
+			s := startLoopServer(t)
+			loopScenarios[name](t, s, open(t, s.url))
 		})
+	})
+}
+
+// atOnce runs a subtest for each name, all at the same time: they do little but wait, and parallel ones would wait for each other.
+func atOnce(t *testing.T, names []string, run func(t *testing.T, name string)) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, name := range names {
+		all.Go(func() { t.Run(name, func(t *testing.T) { run(t, name) }) })
 	}
 }
 
@@ -147,7 +155,7 @@ func loopResumes(t *testing.T, s *loopServer, p *loopPage) {
 			page.complete.push(await since("/topics/news/since", "news"));
 		},
 	}`)
-	p.start(t, `heartbeat: 200, heartbeatTimeout: 300`)
+	p.start(t, `heartbeat: 200, heartbeatTimeout: 300, spread: 500, maxDelay: 500`)
 	p.run(t, `page.client.on("news", (message) => page.heard.push(message.body))`)
 	p.expect(t, `page.client.state.name`, "connected")
 	var said []string
