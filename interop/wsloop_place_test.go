@@ -33,6 +33,8 @@ const (
 	// loopAnswer is how many messages of a topic a server of these tests has in one answer, and loopStep is between their numbers.
 	loopAnswer = 5
 	loopStep   = 3
+
+	loopLarge = 200_000 // bytes of a large answer
 )
 
 // loopServer is a server behind a frontend, for wsloop.js: with a topic that has numbers, as the module cluster gives them, and a page.
@@ -77,7 +79,10 @@ func (s *loopServer) serve(t *testing.T) {
 		Handler:     s.page(),
 	})
 	for target, handler := range map[string]websocket.RouteHandler{
-		"POST /echo":               func(_ context.Context, req *websocket.Request) websocket.Response { return done(req.Body) },
+		"POST /echo": func(_ context.Context, req *websocket.Request) websocket.Response { return done(req.Body) },
+		"GET /large": func(context.Context, *websocket.Request) websocket.Response {
+			return done(strings.Repeat("x", loopLarge))
+		},
 		"GET /never":               s.answerNever,
 		"GET /wait":                s.answerWait,
 		"GET /go":                  s.answerGo,

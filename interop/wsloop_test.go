@@ -36,6 +36,7 @@ var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 	"a dead network is noticed within ten seconds": loopNoticesDeadNetwork,
 	"what came in a gap is fetched":                loopResumes,
 	"a network that stalls for a moment is kept":   loopKeepsStalled,
+	"a line that is slow":                          loopKeepsSlow,
 	"a server that was started anew":               loopFindsServerAgain,
 	"a refusal that is final":                      loopIsRefused,
 	"a refusal for now":                            loopIsPutOff,
@@ -201,6 +202,18 @@ func loopKeepsStalled(t *testing.T, s *loopServer, p *loopPage) {
 		p.expect(t, `page.answer.then((answer) => answer.body)`, "late")
 	}
 	p.expect(t, `page.states`, []string{"connecting", "connected"})
+}
+
+// loopKeepsSlow sends a message that takes longer than a sign of life may: the client must not lose connection after connection over it.
+func loopKeepsSlow(t *testing.T, s *loopServer, p *loopPage) {
+	s.mu.Lock()
+	address := s.ws
+	s.mu.Unlock()
+	slow := startRelay(t, address, link{down: 256 << 10})
+	s.leadTo(address, slow.address, 0)
+	p.start(t, `heartbeat: 100, heartbeatTimeout: 200, maxDelay: 100`)
+	p.expect(t, `page.client.request("GET", "/large", { idempotent: true, timeout: Infinity }).then((answer) => answer.body.length)`, loopLarge)
+	p.run(t, `page.client.close()`)
 }
 
 func loopFindsServerAgain(t *testing.T, s *loopServer, p *loopPage) {

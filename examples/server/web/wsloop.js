@@ -259,7 +259,7 @@ export class Client {
 
   onState(handler) {
     const end = this.#subscribe(this.#watchers, handler);
-    this.#call([handler], this.#state);
+    this.#try(handler, this.#state);
     return end;
   }
 
@@ -299,8 +299,8 @@ export class Client {
     add(document, "visibilitychange", () => document.visibilityState === "visible" && this.#wake(false));
   }
 
-  // #wake does at once what was to come later: a try, or a look whether the server is there. The platform does not know what a server has
-  // said, and may be nervous; a user knows better.
+  // #wake does at once what was to come later: a try, or the question for a sign of life. Only a user may overrule what the server has asked
+  // for, and the usual pace.
   #wake(byUser) {
     const line = this.#line;
     if (line?.opened) {
@@ -368,7 +368,7 @@ export class Client {
     this.#tell("connected"); // behind them: what its handlers ask comes later
   }
 
-  // #ended is told what the platform knows of the end of a connection, or of a handshake: nothing.
+  // #ended is told what the platform knows of the end of a connection; of a handshake that has failed it knows nothing.
   #ended(line, code, reason) {
     if (line !== this.#line) return;
     const error = new ClientError("lost", line.opened ? "the connection was lost" : "there is no connection", { code, reason });
@@ -460,7 +460,7 @@ export class Client {
 
   #tell(name, error, next = 0) {
     this.#state = Object.freeze({ name, next, failures: this.#failures, error });
-    this.#call(this.#watchers, this.#state);
+    for (const watcher of [...this.#watchers]) this.#try(watcher, this.#state); // the latest, if one of them has changed it
   }
 
   // Requests.
@@ -490,8 +490,8 @@ export class Client {
         },
       };
       const abort = () => settle(reject, signal.reason);
-      const late = () => request.fail("timeout", "no answer in time");
-      const timer = timeout < maxTimer ? setTimeout(late, timeout) : undefined;
+      const expire = () => request.fail("timeout", "no answer in time");
+      const timer = timeout < maxTimer ? setTimeout(expire, timeout) : undefined;
       signal?.addEventListener("abort", abort);
       this.#requests.set(id, request);
       const line = only ?? (this.#state.name === "connected" ? this.#line : null);
