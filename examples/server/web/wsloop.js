@@ -226,7 +226,7 @@ export class Client {
   #subscribers = new Set(); // to broadcasts
   #watchers = new Set(); // of the state
   #raw = new Set();
-  #life; // of the listeners for what the platform tells
+  #deafen = []; // functions that remove the listeners for what the platform tells
   #fresh = true; // there was no connection yet
   #closed = false;
 
@@ -290,10 +290,11 @@ export class Client {
   // Connecting.
 
   #listen() {
-    this.#life = new AbortController();
-    const { signal } = this.#life;
     const { document } = globalThis;
-    const add = (target, type, handler) => target?.addEventListener?.(type, handler, { signal });
+    const add = (target, type, handler) => {
+      target?.addEventListener?.(type, handler);
+      this.#deafen.push(() => target?.removeEventListener?.(type, handler));
+    };
     add(globalThis, "online", () => this.#wake(false));
     add(globalThis, "offline", () => this.#line?.opened && this.#line.ask());
     add(document, "visibilitychange", () => document.visibilityState === "visible" && this.#wake(false));
@@ -420,7 +421,7 @@ export class Client {
     this.#drop(line, error);
     let most = Math.min(maxDelay, minDelay * 2 ** this.#failures);
     let least = Math.min(minDelay, most);
-    if (line.opened && (error.code === goingAway || error.code === serviceRestart)) most = Math.max(most, spread);
+    if (error.code === goingAway || error.code === serviceRestart) most = Math.max(most, spread);
     const later = error.code === tryAgainLater;
     if (later) [least, most] = [maxDelay / 2, maxDelay];
     this.#demanded = later || told > 0;
@@ -453,7 +454,7 @@ export class Client {
   #end(error) {
     clearTimeout(this.#timer);
     this.#line = null;
-    this.#life.abort();
+    for (const remove of this.#deafen.splice(0)) remove();
     for (const request of [...this.#requests.values()]) request.fail("closed", "the client has ended", error);
     this.#tell("ended", error);
   }
@@ -473,7 +474,8 @@ export class Client {
       const settle = (act, value) => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
-        if (this.#requests.delete(id)) act(value);
+        this.#requests.delete(id);
+        act(value);
       };
       const request = {
         text,
@@ -496,7 +498,6 @@ export class Client {
       this.#requests.set(id, request);
       const line = only ?? (this.#state.name === "connected" ? this.#line : null);
       if (this.#state.name === "ended") request.fail("closed", "the client has ended", this.#state.error);
-      else if (only && only !== this.#line) request.fail("lost", "the connection was lost before", this.#state.error);
       else if (line) this.#transmit(line, request);
       if (!request.line && (only || !wait)) request.fail("lost", "there is no connection", this.#state.error);
     });
