@@ -24,11 +24,7 @@ func TestWsloopByItself(t *testing.T) {
 	cmd.Dir = "node"
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	t.Logf("%s", out[max(len(out)-300, 0):])
 }
-
-// onlineScenario is for browsers alone: Node hears of no network.
-const onlineScenario = "a network that is back"
 
 var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 	"requests, broadcasts and raw messages":        loopTalks,
@@ -42,7 +38,12 @@ var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 	"a refusal for now":                            loopIsPutOff,
 	"a handshake that hangs":                       loopEndsHandshake,
 	"an end while the network is dead":             loopEndsOnDeadNetwork,
-	onlineScenario:                                 loopHearsOfNetwork,
+}
+
+// loopBrowserScenarios are for browsers alone: Node has no pages, and hears of no network.
+var loopBrowserScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
+	"a network that is back":           loopHearsOfNetwork,
+	"the example of the documentation": loopShowsExample,
 }
 
 // TestWsloop has wsloop.js talk to the server, in Node and in a browser, over a network that is not always there.
@@ -51,15 +52,13 @@ func TestWsloop(t *testing.T) {
 	places := map[string]func(t *testing.T) func(t *testing.T, url string) *loopPage{"node": openNode, "chromium": openChromium}
 	atOnce(t, slices.Collect(maps.Keys(places)), func(t *testing.T, place string) {
 		open := places[place](t)
-		var names []string
-		for name := range loopScenarios {
-			if place != "node" || name != onlineScenario {
-				names = append(names, name)
-			}
+		scenarios := maps.Clone(loopScenarios)
+		if place == "chromium" {
+			maps.Copy(scenarios, loopBrowserScenarios)
 		}
-		atOnce(t, names, func(t *testing.T, name string) {
+		atOnce(t, slices.Collect(maps.Keys(scenarios)), func(t *testing.T, name string) {
 			s := startLoopServer(t)
-			loopScenarios[name](t, s, open(t, s.url))
+			scenarios[name](t, s, open(t, s.url))
 		})
 	})
 }
@@ -275,10 +274,31 @@ func loopHearsOfNetwork(t *testing.T, s *loopServer, p *loopPage) {
 	s.stop(t)
 	p.expect(t, `page.client.state.next - Date.now() > 30000`, true)
 	s.serve(t)
-	p.setOffline(t, true)
+	p.tab.setOffline(t, true)
 	p.expect(t, `page.client.state.name`, "waiting")
-	p.setOffline(t, false)
+	p.tab.setOffline(t, false)
 	p.expect(t, `page.client.state.name`, "connected")
+}
+
+// loopShowsExample uses the page of BROWSERS.md.
+func loopShowsExample(t *testing.T, s *loopServer, p *loopPage) {
+	p.tab.open(t, s.url+"/example")
+	const news, note, state = `[...document.querySelectorAll("li")].map((item) => item.textContent)`, `document.querySelector("#note").textContent`,
+		`document.querySelector("#state").textContent`
+	p.expect(t, note, "hello")
+	s.publish(t, "one")
+	p.expect(t, news, []string{"one"})
+	s.stop(t)
+	p.expect(t, state+`.includes("Next try in")`, true)
+	s.publish(t, "two")
+	s.serve(t)
+	p.run(t, `document.querySelector("#retry").click()`)
+	p.expect(t, news, []string{"one", "two"})
+	s.publish(t, "three")
+	p.expect(t, news, []string{"one", "two", "three"})
+	s.refuse(http.StatusForbidden)
+	s.cut()
+	p.expect(t, state, "ended 403")
 }
 
 func loopEndsOnDeadNetwork(t *testing.T, s *loopServer, p *loopPage) {
