@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	lifecycle "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -382,6 +383,17 @@ func (tab *loopTab) setOffline(t *testing.T, offline bool) {
 	t.Helper()
 	_, err := chromedp.Call(tab.ctx, network.OverrideNetworkState,
 		network.OverrideNetworkStateParams{Offline: offline, DownloadThroughput: -1, UploadThroughput: -1})
+	require.NoError(t, err)
+}
+
+// setFrozen stops all of the page, its timers and its messages too, or lets it go on.
+func (tab *loopTab) setFrozen(t *testing.T, frozen bool) {
+	t.Helper()
+	state := lifecycle.SetWebLifecycleStateStateActive
+	if frozen {
+		state = lifecycle.SetWebLifecycleStateStateFrozen
+	}
+	_, err := chromedp.Call(tab.ctx, lifecycle.SetWebLifecycleState, lifecycle.SetWebLifecycleStateParams{State: state})
 	require.NoError(t, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ import (
 func TestWsloopByItself(t *testing.T) {
 	t.Parallel()
 	needNodeModules(t)
+	if _, err := os.Stat("node/node_modules/esbuild"); err != nil {
+		missing(t, "interop/node/node_modules is not the latest: npm ci")
+	}
 	cmd := exec.Command("node", "--test", "wsloop.test.mjs", "wsloop_package.test.mjs")
 	cmd.Dir = "node"
 	out, err := cmd.CombinedOutput()
@@ -43,6 +47,7 @@ var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 // loopBrowserScenarios are for browsers alone: Node has no pages, and hears of no network.
 var loopBrowserScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 	"a network that is back":           loopHearsOfNetwork,
+	"a page that was frozen":           loopComesBackFromFreezing,
 	"the example of the documentation": loopShowsExample,
 }
 
@@ -61,6 +66,20 @@ func TestWsloop(t *testing.T) {
 			scenarios[name](t, s, open(t, s.url))
 		})
 	})
+}
+
+// TestWsloopIsBusy lets the sign of life come while the program is too busy to hear it, for longer than that may take. Node then has the
+// timer fire before it looks at what has come.
+func TestWsloopIsBusy(t *testing.T) {
+	t.Parallel()
+	p := openNode(t)(t, startLoopServer(t).url)
+	p.start(t, `heartbeat: 300, heartbeatTimeout: 300`)
+	p.expect(t, `page.client.state.name`, "connected")
+	p.run(t, `page.client.retry(); // which asks for it
+		const end = performance.now() + 1500;
+		while (performance.now() < end);`)
+	p.run(t, `await new Promise((resolve) => setTimeout(resolve, 500))`)
+	p.expect(t, `page.states`, []string{"connecting", "connected"})
 }
 
 // atOnce runs a subtest for each name, all at the same time: they do little but wait, and parallel ones would wait for each other.
@@ -146,15 +165,18 @@ func loopNoticesDeadNetwork(t *testing.T, s *loopServer, p *loopPage) {
 	p.expect(t, `page.client.request("POST", "/echo", { body: "back" }).then((answer) => answer.body)`, "back")
 }
 
+// loopResumption is a script that has the client fetch what it has missed.
+const loopResumption = `page.complete = []; page.options = {
+	track: (message) => message.message,
+	resume: async ({ request, since }) => {
+		await request("POST", "/topics/news");
+		page.complete.push(await since("/topics/news/since", "news"));
+	},
+}`
+
 // loopResumes loses connections in three ways while messages are published.
 func loopResumes(t *testing.T, s *loopServer, p *loopPage) {
-	p.run(t, `page.heard = []; page.complete = []; page.options = {
-		track: (message) => message.message,
-		resume: async ({ request, since }) => {
-			await request("POST", "/topics/news");
-			page.complete.push(await since("/topics/news/since", "news"));
-		},
-	}`)
+	p.run(t, `page.heard = []; `+loopResumption)
 	p.start(t, `heartbeat: 200, heartbeatTimeout: 300, spread: 500, maxDelay: 500`)
 	p.run(t, `page.client.on("news", (message) => page.heard.push(message.body))`)
 	p.expect(t, `page.client.state.name`, "connected")
@@ -278,6 +300,18 @@ func loopHearsOfNetwork(t *testing.T, s *loopServer, p *loopPage) {
 	p.expect(t, `page.client.state.name`, "waiting")
 	p.tab.setOffline(t, false)
 	p.expect(t, `page.client.state.name`, "connected")
+}
+
+// loopComesBackFromFreezing freezes the page, as browsers do in the background: its connection is lost with that.
+func loopComesBackFromFreezing(t *testing.T, s *loopServer, p *loopPage) {
+	p.run(t, loopResumption)
+	p.start(t, ``)
+	p.run(t, `page.heard = []; page.client.on("news", (message) => page.heard.push(message.body))`)
+	p.expect(t, `page.client.state.name`, "connected")
+	p.tab.setFrozen(t, true)
+	s.publish(t, "meanwhile")
+	p.tab.setFrozen(t, false)
+	p.expect(t, `page.heard`, []string{"meanwhile"})
 }
 
 // loopShowsExample uses the page of BROWSERS.md.
