@@ -39,6 +39,7 @@ var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
 	"a line that is slow":                          loopKeepsSlow,
 	"a server that was started anew":               loopFindsServerAgain,
 	"a refusal that is final":                      loopIsRefused,
+	"a close code that is final":                   loopIsClosedForGood,
 	"a refusal for now":                            loopIsPutOff,
 	"a handshake that hangs":                       loopEndsHandshake,
 	"an end while the network is dead":             loopEndsOnDeadNetwork,
@@ -268,6 +269,25 @@ func loopIsRefused(t *testing.T, s *loopServer, p *loopPage) {
 	s.refuse(0)
 	p.run(t, `page.client.retry()`)
 	p.expect(t, `page.client.state.name`, "connected")
+}
+
+func loopIsClosedForGood(t *testing.T, s *loopServer, p *loopPage) {
+	p.start(t, `final: [4001]`)
+	for _, step := range []struct {
+		code websocket.CloseCode
+		want []any
+	}{
+		{4000, []any{"connected"}}, // again
+		{4001, []any{"ended", "lost", 4001, "revoked"}},
+	} {
+		p.expect(t, `page.client.state.name`, "connected")
+		p.expect(t, `page.client.request("POST", "/echo").then((answer) => answer.code)`, 200) // the server has it
+		for _, conn := range s.current().Clients.All() {
+			require.NoError(t, s.current().Clients.Close(conn, step.code, "revoked"))
+		}
+		p.expect(t, `page.states.length > 2`, true)
+		p.expect(t, `[page.client.state].flatMap(({ name, error }) => (error ? [name, error.kind, error.code, error.reason] : [name]))`, step.want)
+	}
 }
 
 func loopIsPutOff(t *testing.T, s *loopServer, p *loopPage) {

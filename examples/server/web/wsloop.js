@@ -584,9 +584,8 @@ export class Client {
   #session(line, why) {
     const request = (method, target, options) => this.#request(line, method, target, options);
     const deliver = (message, seq) => {
-      if (line !== this.#line) return;
-      if (typeof message !== "string") this.#deliver(new Message(message, seq ?? message.seq));
-      else if ((message = parse(message, seq))) this.#deliver(message);
+      const parsed = typeof message === "string" ? parse(message, seq) : new Message(message, seq);
+      if (parsed && line === this.#line) this.#deliver(parsed);
     };
     const since = async (target, key) => {
       const lastOf = () => this.last.get(key) ?? 0;
