@@ -31,13 +31,22 @@ export class Conversation {
     this.outbox.delete(message.ref);
     const names = [message.id];
     if (message.ref) names.push(`${message.from} ${message.ref}`);
-    if (names.some((name) => this.known.has(name))) return false;
+    if (names.some((name) => this.known.has(name))) {
+      this.#learn(message);
+      return false;
+    }
     for (const name of names) this.known.add(name);
     let at = this.messages.length;
     while (at > 0 && this.messages[at - 1].id > message.id) at--;
     this.messages.splice(at, 0, message);
     this.#trim();
     return true;
+  }
+
+  // #learn takes over whom a private message has reached, which only the answer to its sender tells.
+  #learn({ id, reached }) {
+    const message = reached === undefined ? undefined : this.messages.find((other) => other.id === id);
+    if (message) message.reached = reached;
   }
 
   #trim() {

@@ -34,6 +34,6 @@ export function arrange(parent, nodes) {
 // avatar makes the picture of a user: the first letter, on a colour that is always the same.
 export function avatar(name) {
   let sum = 0;
-  for (const c of name) sum = (sum * 31 + c.codePointAt(0)) % 6;
+  for (const c of name) sum = (sum * 5 + c.codePointAt(0)) % 6;
   return element("span", { class: `avatar tone-${sum}`, "aria-hidden": "true" }, [...name][0]?.toUpperCase() ?? "?");
 }

@@ -27,12 +27,11 @@ class List {
   #itemOf({ key, makeIcon, name, note, state, unread, isCurrent }) {
     const item = this.items.get(key) ?? this.#make(key, makeIcon(), name);
     const [button] = item.children;
-    const badge = button.lastElementChild;
+    const badge = button.querySelector(".badge");
     item.className = `${state}${unread > 0 ? " unread" : ""}`;
     setText(button.querySelector(".note"), note);
-    setText(badge, unread > 0 ? (unread > 99 ? "99+" : String(unread)) : "");
-    const label = `${name}${note ? `, ${note}` : ""}${unread > 0 ? `, ${unread} unread` : ""}`;
-    if (button.getAttribute("aria-label") !== label) button.setAttribute("aria-label", label);
+    setText(badge, unread > 99 ? "99+" : String(unread || ""));
+    setText(button.lastElementChild, unread > 0 ? " unread" : "");
     if (isCurrent) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     return item;
@@ -40,7 +39,7 @@ class List {
 
   #make(key, icon, name) {
     return element("li", {}, element("button", { type: "button", "data-key": key, tabindex: "-1", onclick: () => this.onChoose(key) },
-      icon, element("bdi", { class: "name" }, name), element("span", { class: "note" }), element("span", { class: "badge" })));
+      icon, element("bdi", { class: "name" }, name), " ", element("span", { class: "note" }), " ", element("span", { class: "badge" }), element("span", { class: "unseen" })));
   }
 
   get #buttons() {
@@ -109,6 +108,7 @@ export class PeopleView {
   constructor(model, session, onOpen) {
     this.model = model;
     this.list = new List("people", (key) => {
+      byId("find").value = "";
       session.open(key);
       onOpen();
     });

@@ -69,13 +69,13 @@ export class Model {
     const isMine = message.from === this.me;
     const other = isMine ? message.to : message.from;
     const conversation = this.conversation(message.room ? `#${message.room}` : `@${other}`);
+    this.changed();
     if (!conversation.add(message)) return;
     this.typing.delete(`${conversation.key} ${message.from}`);
     if (!isMine && what !== "old") {
       if (what === "missed" || !this.isLookedAt(conversation)) conversation.isNew(message);
       this.onMessage(message, conversation);
     }
-    this.changed();
   }
 
   note(after, text) {

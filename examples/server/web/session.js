@@ -186,7 +186,7 @@ export class Session {
   // enterRoom hears a room, which is made if there is none. It throws if that is refused.
   async enterRoom(name) {
     if (!this.model.joined.has(name)) {
-      await this.client.request("PUT", `/rooms/${name}`);
+      await this.client.request("PUT", `/rooms/${encodeURIComponent(name)}`);
       this.model.rooms.add(name);
       this.model.joined.add(name);
       this.#storeRooms();
