@@ -50,8 +50,7 @@ func chatLooks(t *testing.T, c *chatTests) {
 		}
 	}
 	alice.resize(t, 390, 700)
-	alice.run(t, chromedp.Click(chromedp.CSS("#menu")))
-	alice.expect(t, `() => document.querySelector("#side").getBoundingClientRect().left`, 0)
+	alice.openMenu(t)
 	alice.lookAt(t, "menu", "dark", 390, 700)
 	alice.lookAt(t, "menu", "light", 390, 700)
 	alice.open(t, "@bob")

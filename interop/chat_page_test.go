@@ -59,7 +59,8 @@ func chatHasRooms(t *testing.T, c *chatTests) {
 	bob.join(t, server.page)
 	alice.run(t, chromedp.SendKeys(chromedp.CSS("#room-name"), "no/way"), pressEnter)
 	alice.waitFor(t, "#room-error", "the name of a room")
-	alice.run(t, chromedp.Clear(chromedp.CSS("#room-name")), chromedp.SendKeys(chromedp.CSS("#room-name"), "Den"), pressEnter)
+	alice.fill(t, "#room-name", "Den")
+	alice.run(t, pressEnter)
 	alice.waitFor(t, "#title", "#den")
 	alice.enter(t, "first!")
 	alice.waitFor(t, "#log .mine", "Delivered")
@@ -195,7 +196,7 @@ func chatNeedsNoMouse(t *testing.T, c *chatTests) {
 
 	alice.resize(t, 390, 800)
 	alice.expect(t, `() => document.querySelector("#side").inert`, true)
-	alice.run(t, chromedp.Click(chromedp.CSS("#menu")))
+	alice.openMenu(t)
 	alice.expect(t, focused, "@carol")
 	alice.run(t, pressEscape)
 	alice.expect(t, `() => [document.activeElement.id, document.querySelector("#side").inert]`, []any{"menu", true})
@@ -293,16 +294,16 @@ func chatShowsCrowd(t *testing.T, c *chatTests) {
 	for _, width := range []int64{1280, 390} {
 		reader.resize(t, width, 700)
 		if width == 390 {
-			reader.run(t, chromedp.Click(chromedp.CSS("#menu")))
+			reader.openMenu(t)
 		}
-		reader.run(t, chromedp.Clear(chromedp.CSS("#find")), chromedp.SendKeys(chromedp.CSS("#find"), "17"))
+		reader.fill(t, "#find", "17")
 		reader.expect(t, `() => [...document.querySelectorAll("#people .name")].map((e) => e.textContent)`,
 			[]string{"user-017", "user-117", "user-170", "user-171", "user-172", "user-173", "user-174", "user-175", "user-176", "user-177", "user-178", "user-179"})
 		reader.open(t, "@user-117")
 		reader.enter(t, "hello")
 		reader.waitFor(t, "#log .mine:last-child", "✓✓ Delivered to user-117")
 	}
-	reader.run(t, chromedp.Click(chromedp.CSS("#menu")))
+	reader.openMenu(t)
 	reader.open(t, "@user-170")
 	reader.enter(t, "hello")
 	reader.waitFor(t, "#log .mine", "user-170 is not here")

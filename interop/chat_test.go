@@ -326,6 +326,20 @@ func (tab *chatTab) open(t *testing.T, key string) {
 	tab.waitFor(t, "#title", strings.TrimPrefix(key, "@"))
 }
 
+// openMenu shows the lists, where there is no place for them beside the messages.
+func (tab *chatTab) openMenu(t *testing.T) {
+	t.Helper()
+	tab.run(t, chromedp.Click(chromedp.CSS("#menu")))
+	tab.expect(t, `() => document.querySelector("#side").getBoundingClientRect().left`, 0) // it has moved there
+}
+
+// fill puts a text into a field, in the place of what is in it.
+func (tab *chatTab) fill(t *testing.T, selector, text string) {
+	t.Helper()
+	tab.evaluate(t, `document.querySelector("`+selector+`").value = ""`)
+	tab.run(t, chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
 // waitFor waits until an element that the selector names shows the text.
 func (tab *chatTab) waitFor(t *testing.T, selector, text string) {
 	t.Helper()

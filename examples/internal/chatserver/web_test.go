@@ -48,6 +48,11 @@ func TestPageIsServedWithItsFiles(t *testing.T) {
 	types := map[string]string{".js": "javascript", ".css": "text/css", ".svg": "image/svg"}
 	files := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1)
 	require.NotEmpty(t, files)
+	modules, err := fs.Glob(web.Files, "*.js")
+	require.NoError(t, err)
+	for _, name := range modules {
+		assert.Contains(t, page, `"`+name+`"`, "all are fetched at once")
+	}
 	for _, file := range files {
 		res, body := fetch(t, base+file[1], http.Header{})
 		assert.Equal(t, http.StatusOK, res.StatusCode, file[1])

@@ -67,8 +67,9 @@ export class Frame {
     setText(byId("title"), sign + current.name);
     byId("back").hidden = !current.isPrivate;
     byId("leave-room").hidden = current.isPrivate || current.name === "lobby";
-    const presence = { here: "here", away: "away" }[people.get(current.name)] ?? "not here";
-    setText(byId("subtitle"), current.isPrivate ? `Private · ${presence}` : "Everybody can read this room");
+    const presence = { here: "Private · here", away: "Private · away" }[people.get(current.name)] ?? "Private · not here";
+    const about = connection.name === "connected" ? presence : "Private";
+    setText(byId("subtitle"), current.isPrivate ? about : "Everybody can read this room");
     const elsewhere = unread - current.unread;
     setText(byId("menu-badge"), elsewhere > 0 ? String(Math.min(elsewhere, 99)) : "");
     this.#showConnection(connection);
