@@ -36,10 +36,15 @@ func (l *badLine) run(t *testing.T, delay time.Duration, args ...string) {
 
 // chatOverASlowLine has two people type faster than any answer comes.
 func chatOverASlowLine(t *testing.T, c *chatTests) {
-	l := c.badLine(t, 500*time.Millisecond)
+	l := c.badLine(t, 0)
 	bob := c.tab(t, "bob")
 	l.alice.join(t, l.url)
 	bob.join(t, l.url)
+	l.leadTo(hostOf(t, l.server.page), hostOf(t, l.server.ws), 500*time.Millisecond)
+	l.cut()
+	l.alice.isLost(t)
+	l.alice.isConnected(t)
+	bob.isConnected(t)
 
 	typed := func(text string) chromedp.Action[chromedp.Void] { return chromedp.KeyEvent(text) }
 	l.alice.run(t, typed("hi"), pressEnter, typed("how are you"), pressEnter, typed("still typing"))

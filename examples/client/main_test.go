@@ -93,7 +93,6 @@ func TestSayFails(t *testing.T) {
 		"with an unknown key":         {[]string{"-url", url, "-key", "wrong-key"}, "unknown key"},
 		"without a server":            {[]string{"-addr", free.Addr().String(), "-user", "alice"}, "refused"},
 		"with a URL that is no such":  {[]string{"-url", "ftp://127.0.0.1", "-user", "alice"}, "endpoint"},
-		"to a user who is not here":   {[]string{"-url", url, "-user", "alice", "-to", "dave"}, "dave is not here (409)"},
 		"to a user who does not live": {[]string{"-url", url, "-user", "alice", "-to", "a/../b%"}, "(404)"},
 		"with a text too long":        {[]string{"-url", url, "-user", "alice", "-say", strings.Repeat("é", chat.MaxText+1)}, "(413)"},
 	} {

@@ -56,7 +56,7 @@ func TestTalkGoesOnAfterMistakes(t *testing.T) {
 		{"/\x1b[2J", "There is no command /\uFFFD[2J."},
 		{"/to", "It is /to NAME TEXT."},
 		{"/to bob", "It is /to NAME TEXT."},
-		{"/to bob psst", "! refused: bob is not here (409)"},
+		{"/to bob psst", "you to bob (private): psst"},
 		{"/to nobody psst", "! refused: there is no such user (404)"},
 		{strings.Repeat("x", chat.MaxText+1), "! refused: the message has more than 2000 characters (413)"},
 		{"", ""},
