@@ -3,6 +3,7 @@ package chatserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,9 @@ type alone struct {
 	// mu is held while a message is sent, so that all see the same order. That is no risk: Publish, SendUser and TrySend do not
 	// wait for anybody.
 	mu      sync.Mutex
-	history history // guarded by mu
-	lastID  int64   // guarded by mu
+	history history  // guarded by mu
+	lastID  int64    // guarded by mu
+	rooms   []string // in the order in which they were made; guarded by mu
 }
 
 // Alone returns what makes the Spread of a server that is the only one. It keeps what was said in memory.
@@ -35,7 +37,7 @@ func Alone() Starter {
 // newAlone makes one whose ids rise over restarts, without a database: they begin with the time.
 func newAlone(clients *websocket.ClientManager, keep int) *alone {
 	now := time.Now().UnixMilli()
-	return &alone{clients: clients, began: now, lastID: now, history: newHistory(keep)}
+	return &alone{clients: clients, began: now, lastID: now, history: newHistory(keep), rooms: []string{chat.Lobby}}
 }
 
 func (a *alone) Say(_ context.Context, m chat.Message) (chat.Message, error) {
@@ -96,14 +98,38 @@ func (a *alone) Notify(_ context.Context, uid uint64, room string, packet []byte
 	case uid != 0:
 		_, failed = a.clients.SendUser(uid, packet)
 	case room != "":
-		_, failed = a.clients.Publish(Topic(room), packet)
+		_, failed = a.clients.Publish(Signals(room), packet)
 	default:
 		_, failed = a.clients.SendAll(packet)
 	}
 	a.dropSlow(failed)
 }
 
-func (a *alone) IsElsewhere(context.Context, uint64) bool { return false }
+// Find has nowhere else to look.
+func (a *alone) Find(_ context.Context, m chat.Message, _ int64) (chat.Message, bool, error) {
+	return m, false, nil
+}
+
+func (a *alone) Rooms(context.Context) ([]string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.rooms), nil
+}
+
+func (a *alone) OpenRoom(_ context.Context, name string) (isNew bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case slices.Contains(a.rooms, name):
+		return false, nil
+	case len(a.rooms) >= MaxRooms:
+		return false, ErrTooManyRooms
+	}
+	a.rooms = append(a.rooms, name)
+	return true, nil
+}
+
+func (a *alone) Elsewhere(context.Context) []uint64 { return nil }
 
 func (a *alone) toOne(conn int, packet []byte) {
 	if err := websocket.TrySend(conn, packet); err != nil {

@@ -34,20 +34,21 @@ func (m *member) presence() chat.Presence {
 // it subscribes to its rooms behind the welcome, and is then sent what came in between.
 func (s *server) join(ctx context.Context, conn int) {
 	v := visitOf(ctx)
-	s.enter(v, conn)
-	ctx, cancel := brief()
+	spreadCtx, cancel := brief()
 	defer cancel()
-	welcome, err := s.welcome(ctx, v)
+	elsewhere := s.spread.Elsewhere(spreadCtx)
+	s.enter(v, conn, elsewhere)
+	welcome, err := s.welcome(spreadCtx, v, elsewhere)
 	if err != nil {
-		s.log.Warn("no history", "user", v.user.name, "error", err)
+		s.log.Warn("no history", "user", v.user.name, "address", v.address, "error", err)
 		s.ws.Clients.Close(conn, tryAgainLater, "the history cannot be had at the moment")
 		return
 	}
 	websocket.TrySend(conn, Packet(chat.NoticeWelcome, welcome)) // if it fails the connection has gone already
 	for _, room := range v.rooms {
-		s.ws.Clients.Subscribe(conn, Topic(room))
+		s.hear(conn, room)
 	}
-	between, _, _ := s.spread.Since(ctx, v.view(), welcome.LastID)
+	between, _, _ := s.spread.Since(spreadCtx, v.view(), welcome.LastID)
 	for i := range between {
 		if !welcome.More && between[i].Room != "" {
 			websocket.TrySend(conn, Packet(chat.NoticeMessage, between[i]))
@@ -57,11 +58,10 @@ func (s *server) join(ctx context.Context, conn int) {
 }
 
 // enter counts a device in, and tells all others if it is its user's first one.
-func (s *server) enter(v *visit, conn int) {
+func (s *server) enter(v *visit, conn int, elsewhere []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.visits[websocket.ID(conn)] = v
-	v.rooms = s.knownRoomsLocked(v.rooms)
 	m := s.members[v.user.id]
 	if m != nil {
 		before := m.presence()
@@ -70,12 +70,17 @@ func (s *server) enter(v *visit, conn int) {
 		return
 	}
 	s.members[v.user.id] = &member{devices: map[int]bool{conn: false}}
-	s.toAll(chat.NoticeJoin, chat.User{Name: v.user.name})
+	if !slices.Contains(elsewhere, v.user.id) {
+		s.toAll(chat.NoticeJoin, chat.User{Name: v.user.name})
+	}
 }
 
 // leave counts a device out.
 func (s *server) leave(ctx context.Context, conn int) {
 	v := visitOf(ctx)
+	ctx, cancel := brief()
+	defer cancel()
+	elsewhere := s.spread.Elsewhere(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.members[v.user.id]
@@ -86,9 +91,7 @@ func (s *server) leave(ctx context.Context, conn int) {
 		return
 	}
 	delete(s.members, v.user.id)
-	ctx, cancel := brief()
-	defer cancel()
-	if !s.spread.IsElsewhere(ctx, v.user.id) {
+	if !slices.Contains(elsewhere, v.user.id) {
 		s.toAll(chat.NoticeLeave, chat.User{Name: v.user.name})
 	}
 }
@@ -132,18 +135,22 @@ func (s *server) toAll(notice string, body any) {
 }
 
 // welcome returns what a device is told first.
-func (s *server) welcome(ctx context.Context, v *visit) (w chat.Welcome, err error) {
-	s.mu.Lock()
-	w = chat.Welcome{Name: v.user.name, Users: s.hereLocked(), People: s.peopleLocked(), Rooms: slices.Clone(s.rooms), Hears: v.rooms}
-	s.mu.Unlock()
+func (s *server) welcome(ctx context.Context, v *visit, elsewhere []uint64) (w chat.Welcome, err error) {
+	w.Name, w.Users, w.People = v.user.name, s.here(elsewhere), s.people(elsewhere)
+	if w.Rooms, err = s.roomList(ctx); err != nil {
+		return w, err
+	}
+	v.rooms = knownRooms(v.rooms, w.Rooms)
+	w.Hears = v.rooms
 	if w.LastID, w.Began, err = s.spread.Ends(ctx); err != nil {
 		return w, err
 	}
 	if v.isBack {
-		if w.History, w.Missed, err = s.spread.Since(ctx, v.view(), v.since); err != nil {
-			return w, err
-		}
-	} else if w.History, err = s.latest(ctx, v); err != nil {
+		w.History, w.Missed, err = s.spread.Since(ctx, v.view(), v.since)
+	} else {
+		w.History, err = s.latest(ctx, v)
+	}
+	if err != nil {
 		return w, err
 	}
 	return w, s.endWelcome(ctx, v, &w)
@@ -153,10 +160,13 @@ func (s *server) welcome(ctx context.Context, v *visit) (w chat.Welcome, err err
 func (s *server) endWelcome(ctx context.Context, v *visit, w *chat.Welcome) error {
 	n := len(w.History)
 	if n == 0 {
+		if w.LastID == 0 {
+			w.LastID = v.since
+		}
 		return nil
 	}
 	last := w.History[n-1].ID
-	if v.isBack && last < w.LastID {
+	if v.isBack {
 		rest, _, err := s.spread.Since(ctx, v.view(), last)
 		if err != nil {
 			return err
@@ -187,30 +197,51 @@ func (s *server) latest(ctx context.Context, v *visit) (messages []chat.Message,
 	return messages, nil
 }
 
-// hereLocked returns the names of those who are here.
-func (s *server) hereLocked() []string {
-	names := make([]string, 0, len(s.members))
-	for id := range s.members {
+// presences returns the presence of all who are here. Of those who are on another server nobody knows whether they are away.
+func (s *server) presences(elsewhere []uint64) map[uint64]chat.Presence {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	presences := make(map[uint64]chat.Presence, len(s.members)+len(elsewhere))
+	for id, m := range s.members {
+		presences[id] = m.presence()
+	}
+	for _, id := range elsewhere {
+		if s.users.byID[id] != nil {
+			presences[id] = chat.Here
+		}
+	}
+	return presences
+}
+
+// here returns the names of those who are here.
+func (s *server) here(elsewhere []uint64) []string {
+	names := []string{}
+	for id := range s.presences(elsewhere) {
 		names = append(names, s.users.byID[id].name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-// peopleLocked returns all users, but for those who are gone and too many.
-func (s *server) peopleLocked() []chat.Person {
+// people returns all users: first those who are here, then those who are gone, but for those who are too many.
+func (s *server) people(elsewhere []uint64) []chat.Person {
+	presences := s.presences(elsewhere)
 	people := make([]chat.Person, 0, len(s.users.byID))
 	for id, u := range s.users.byID {
-		people = append(people, chat.Person{Name: u.name, Presence: s.members[id].presence()})
+		person := chat.Person{Name: u.name, Presence: chat.Gone}
+		if presence, ok := presences[id]; ok {
+			person.Presence = presence
+		}
+		people = append(people, person)
 	}
 	slices.SortFunc(people, func(a, b chat.Person) int {
-		if (a.Presence == chat.Gone) != (b.Presence == chat.Gone) {
-			if a.Presence == chat.Gone {
-				return 1
-			}
+		switch {
+		case a.Presence == chat.Gone && b.Presence != chat.Gone:
+			return 1
+		case a.Presence != chat.Gone && b.Presence == chat.Gone:
 			return -1
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return people[:min(len(people), len(s.members)+maxPeople)]
+	return people[:min(len(people), len(presences)+maxPeople)]
 }

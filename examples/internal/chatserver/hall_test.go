@@ -73,7 +73,7 @@ func TestRoomsHaveALimit(t *testing.T) {
 		d, _ := joinWith(t, addr, fmt.Sprintf("key-of-user-%02d", i), "")
 		devices = append(devices, d)
 	}
-	for i := range maxRooms - 1 {
+	for i := range MaxRooms - 1 {
 		get[chat.Room](devices[i%3], http.StatusCreated, http.MethodPut, fmt.Sprintf("/rooms/room-%d", i), "")
 	}
 	res := devices[0].ask(http.MethodPut, "/rooms/one-more", "")

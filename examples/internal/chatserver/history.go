@@ -23,7 +23,7 @@ type history struct {
 	bytes    int            // of their texts
 
 	// The ids of the newest messages that are not kept, of each room and of each user's private messages. There are never more rooms
-	// than maxRooms.
+	// than MaxRooms.
 	forgotten struct{ rooms, users map[string]int64 }
 }
 

@@ -89,7 +89,7 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	if wait := from.talks.take(talking, time.Now()); wait > 0 {
 		return tooEarly("too many messages", wait)
 	}
-	sent, err := s.send(m, me, to, req.Conn)
+	sent, err := s.send(visitOf(ctx), m, to, req.Conn)
 	if err != nil {
 		s.log.Warn("cannot send", "user", me.name, "address", visitOf(ctx).address, "error", err)
 		return refusal(http.StatusServiceUnavailable, "it cannot be kept at the moment")
@@ -99,13 +99,20 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	return answer(http.StatusCreated, sent)
 }
 
-func (s *server) send(m chat.Message, from, to *user, conn int) (sent chat.Sent, err error) {
+// send has the Spread take a message, unless another server has taken it, from which the client has come here.
+func (s *server) send(v *visit, m chat.Message, to *user, conn int) (sent chat.Sent, err error) {
 	ctx, cancel := brief()
 	defer cancel()
+	if m.Ref != "" && v.isBack {
+		var ok bool
+		if sent.Message, ok, err = s.spread.Find(ctx, m, v.since); ok || err != nil {
+			return sent, err
+		}
+	}
 	if to == nil {
 		sent.Message, err = s.spread.Say(ctx, m)
 	} else {
-		sent.Message, sent.Reached, err = s.spread.Whisper(ctx, m, from.id, to.id, conn)
+		sent.Message, sent.Reached, err = s.spread.Whisper(ctx, m, v.user.id, to.id, conn)
 	}
 	return sent, err
 }

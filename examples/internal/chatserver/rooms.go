@@ -2,6 +2,7 @@ package chatserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 	"slices"
@@ -10,16 +11,25 @@ import (
 	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
-// maxRooms is how many rooms there can be. One that was made stays until the server ends.
-const maxRooms = 50
-
 // validRoom holds the names of rooms to characters that need no escaping.
 var validRoom = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 func (s *server) getRooms(context.Context, *websocket.Request) websocket.Response {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return answer(http.StatusOK, s.rooms)
+	ctx, cancel := brief()
+	defer cancel()
+	rooms, err := s.roomList(ctx)
+	if err != nil {
+		return noHistory()
+	}
+	return answer(http.StatusOK, rooms)
+}
+
+func (s *server) roomList(ctx context.Context) (rooms []chat.Room, err error) {
+	names, err := s.spread.Rooms(ctx)
+	for _, name := range names {
+		rooms = append(rooms, chat.Room{Name: name})
+	}
+	return rooms, err
 }
 
 // putRoom has a connection hear a room, which is made if there is none.
@@ -28,34 +38,29 @@ func (s *server) putRoom(ctx context.Context, req *websocket.Request) websocket.
 	if !validRoom.MatchString(room.Name) {
 		return refusal(http.StatusBadRequest, "the name of a room has 1 to 32 lower-case letters, digits and -, no - in front")
 	}
-	isNew, ok := s.openRoom(room)
+	spreadCtx, cancel := brief()
+	defer cancel()
+	isNew, err := s.spread.OpenRoom(spreadCtx, room.Name)
 	switch {
-	case !ok:
-		return refusal(http.StatusConflict, "there are too many rooms")
-	case s.ws.Clients.Subscribe(req.Conn, Topic(room.Name)) != nil:
+	case errors.Is(err, ErrTooManyRooms):
+		return refusal(http.StatusConflict, err.Error())
+	case err != nil:
+		return noHistory()
+	case s.hear(req.Conn, room.Name) != nil:
 		return refusal(http.StatusGone, "the connection is about to end")
 	}
 	visitOf(ctx).hear(room.Name)
 	if isNew {
-		s.log.Info("new room", "room", room.Name, "user", visitOf(ctx).user.name)
+		s.log.Info("new room", "room", room.Name, "user", visitOf(ctx).user.name, "address", visitOf(ctx).address)
+		s.toAll(chat.NoticeRoom, room)
 		return answer(http.StatusCreated, room)
 	}
 	return answer(http.StatusOK, room)
 }
 
-// openRoom makes a room unless there is one of that name. ok is false if there is no place for another one.
-func (s *server) openRoom(room chat.Room) (isNew, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slices.Contains(s.rooms, room) {
-		return false, true
-	}
-	if len(s.rooms) >= maxRooms {
-		return false, false
-	}
-	s.rooms = append(s.rooms, room)
-	s.toAll(chat.NoticeRoom, room)
-	return true, true
+// hear has a connection get what is said in a room.
+func (s *server) hear(conn int, room string) error {
+	return errors.Join(s.ws.Clients.Subscribe(conn, Topic(room)), s.ws.Clients.Subscribe(conn, Signals(room)))
 }
 
 // deleteRoom has a connection no longer hear a room.
@@ -69,21 +74,23 @@ func (s *server) deleteRoom(ctx context.Context, req *websocket.Request) websock
 	}
 	visitOf(ctx).forget(name)
 	s.ws.Clients.Unsubscribe(req.Conn, Topic(name)) // an error means that it has ended
+	s.ws.Clients.Unsubscribe(req.Conn, Signals(name))
 	return answer(http.StatusOK, chat.Room{Name: name})
 }
 
 func (s *server) isRoom(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(s.rooms, chat.Room{Name: name})
+	ctx, cancel := brief()
+	defer cancel()
+	names, _ := s.spread.Rooms(ctx)
+	return slices.Contains(names, name)
 }
 
-// knownRoomsLocked returns the lobby and those of the named rooms that there are. After a restart there are none: whoever was in one
+// knownRooms returns the lobby and those of the named rooms that there are. After a restart there are none: whoever was in one
 // makes it anew.
-func (s *server) knownRoomsLocked(names []string) []string {
+func knownRooms(names []string, all []chat.Room) []string {
 	rooms := []string{chat.Lobby}
 	for _, name := range names {
-		if slices.Contains(s.rooms, chat.Room{Name: name}) && !slices.Contains(rooms, name) {
+		if slices.Contains(all, chat.Room{Name: name}) && !slices.Contains(rooms, name) {
 			rooms = append(rooms, name)
 		}
 	}

@@ -55,15 +55,15 @@ func (s *server) getHeartbeat(context.Context, *websocket.Request) websocket.Res
 }
 
 func (s *server) getUsers(context.Context, *websocket.Request) websocket.Response {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return answer(http.StatusOK, s.hereLocked())
+	ctx, cancel := brief()
+	defer cancel()
+	return answer(http.StatusOK, s.here(s.spread.Elsewhere(ctx)))
 }
 
 func (s *server) getPeople(context.Context, *websocket.Request) websocket.Response {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return answer(http.StatusOK, s.peopleLocked())
+	ctx, cancel := brief()
+	defer cancel()
+	return answer(http.StatusOK, s.people(s.spread.Elsewhere(ctx)))
 }
 
 func (s *server) getHistory(ctx context.Context, req *websocket.Request) websocket.Response {
@@ -163,7 +163,7 @@ func parseNumber(text string, fallback int64) (int64, error) {
 // parseRooms reads ?rooms=ONE,TWO. What is no name of a room is no room, either.
 func parseRooms(query url.Values) []string {
 	rooms := strings.Split(query.Get("rooms"), ",")
-	return rooms[:min(len(rooms), maxRooms)]
+	return rooms[:min(len(rooms), MaxRooms)]
 }
 
 func answer(code int32, body any) websocket.Response {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/wsloop/websocket"
-	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
 const (
@@ -40,7 +39,6 @@ type server struct {
 	mu      sync.Mutex
 	members map[uint64]*member // who is here, by user id; guarded by mu
 	visits  map[uint64]*visit  // by websocket.ID; guarded by mu
-	rooms   []chat.Room        // in the order in which they were made; guarded by mu
 
 	senders map[uint64]*sender // by user id; does not change
 }
@@ -53,7 +51,6 @@ func newServer(users *directory, last int, log *slog.Logger) (*server, error) {
 		started: time.Now(),
 		members: make(map[uint64]*member),
 		visits:  make(map[uint64]*visit),
-		rooms:   []chat.Room{{Name: chat.Lobby}},
 		senders: make(map[uint64]*sender),
 	}
 	for id := range users.byID {
@@ -66,7 +63,7 @@ func newServer(users *directory, last int, log *slog.Logger) (*server, error) {
 		OnClose:            s.left,
 		HandleStatus:       s.status,
 		MaxMessageSize:     maxRequest,
-		MaxTopics:          maxRooms,
+		MaxTopics:          2 * MaxRooms,
 		Compression:        &websocket.Compression{},
 		Logger:             log,
 	})

@@ -10,9 +10,9 @@ import (
 // connect: there is nothing in them but numbers.
 func (s *server) status() (contentType string, data []byte) {
 	figures := s.ws.Stats()
-	s.mu.Lock()
-	users, rooms := len(s.members), len(s.rooms)
-	s.mu.Unlock()
+	ctx, cancel := brief()
+	defer cancel()
+	rooms, _ := s.spread.Rooms(ctx)
 	data, _ = json.MarshalIndent(struct {
 		Uptime      string `json:"uptime"`
 		Users       int    `json:"users"`
@@ -22,7 +22,7 @@ func (s *server) status() (contentType string, data []byte) {
 		Sent        uint64 `json:"messagesSent"`
 		Slow        uint64 `json:"sendsRefused"`
 	}{
-		time.Since(s.started).Round(time.Second).String(), users, figures.Connections.Open, rooms,
+		time.Since(s.started).Round(time.Second).String(), figures.Users, figures.Connections.Open, len(rooms),
 		figures.Received.Text.Messages, figures.Sent.Text.Messages, figures.SendsRefused,
 	}, "", "  ") // never fails for such values
 	return "application/json", append(data, '\n')
