@@ -26,6 +26,7 @@ type sender struct {
 	mu      sync.Mutex // held while a message is sent, so that one that is sent twice at the same time is seen
 	talks   quota      // messages; guarded by mu
 	signals quota      // everything else that others are told; guarded by mu
+	inDoubt bool       // the Spread has failed: it may have taken a message all the same; guarded by mu
 	named   []named    // the latest, oldest first; guarded by mu
 }
 
@@ -89,8 +90,9 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	if wait := from.talks.take(talking, time.Now()); wait > 0 {
 		return tooEarly("too many messages", wait)
 	}
-	sent, err := s.send(visitOf(ctx), m, to, req.Conn)
+	sent, err := s.sendLocked(from, visitOf(ctx), m, to, req.Conn)
 	if err != nil {
+		from.inDoubt = true
 		s.log.Warn("cannot send", "user", me.name, "address", visitOf(ctx).address, "error", err)
 		return refusal(http.StatusServiceUnavailable, "it cannot be kept at the moment")
 	}
@@ -99,11 +101,12 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	return answer(http.StatusCreated, sent)
 }
 
-// send has the Spread take a message, unless another server has taken it, from which the client has come here.
-func (s *server) send(v *visit, m chat.Message, to *user, conn int) (sent chat.Sent, err error) {
+// sendLocked has the Spread take a message, unless it has taken it before: by another server, from which the client has come here, or
+// without saying so.
+func (s *server) sendLocked(from *sender, v *visit, m chat.Message, to *user, conn int) (sent chat.Sent, err error) {
 	ctx, cancel := brief()
 	defer cancel()
-	if m.Ref != "" && v.isBack {
+	if m.Ref != "" && (v.isBack || from.inDoubt) {
 		var ok bool
 		if sent.Message, ok, err = s.spread.Find(ctx, m, v.since); ok || err != nil {
 			return sent, err

@@ -45,6 +45,7 @@ func (s *server) putRoom(ctx context.Context, req *websocket.Request) websocket.
 	case errors.Is(err, ErrTooManyRooms):
 		return refusal(http.StatusConflict, err.Error())
 	case err != nil:
+		s.log.Warn("no rooms", "user", visitOf(ctx).user.name, "address", visitOf(ctx).address, "error", err)
 		return noHistory()
 	case s.hear(req.Conn, room.Name) != nil:
 		return refusal(http.StatusGone, "the connection is about to end")

@@ -84,6 +84,7 @@ export class Outbox {
       if (left === 0) await pause(250); // at the server's pace, rather than to be refused
     } catch (error) {
       if (error.code === 429) await pause(error.answer?.json().retryAfter ?? 1000);
+      else if (error.code === 503) await pause(1000); // the server cannot keep it now; it will not take it twice
       else if (error.kind === "answer") this.#fail(item, error.message, false);
       else if (error.kind === "timeout") this.#fail(item, "the server does not answer");
       else this.isReady = false; // the next connection tells

@@ -32,7 +32,8 @@ export class Session {
     this.saidGoodbye = true; // the server has said all it had to say before the last connection ended
     this.client = new Client(() => this.#url(config.url, key), {
       admission: ({ signal }) => askLogin(key, signal),
-      resume: (line) => this.#resume(line),
+      resume: (line) => (line.why === "gap" ? this.#fillGap(line) : this.#resume(line)),
+      track: (notice) => this.#trackOf(notice), // of several servers: a message may be lost between them
       heartbeat: 3500,
       heartbeatTimeout: 4500, // a dead network is noticed after 8 seconds
       maxDelay: 15_000,
@@ -135,6 +136,22 @@ export class Session {
     }
     this.isCatchingUp = false;
     this.#seen(this.newest);
+  }
+
+  // #trackOf says which message of its room a notice is. A server that is the only one loses none, and does not number them.
+  #trackOf({ message, body, seq, prev }) {
+    if (message !== "message" || !seq) return null;
+    return { key: `#${JSON.parse(body).room}`, id: seq, prev };
+  }
+
+  // #fillGap fetches what is missing between the last message of a room and the one that has come.
+  async #fillGap(line) {
+    for (let since = Math.min(...line.last.values()); ; ) {
+      const page = (await line.request("GET", `/history?since=${since}`)).json();
+      if (page.length === 0) return;
+      for (const message of page) this.model.add(message);
+      since = page.at(-1).id;
+    }
   }
 
   newest = 0; // id of the newest message that has come
