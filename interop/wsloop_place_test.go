@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	lifecycle "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,8 @@ const (
 	// loopAnswer is how many messages of a topic a server of these tests has in one answer, and loopStep is between their numbers.
 	loopAnswer = 5
 	loopStep   = 3
+
+	loopLarge = 200_000 // bytes of a large answer
 )
 
 // loopServer is a server behind a frontend, for wsloop.js: with a topic that has numbers, as the module cluster gives them, and a page.
@@ -77,7 +80,10 @@ func (s *loopServer) serve(t *testing.T) {
 		Handler:     s.page(),
 	})
 	for target, handler := range map[string]websocket.RouteHandler{
-		"POST /echo":               func(_ context.Context, req *websocket.Request) websocket.Response { return done(req.Body) },
+		"POST /echo": func(_ context.Context, req *websocket.Request) websocket.Response { return done(req.Body) },
+		"GET /large": func(context.Context, *websocket.Request) websocket.Response {
+			return done(strings.Repeat("x", loopLarge))
+		},
 		"GET /never":               s.answerNever,
 		"GET /wait":                s.answerWait,
 		"GET /go":                  s.answerGo,
@@ -138,6 +144,16 @@ func (s *loopServer) page() http.Handler {
 			globalThis.wsloop = wsloop;
 			globalThis.page = {};
 		</script>`)
+	})
+	mux.HandleFunc("GET /example", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := os.ReadFile("../BROWSERS.md")
+		_, example, _ := strings.Cut(string(text), "```html\n")
+		if example, _, ok := strings.Cut(example, "```\n"); err == nil && ok {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			fmt.Fprint(w, example)
+			return
+		}
+		http.Error(w, "BROWSERS.md has no example", http.StatusInternalServerError)
 	})
 	mux.HandleFunc("GET /wsloop.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, wsloopFile) })
 	mux.HandleFunc("GET /admission", func(w http.ResponseWriter, _ *http.Request) {
@@ -277,15 +293,15 @@ func (s *loopServer) since(_ context.Context, req *websocket.Request) websocket.
 
 // loopPage is a place where scripts use wsloop.js: a tab, or a part of Node. They keep what they need in the object "page".
 type loopPage struct {
-	eval       func(script string) (value json.RawMessage, err error) // of the body of an async function
-	setOffline func(t *testing.T, offline bool)                       // only in a tab
+	eval func(script string) (value json.RawMessage, err error) // of the body of an async function
+	tab  *loopTab                                               // nil in Node
 }
 
 // open makes the page ready for scripts. It ends with its client.
 func (p *loopPage) open(t *testing.T, url string) *loopPage {
 	t.Helper()
 	p.run(t, fmt.Sprintf(`page.url = %q + "/"`, url))
-	t.Cleanup(func() { p.run(t, `page.client?.close()`) })
+	t.Cleanup(func() { p.run(t, `if (typeof page !== "undefined") page.client?.close()`) }) // another page has none
 	return p
 }
 
@@ -337,28 +353,48 @@ func openChromium(t *testing.T) func(t *testing.T, url string) *loopPage {
 	first := openTab(t, startBrowser(t))
 	return func(t *testing.T, url string) *loopPage {
 		t.Helper()
-		tab := openTab(t, first)
-		eval := func(script string) (json.RawMessage, error) {
-			ctx, cancel := context.WithTimeout(tab, 2*deadline)
-			defer cancel()
-			value, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(async () => {`+script+`
-			})().then((value) => JSON.stringify(value) ?? "null")`, chromedp.EvalAwaitPromise))
-			return json.RawMessage(value), err
-		}
-		do := func(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
-			t.Helper()
-			ctx, cancel := context.WithTimeout(tab, deadline)
-			defer cancel()
-			require.NoError(t, chromedp.Do(ctx, actions...))
-		}
-		do(t, chromedp.Navigate(url+"/"), chromedp.PollFunction[chromedp.Void](`() => !!globalThis.page`, chromedp.WithPollingTimeout(deadline)))
-		setOffline := func(t *testing.T, offline bool) {
-			t.Helper()
-			_, err := chromedp.Call(tab, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: offline, DownloadThroughput: -1, UploadThroughput: -1})
-			require.NoError(t, err)
-		}
-		return (&loopPage{eval: eval, setOffline: setOffline}).open(t, url)
+		tab := &loopTab{openTab(t, first)}
+		tab.open(t, url+"/")
+		return (&loopPage{eval: tab.eval, tab: tab}).open(t, url)
 	}
+}
+
+// loopTab is a tab with a page.
+type loopTab struct{ ctx context.Context }
+
+// open opens a page, and waits for it. Its script has run then.
+func (tab *loopTab) open(t *testing.T, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, deadline)
+	defer cancel()
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
+}
+
+func (tab *loopTab) eval(script string) (json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(tab.ctx, 2*deadline)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(async () => {`+script+`
+	})().then((value) => JSON.stringify(value) ?? "null")`, chromedp.EvalAwaitPromise))
+	return json.RawMessage(value), err
+}
+
+// setOffline has the browser tell the page that the network is away, or back.
+func (tab *loopTab) setOffline(t *testing.T, offline bool) {
+	t.Helper()
+	_, err := chromedp.Call(tab.ctx, network.OverrideNetworkState,
+		network.OverrideNetworkStateParams{Offline: offline, DownloadThroughput: -1, UploadThroughput: -1})
+	require.NoError(t, err)
+}
+
+// setFrozen stops all of the page, its timers and its messages too, or lets it go on.
+func (tab *loopTab) setFrozen(t *testing.T, frozen bool) {
+	t.Helper()
+	state := lifecycle.SetWebLifecycleStateStateActive
+	if frozen {
+		state = lifecycle.SetWebLifecycleStateStateFrozen
+	}
+	_, err := chromedp.Call(tab.ctx, lifecycle.SetWebLifecycleState, lifecycle.SetWebLifecycleStateParams{State: state})
+	require.NoError(t, err)
 }
 
 // scriptNode is a process of Node that runs scripts, see node/script.mjs.

@@ -2,9 +2,13 @@ package interop
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,50 +21,74 @@ import (
 func TestWsloopByItself(t *testing.T) {
 	t.Parallel()
 	needNodeModules(t)
+	if _, err := os.Stat("node/node_modules/esbuild"); err != nil {
+		missing(t, "interop/node/node_modules is not the latest: npm ci")
+	}
 	cmd := exec.Command("node", "--test", "wsloop.test.mjs", "wsloop_package.test.mjs")
 	cmd.Dir = "node"
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	t.Logf("%s", out[max(len(out)-300, 0):])
+}
+
+var loopScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
+	"requests, broadcasts and raw messages":        loopTalks,
+	"a key in the subprotocol":                     loopShowsKey,
+	"a dead network is noticed within ten seconds": loopNoticesDeadNetwork,
+	"what came in a gap is fetched":                loopResumes,
+	"a network that stalls for a moment is kept":   loopKeepsStalled,
+	"a line that is slow":                          loopKeepsSlow,
+	"a server that was started anew":               loopFindsServerAgain,
+	"a refusal that is final":                      loopIsRefused,
+	"a close code that is final":                   loopIsClosedForGood,
+	"a refusal for now":                            loopIsPutOff,
+	"a handshake that hangs":                       loopEndsHandshake,
+	"an end while the network is dead":             loopEndsOnDeadNetwork,
+}
+
+// loopBrowserScenarios are for browsers alone: Node has no pages, and hears of no network.
+var loopBrowserScenarios = map[string]func(t *testing.T, s *loopServer, p *loopPage){
+	"a network that is back":           loopHearsOfNetwork,
+	"a page that was frozen":           loopComesBackFromFreezing,
+	"the example of the documentation": loopShowsExample,
 }
 
 // TestWsloop has wsloop.js talk to the server, in Node and in a browser, over a network that is not always there.
 func TestWsloop(t *testing.T) {
 	t.Parallel()
-	scenarios := []struct {
-		name string
-		run  func(t *testing.T, s *loopServer, p *loopPage)
-	}{
-		{"requests, broadcasts and raw messages", loopTalks},
-		{"a key in the subprotocol", loopShowsKey},
-		{"a dead network is noticed within ten seconds", loopNoticesDeadNetwork},
-		{"what came in a gap is fetched", loopResumes},
-		{"a network that stalls for a moment is kept", loopKeepsStalled},
-		{"a server that was started anew", loopFindsServerAgain},
-		{"a refusal that is final", loopIsRefused},
-		{"a refusal for now", loopIsPutOff},
-		{"a handshake that hangs", loopEndsHandshake},
-		{"an end while the network is dead", loopEndsOnDeadNetwork},
-	}
-	for place, open := range map[string]func(t *testing.T) func(t *testing.T, url string) *loopPage{"node": openNode, "chromium": openChromium} {
-		t.Run(place, func(t *testing.T) {
-			t.Parallel()
-			openPage := open(t)
-			for _, tc := range scenarios {
-				t.Run(tc.name, func(t *testing.T) {
-					t.Parallel()
-					s := startLoopServer(t)
-					tc.run(t, s, openPage(t, s.url))
-				})
-			}
-			if place == "chromium" { // Node hears of no network
-				t.Run("a network that is back", func(t *testing.T) {
-					t.Parallel()
-					s := startLoopServer(t)
-					loopHearsOfNetwork(t, s, openPage(t, s.url))
-				})
-			}
+	places := map[string]func(t *testing.T) func(t *testing.T, url string) *loopPage{"node": openNode, "chromium": openChromium}
+	atOnce(t, slices.Collect(maps.Keys(places)), func(t *testing.T, place string) {
+		open := places[place](t)
+		scenarios := maps.Clone(loopScenarios)
+		if place == "chromium" {
+			maps.Copy(scenarios, loopBrowserScenarios)
+		}
+		atOnce(t, slices.Collect(maps.Keys(scenarios)), func(t *testing.T, name string) {
+			s := startLoopServer(t)
+			scenarios[name](t, s, open(t, s.url))
 		})
+	})
+}
+
+// TestWsloopIsBusy lets the sign of life come while the program is too busy to hear it, for longer than that may take. Node then has the
+// timer fire before it looks at what has come.
+func TestWsloopIsBusy(t *testing.T) {
+	t.Parallel()
+	p := openNode(t)(t, startLoopServer(t).url)
+	p.start(t, `heartbeat: 300, heartbeatTimeout: 300`)
+	p.expect(t, `page.client.state.name`, "connected")
+	p.run(t, `page.client.retry(); // which asks for it
+		const end = performance.now() + 1500;
+		while (performance.now() < end);`)
+	p.run(t, `await new Promise((resolve) => setTimeout(resolve, 500))`)
+	p.expect(t, `page.states`, []string{"connecting", "connected"})
+}
+
+// atOnce runs a subtest for each name, all at the same time: they do little but wait, and parallel ones would wait for each other.
+func atOnce(t *testing.T, names []string, run func(t *testing.T, name string)) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, name := range names {
+		all.Go(func() { t.Run(name, func(t *testing.T) { run(t, name) }) })
 	}
 }
 
@@ -138,16 +166,19 @@ func loopNoticesDeadNetwork(t *testing.T, s *loopServer, p *loopPage) {
 	p.expect(t, `page.client.request("POST", "/echo", { body: "back" }).then((answer) => answer.body)`, "back")
 }
 
+// loopResumption is a script that has the client fetch what it has missed.
+const loopResumption = `page.complete = []; page.options = {
+	track: (message) => message.message,
+	resume: async ({ request, since }) => {
+		await request("POST", "/topics/news");
+		page.complete.push(await since("/topics/news/since", "news"));
+	},
+}`
+
 // loopResumes loses connections in three ways while messages are published.
 func loopResumes(t *testing.T, s *loopServer, p *loopPage) {
-	p.run(t, `page.heard = []; page.complete = []; page.options = {
-		track: (message) => message.message,
-		resume: async ({ request, since }) => {
-			await request("POST", "/topics/news");
-			page.complete.push(await since("/topics/news/since", "news"));
-		},
-	}`)
-	p.start(t, `heartbeat: 200, heartbeatTimeout: 300`)
+	p.run(t, `page.heard = []; `+loopResumption)
+	p.start(t, `heartbeat: 200, heartbeatTimeout: 300, spread: 500, maxDelay: 500`)
 	p.run(t, `page.client.on("news", (message) => page.heard.push(message.body))`)
 	p.expect(t, `page.client.state.name`, "connected")
 	var said []string
@@ -195,6 +226,18 @@ func loopKeepsStalled(t *testing.T, s *loopServer, p *loopPage) {
 	p.expect(t, `page.states`, []string{"connecting", "connected"})
 }
 
+// loopKeepsSlow sends a message that takes longer than a sign of life may: the client must not lose connection after connection over it.
+func loopKeepsSlow(t *testing.T, s *loopServer, p *loopPage) {
+	s.mu.Lock()
+	address := s.ws
+	s.mu.Unlock()
+	slow := startRelay(t, address, link{down: 256 << 10})
+	s.leadTo(address, slow.address, 0)
+	p.start(t, `heartbeat: 100, heartbeatTimeout: 200, maxDelay: 100`)
+	p.expect(t, `page.client.request("GET", "/large", { idempotent: true, timeout: Infinity }).then((answer) => answer.body.length)`, loopLarge)
+	p.run(t, `page.client.close()`)
+}
+
 func loopFindsServerAgain(t *testing.T, s *loopServer, p *loopPage) {
 	p.start(t, `spread: 1000`)
 	p.expect(t, `page.client.state.name`, "connected")
@@ -228,6 +271,25 @@ func loopIsRefused(t *testing.T, s *loopServer, p *loopPage) {
 	p.expect(t, `page.client.state.name`, "connected")
 }
 
+func loopIsClosedForGood(t *testing.T, s *loopServer, p *loopPage) {
+	p.start(t, `final: [4001]`)
+	for _, step := range []struct {
+		code websocket.CloseCode
+		want []any
+	}{
+		{4000, []any{"connected"}}, // again
+		{4001, []any{"ended", "lost", 4001, "revoked"}},
+	} {
+		p.expect(t, `page.client.state.name`, "connected")
+		p.expect(t, `page.client.request("POST", "/echo").then((answer) => answer.code)`, 200) // the server has it
+		for _, conn := range s.current().Clients.All() {
+			require.NoError(t, s.current().Clients.Close(conn, step.code, "revoked"))
+		}
+		p.expect(t, `page.states.length > 2`, true)
+		p.expect(t, `[page.client.state].flatMap(({ name, error }) => (error ? [name, error.kind, error.code, error.reason] : [name]))`, step.want)
+	}
+}
+
 func loopIsPutOff(t *testing.T, s *loopServer, p *loopPage) {
 	s.refuse(http.StatusServiceUnavailable)
 	p.run(t, `page.options = { admission: () => fetch(new URL("/admission", page.url)) }`)
@@ -254,10 +316,43 @@ func loopHearsOfNetwork(t *testing.T, s *loopServer, p *loopPage) {
 	s.stop(t)
 	p.expect(t, `page.client.state.next - Date.now() > 30000`, true)
 	s.serve(t)
-	p.setOffline(t, true)
+	p.tab.setOffline(t, true)
 	p.expect(t, `page.client.state.name`, "waiting")
-	p.setOffline(t, false)
+	p.tab.setOffline(t, false)
 	p.expect(t, `page.client.state.name`, "connected")
+}
+
+// loopComesBackFromFreezing freezes the page, as browsers do in the background: its connection is lost with that.
+func loopComesBackFromFreezing(t *testing.T, s *loopServer, p *loopPage) {
+	p.run(t, loopResumption)
+	p.start(t, ``)
+	p.run(t, `page.heard = []; page.client.on("news", (message) => page.heard.push(message.body))`)
+	p.expect(t, `page.client.state.name`, "connected")
+	p.tab.setFrozen(t, true)
+	s.publish(t, "meanwhile")
+	p.tab.setFrozen(t, false)
+	p.expect(t, `page.heard`, []string{"meanwhile"})
+}
+
+// loopShowsExample uses the page of BROWSERS.md.
+func loopShowsExample(t *testing.T, s *loopServer, p *loopPage) {
+	p.tab.open(t, s.url+"/example")
+	const news, note, state = `[...document.querySelectorAll("li")].map((item) => item.textContent)`, `document.querySelector("#note").textContent`,
+		`document.querySelector("#state").textContent`
+	p.expect(t, note, "hello")
+	s.publish(t, "one")
+	p.expect(t, news, []string{"one"})
+	s.stop(t)
+	p.expect(t, state+`.includes("Next try in")`, true)
+	s.publish(t, "two")
+	s.serve(t)
+	p.run(t, `document.querySelector("#retry").click()`)
+	p.expect(t, news, []string{"one", "two"})
+	s.publish(t, "three")
+	p.expect(t, news, []string{"one", "two", "three"})
+	s.refuse(http.StatusForbidden)
+	s.cut()
+	p.expect(t, state, "ended 403")
 }
 
 func loopEndsOnDeadNetwork(t *testing.T, s *loopServer, p *loopPage) {

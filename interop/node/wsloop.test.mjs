@@ -2,6 +2,7 @@
 //
 //   node --test wsloop.test.mjs
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { beforeEach, afterEach, describe, mock, test } from "node:test";
 import { Client, ClientError } from "../../examples/server/web/wsloop.js";
 
@@ -116,6 +117,7 @@ beforeEach(() => {
   mock.method(performance, "now", () => Date.now() - 1e12 + 1 + skipped);
   mock.method(Math, "random", () => chance);
   globalThis.addEventListener = platform.addEventListener.bind(platform);
+  globalThis.removeEventListener = platform.removeEventListener.bind(platform);
   globalThis.document = page;
   Line.all = [];
   clients = [];
@@ -128,6 +130,7 @@ afterEach(() => {
   mock.timers.reset();
   mock.restoreAll();
   delete globalThis.addEventListener;
+  delete globalThis.removeEventListener;
   delete globalThis.document;
 });
 
@@ -153,8 +156,28 @@ describe("requests", () => {
     assert.equal((await three).body, "c");
   });
 
+  test("an answer to a request that was not sent is none", async () => {
+    const client = await start();
+    const request = client.request("GET", "/", { timeout: 1 });
+    const next = client.request("GET", "/", { wait: false }).catch(() => {});
+    await next;
+    const later = await start({ resume: () => new Promise(() => {}) });
+    Line.last.open();
+    const waiting = later.request("GET", "/", { timeout: 100 });
+    for (let id = 1; id < 1000; id++) Line.last.say({ id, code: 200, message: "", body: "" });
+    await pass(100);
+    await fails(waiting, { kind: "timeout", sent: false });
+    await fails(request, { kind: "timeout", sent: false });
+  });
+
   test("a code of 400 or above rejects with the answer", async () => {
     const client = await startOpen();
+    const [good, bad] = [client.request("GET", "/"), client.request("GET", "/")];
+    Line.last.answer(0, 399);
+    Line.last.answer(1, 400);
+    assert.equal((await good).code, 399);
+    await fails(bad, { kind: "answer", code: 400 });
+    Line.last.sent = [];
     const request = client.request("GET", "/secret");
     Line.last.say({ id: Line.last.requests[0].id, code: 403, message: "not for you", body: "{}" });
     await fails(request, { kind: "answer", code: 403, message: "not for you", sent: true });
@@ -195,6 +218,11 @@ describe("requests", () => {
     await assert.rejects(client.request("GET", "/", { signal: control.signal }), reason);
     assert.equal(Line.last.sent.length, 1);
     Line.last.answer(0);
+    const { signal } = new AbortController();
+    const other = client.request("GET", "/", { signal });
+    Line.last.answer(1);
+    await other;
+    assert.deepEqual(getEventListeners(signal, "abort"), []);
   });
 
   test("a body that is no JSON rejects and sends nothing", async () => {
@@ -262,6 +290,27 @@ describe("messages", () => {
     Line.last.broadcast("news", "2");
     assert.deepEqual(got, [["news", { a: 1 }], ["*", "news"], ["*", "news"]]);
   });
+
+  test("a handler that is there twice is called twice", async () => {
+    const client = await startOpen();
+    const handler = mock.fn();
+    const ends = [client.onRaw(handler), client.onRaw(handler)];
+    Line.last.say("raw");
+    ends[0]();
+    ends[0]();
+    Line.last.say("raw");
+    assert.equal(handler.mock.callCount(), 3);
+  });
+
+  for (const onerror of [undefined, mock.fn()]) {
+    test(`what the server did not understand is told ${onerror ? "to onerror" : "to nobody"}`, async () => {
+      const client = await startOpen({ onerror });
+      client.on("*", () => assert.fail());
+      Line.last.say({ id: 0, code: 400, message: "no JSON", body: "" });
+      await settle();
+      if (onerror) assert.equal(onerror.mock.calls[0].arguments[0].code, 400);
+    });
+  }
 
   test("raw messages are those that are no JSON of the router", async () => {
     const client = await startOpen();
@@ -385,6 +434,19 @@ describe("back-off", () => {
     assert.equal(client.state.error, undefined);
   });
 
+  test("nobody is told of a state that is over", async () => {
+    const client = await startOpen();
+    client.onState(({ name }) => name === "waiting" && client.retry());
+    const seen = [];
+    client.onState(({ name }) => seen.push(name));
+    Line.last.end();
+    await settle();
+    assert.deepEqual(seen, ["connected", "connecting", "connecting"]);
+    assert.equal(Line.all.length, 2);
+    await pass(3000);
+    assert.equal(Line.all.length, 2);
+  });
+
   test("retry tries at once", async () => {
     const client = await startOpen();
     Line.last.end(1013);
@@ -399,7 +461,6 @@ describe("back-off", () => {
     await settle();
     assert.equal(Line.all.length, 3);
     Line.last.open();
-    await pass(1e6 % 4000);
     assert.equal(client.state.name, "connected");
   });
 
@@ -446,6 +507,16 @@ describe("back-off", () => {
     page.visibilityState = "visible";
     assert.equal(client.state.name, "waiting");
   });
+});
+
+test("a platform that tells of an error alone has lost the connection too", async () => {
+  const client = await start();
+  Line.last.onerror({});
+  assert.equal(client.state.error.code, 1006);
+  await pass(1000);
+  Line.last.open();
+  Line.last.onerror({});
+  assert.equal(client.state.name, "waiting");
 });
 
 describe("url and protocols", () => {
@@ -517,7 +588,7 @@ describe("heartbeat", () => {
     const client = await startOpen();
     Line.last.broadcast("the last word");
     const request = client.request("GET", "/", { timeout: Infinity });
-    for (let i = 0; i < 10; i++) await pass(1000);
+    await pass(9000);
     assert.equal(client.state.name, "waiting");
     assert.equal(client.state.error.kind, "silent");
     await fails(request, { kind: "lost", sent: true });
@@ -553,7 +624,10 @@ describe("heartbeat", () => {
     await pass(4900);
     Line.last.answer(1, 404);
     await pass(4000);
+    freeze(60_000);
+    await pass(5000);
     assert.equal(client.state.name, "connected");
+    assert.equal(probes().length, 4);
   });
 
   test("timers that are always late notice a dead network all the same", async () => {
@@ -569,7 +643,9 @@ describe("heartbeat", () => {
     const client = await startOpen();
     client.send("x".repeat(160_000)); // ten seconds, if it is as slow as it may be
     await pass(4000);
-    await pass(14_900);
+    await pass(500);
+    Line.last.broadcast("life"); // and the line is busy still
+    await pass(10_400);
     assert.equal(client.state.name, "connected");
     await pass(200);
     assert.equal(client.state.error.kind, "silent");
@@ -641,6 +717,10 @@ describe("a handshake that hangs", () => {
     }
     Line.last.open();
     assert.equal(client.state.name, "connected");
+    Line.last.end();
+    await pass(client.state.next - Date.now());
+    await pass(10_000);
+    assert.equal(client.state.error.kind, "timeout");
   });
 
   test("is given time once more if the page was frozen", async () => {
@@ -667,9 +747,11 @@ describe("a handshake that hangs", () => {
 describe("admission", () => {
   for (const status of [401, 403, 404]) {
     test(`${status} ends it`, async () => {
-      const client = await start({ admission: async () => ({ status, more: "why" }) });
+      let signal;
+      const client = await start({ admission: async (context) => ({ status, more: "why", ...(({ signal } = context), {}) }) });
       Line.last.end();
       await settle();
+      assert.equal(signal.aborted, false, "the rest of an answer may still be read");
       assert.equal(client.state.name, "ended");
       const { kind, code, admission } = client.state.error;
       assert.deepEqual([kind, code, admission.more], ["refused", status, "why"]);
@@ -709,6 +791,19 @@ describe("admission", () => {
     Line.last.end();
     await settle();
     assert.equal(client.state.error.code, 403);
+  });
+
+  test("is asked once, however often the platform tells of the end", async () => {
+    const admission = mock.fn(() => ({ status: 200 }));
+    const client = await start({ admission });
+    const { onerror, onclose } = Line.last;
+    onerror({});
+    Line.last.end();
+    onclose({ code: 1006, reason: "" });
+    await settle();
+    assert.equal(client.state.name, "waiting");
+    assert.ok(admission.mock.callCount() <= 2);
+    assert.equal(Line.all.length, 1);
   });
 
   test("is not asked of a connection that was open", async () => {
@@ -796,6 +891,19 @@ describe("resume", () => {
     assert.equal(client.last.get("news"), 21);
   });
 
+  test("goes on behind what is no text, and an answer that is not complete is none with the next one", async () => {
+    const complete = [];
+    const client = await start({ track, resume: async ({ since }) => complete.push(await since("/since", "news")) });
+    Line.last.open();
+    Line.last.answer(0, 200, '{"complete":false,"more":true,"messages":[{"seq":4,"data":"AQ=="}]}');
+    await settle();
+    assert.equal(Line.last.requests[1].target, "/since?seq=4");
+    Line.last.answer(1, 200, '{"complete":true,"more":false,"messages":[]}');
+    await settle();
+    assert.deepEqual(complete, [false]);
+    assert.equal(client.last.get("news"), 4);
+  });
+
   for (const [name, answer] of [
     ["that goes on for ever", { complete: true, more: true, messages: [{ seq: 1 }, { seq: "x" }, {}] }],
     ["that is empty", { complete: true, more: true, messages: [] }],
@@ -848,6 +956,21 @@ describe("resume", () => {
     await settle();
     assert.deepEqual(got, [1, 2, 3, 4, 9]);
     assert.deepEqual(why, ["connected", "gap"]);
+    assert.deepEqual(client.states, ["connecting", "connected"]);
+  });
+
+  test("delivers nothing that it has held back, nor what comes late, to a client that has ended", async () => {
+    let session;
+    const client = await start({ track, resume: (s) => ((session = s), new Promise((resolve) => (s.go = resolve))) });
+    const got = seen(client);
+    client.on("news", () => client.close());
+    Line.last.open();
+    Line.last.broadcast("news", "", { seq: 1 });
+    Line.last.broadcast("news", "", { seq: 2 });
+    session.go();
+    await settle();
+    session.deliver({ message: "news" }, 3);
+    assert.deepEqual(got, [1]);
   });
 
   test("that fails makes another connection, and keeps nothing of this one", async () => {
@@ -905,12 +1028,18 @@ describe("the end", () => {
     assert.equal(Line.all.length, 1);
     client.close();
     assert.deepEqual(client.states, ["connecting", "connected", "ended"]);
+    for (const [target, type] of [[platform, "online"], [platform, "offline"], [page, "visibilitychange"]]) {
+      assert.deepEqual(getEventListeners(target, type), []);
+    }
   });
 
   test("a bad code changes nothing", async () => {
     const client = await startOpen();
     assert.throws(() => client.close(1001), RangeError);
     assert.equal(client.state.name, "connected");
+    await pass(4000);
+    assert.equal(Line.last.sent.length, 1);
+    Line.last.sent = [];
     const request = client.request("GET", "/");
     Line.last.answer(0);
     await request;

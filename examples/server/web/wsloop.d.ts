@@ -121,7 +121,7 @@ export type State = {
   /** How many tries have failed since the last stable connection. */
   readonly failures: number;
   /** Why there is no connection; undefined if there is one, in the beginning, and after `close`. */
-  readonly error?: ClientError;
+  readonly error: ClientError | undefined;
 };
 
 /**

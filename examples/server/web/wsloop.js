@@ -19,8 +19,9 @@ const maxRetryAfter = 86_400_000; // milliseconds that a server can have a clien
 const maxHeld = 10_000; // broadcasts that wait for the end of resume
 const hanging = 3_000; // milliseconds after which a try may be given up for another one
 const late = 1_000; // milliseconds by which a timer is too late to tell anything: the page was throttled, frozen or busy
+const grain = 10; // milliseconds that are worth a timer
 const slowest = 16; // bytes that an honest line carries in a millisecond
-const maxUpload = 60_000; // milliseconds that what was sent may add to the time for a sign of life
+const maxUpload = 60_000; // milliseconds that what was sent may keep a line busy
 const open = 1; // of WebSocket.readyState
 const abnormal = 1006; // close code where there was no Close frame (RFC 6455, section 7.4.1)
 const goingAway = 1001;
@@ -107,7 +108,7 @@ class Line {
   #heard; // when the server was last heard
   #asked = 0; // when it was asked for a sign of life; 0: it owes none
   #buffered = 0; // what the socket had not sent yet when it was last looked at
-  #owed = 0; // bytes that were sent since the server was heard
+  #busy = 0; // until when what was sent may keep the line busy
   #pardoned = false; // whether a timer that was late has been pardoned
 
   constructor(options, patience, lose) {
@@ -125,7 +126,8 @@ class Line {
   }
 
   send(data) {
-    this.#owed += sizeOf(data);
+    const time = now();
+    this.#busy = Math.min(Math.max(this.#busy, time) + sizeOf(data) / slowest, time + maxUpload);
     this.socket.send(data);
   }
 
@@ -145,7 +147,6 @@ class Line {
 
   hear() {
     this.#heard = now();
-    this.#owed = 0;
     if (this.#asked === 0) return;
     this.#asked = 0;
     this.#pardoned = false;
@@ -162,9 +163,8 @@ class Line {
     this.limit(this.#allowed);
   }
 
-  // #allowed is how long a sign of life may take: longer for a server that has much to read before.
   get #allowed() {
-    return this.#options.heartbeatTimeout * this.#patience + Math.min(this.#owed / slowest, maxUpload);
+    return this.#options.heartbeatTimeout * this.#patience;
   }
 
   // #check decides when the time is up. The messages of a page that was frozen may be behind its timers, and those of a page in the
@@ -182,19 +182,19 @@ class Line {
       else this.limit(this.#options.heartbeatTimeout);
     } else if (!this.opened) {
       this.#lose(new ClientError("timeout", "the handshake took too long"));
-    } else if (!this.#proves(time)) {
+    } else if (!this.#carries(time)) {
       this.#lose(new ClientError("silent", "the server gives no sign of life"));
     }
   }
 
-  // #proves extends the time where the line carries something, or has more to carry than when the time was set.
-  #proves(time) {
+  // #carries reports whether the line carries what was sent, which the server has to read before it can answer: then it has more time.
+  #carries(time) {
     const buffered = this.socket.bufferedAmount;
     if (buffered < this.#buffered) this.#asked = time;
     this.#buffered = buffered;
-    const rest = this.#asked + this.#allowed - time;
-    if (rest > 1) this.limit(rest);
-    return rest > 1;
+    const rest = Math.max(this.#asked, this.#busy) + this.#allowed - time;
+    if (rest > grain) this.limit(rest);
+    return rest > grain;
   }
 
   // end lets go of the socket: on a dead network it takes minutes to close. It throws, and does nothing, if the code is a bad one.
@@ -214,7 +214,7 @@ export class Client {
   last = new Map();
   #url;
   #options;
-  #state = Object.freeze({ name: "connecting", next: 0, failures: 0 });
+  #state;
   #line = null;
   #timer; // of the next try
   #tried = 0; // when the last one began
@@ -223,10 +223,10 @@ export class Client {
   #slow = 0; // handshakes in a row that took too long
   #alarms = 0; // connections in a row that were given up as silent
   #requests = new Map(); // by id, in the order in which they were made
-  #subscribers = new Map(); // sets, by name
+  #subscribers = new Set(); // to broadcasts
   #watchers = new Set(); // of the state
   #raw = new Set();
-  #life; // of the listeners for what the platform tells
+  #deafen = []; // functions that remove the listeners for what the platform tells
   #fresh = true; // there was no connection yet
   #closed = false;
 
@@ -234,6 +234,7 @@ export class Client {
     this.#url = url;
     this.#options = { ...options };
     for (const name in defaults) this.#options[name] ??= defaults[name];
+    this.#tell("connecting");
     this.#listen();
     queueMicrotask(() => this.#state.name === "connecting" && !this.#line && this.#connect());
   }
@@ -247,8 +248,9 @@ export class Client {
   }
 
   on(name, handler) {
-    if (!this.#subscribers.has(name)) this.#subscribers.set(name, new Set());
-    return this.#subscribe(this.#subscribers.get(name), handler);
+    return this.#subscribe(this.#subscribers, (message) => {
+      if (name === "*" || name === message.message) handler(message);
+    });
   }
 
   onRaw(handler) {
@@ -257,7 +259,7 @@ export class Client {
 
   onState(handler) {
     const end = this.#subscribe(this.#watchers, handler);
-    this.#call([handler], this.#state);
+    this.#try(handler, this.#state);
     return end;
   }
 
@@ -288,17 +290,18 @@ export class Client {
   // Connecting.
 
   #listen() {
-    this.#life = new AbortController();
-    const { signal } = this.#life;
     const { document } = globalThis;
-    const add = (target, type, handler) => target?.addEventListener?.(type, handler, { signal });
+    const add = (target, type, handler) => {
+      target?.addEventListener?.(type, handler);
+      this.#deafen.push(() => target?.removeEventListener?.(type, handler));
+    };
     add(globalThis, "online", () => this.#wake(false));
     add(globalThis, "offline", () => this.#line?.opened && this.#line.ask());
     add(document, "visibilitychange", () => document.visibilityState === "visible" && this.#wake(false));
   }
 
-  // #wake does at once what was to come later: a try, or a look whether the server is there. The platform does not know what a server has
-  // said, and may be nervous; a user knows better.
+  // #wake does at once what was to come later: a try, or the question for a sign of life. Only a user may overrule what the server has asked
+  // for, and the usual pace.
   #wake(byUser) {
     const line = this.#line;
     if (line?.opened) {
@@ -321,7 +324,7 @@ export class Client {
     const line = new Line(this.#options, patience, (error) => this.#lose(line, error));
     this.#line = line;
     line.limit(this.#options.connectTimeout * 2 ** Math.min(this.#slow, 2));
-    if (this.#state.name !== "connecting") this.#tell("connecting", 0, this.#state.error);
+    if (this.#state.name !== "connecting") this.#tell("connecting", this.#state.error);
     const context = { signal: line.signal, last: this.last };
     let url, protocols;
     try {
@@ -360,14 +363,13 @@ export class Client {
 
   #ready(line) {
     this.#fresh = false;
-    this.#tell("connected", 0);
     for (const request of this.#requests.values()) {
-      if (line !== this.#line) return;
       if (!request.line) this.#transmit(line, request);
     }
+    this.#tell("connected"); // behind them: what its handlers ask comes later
   }
 
-  // #ended is told what the platform knows of the end of a connection, or of a handshake: nothing.
+  // #ended is told what the platform knows of the end of a connection; of a handshake that has failed it knows nothing.
   #ended(line, code, reason) {
     if (line !== this.#line) return;
     const error = new ClientError("lost", line.opened ? "the connection was lost" : "there is no connection", { code, reason });
@@ -419,7 +421,7 @@ export class Client {
     this.#drop(line, error);
     let most = Math.min(maxDelay, minDelay * 2 ** this.#failures);
     let least = Math.min(minDelay, most);
-    if (line.opened && (error.code === goingAway || error.code === serviceRestart)) most = Math.max(most, spread);
+    if (error.code === goingAway || error.code === serviceRestart) most = Math.max(most, spread);
     const later = error.code === tryAgainLater;
     if (later) [least, most] = [maxDelay / 2, maxDelay];
     this.#demanded = later || told > 0;
@@ -428,7 +430,7 @@ export class Client {
 
   #wait(delay, error) {
     clearTimeout(this.#timer);
-    this.#tell("waiting", Date.now() + delay, error);
+    this.#tell("waiting", error, Date.now() + delay);
     if (this.#state.name === "waiting") this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
@@ -452,15 +454,14 @@ export class Client {
   #end(error) {
     clearTimeout(this.#timer);
     this.#line = null;
-    this.#life.abort();
+    for (const remove of this.#deafen.splice(0)) remove();
     for (const request of [...this.#requests.values()]) request.fail("closed", "the client has ended", error);
-    this.#tell("ended", 0, error);
+    this.#tell("ended", error);
   }
 
-  #tell(name, next, error) {
-    const state = { name, next, failures: this.#failures };
-    this.#state = Object.freeze(error ? { ...state, error } : state);
-    this.#call(this.#watchers, this.#state);
+  #tell(name, error, next = 0) {
+    this.#state = Object.freeze({ name, next, failures: this.#failures, error });
+    for (const watcher of [...this.#watchers]) this.#try(watcher, this.#state); // the latest, if one of them has changed it
   }
 
   // Requests.
@@ -473,7 +474,8 @@ export class Client {
       const settle = (act, value) => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
-        if (this.#requests.delete(id)) act(value);
+        this.#requests.delete(id);
+        act(value);
       };
       const request = {
         text,
@@ -490,13 +492,12 @@ export class Client {
         },
       };
       const abort = () => settle(reject, signal.reason);
-      const late = () => request.fail("timeout", "no answer in time");
-      const timer = timeout < maxTimer ? setTimeout(late, timeout) : undefined;
+      const expire = () => request.fail("timeout", "no answer in time");
+      const timer = timeout < maxTimer ? setTimeout(expire, timeout) : undefined;
       signal?.addEventListener("abort", abort);
       this.#requests.set(id, request);
       const line = only ?? (this.#state.name === "connected" ? this.#line : null);
       if (this.#state.name === "ended") request.fail("closed", "the client has ended", this.#state.error);
-      else if (only && only !== this.#line) request.fail("lost", "the connection was lost before", this.#state.error);
       else if (line) this.#transmit(line, request);
       if (!request.line && (only || !wait)) request.fail("lost", "there is no connection", this.#state.error);
     });
@@ -559,7 +560,7 @@ export class Client {
   }
 
   #publish(message) {
-    for (const name of [message.message, "*"]) this.#call(this.#subscribers.get(name) ?? [], message);
+    this.#call(this.#subscribers, message);
   }
 
   // #resume has the program fetch what it has missed. Broadcasts that can be told from those wait until it has, so that they come in order.
@@ -583,9 +584,8 @@ export class Client {
   #session(line, why) {
     const request = (method, target, options) => this.#request(line, method, target, options);
     const deliver = (message, seq) => {
-      if (line !== this.#line) return;
-      if (typeof message !== "string") this.#deliver(new Message(message, seq ?? message.seq));
-      else if ((message = parse(message, seq))) this.#deliver(message);
+      const parsed = typeof message === "string" ? parse(message, seq) : new Message(message, seq);
+      if (parsed && line === this.#line) this.#deliver(parsed);
     };
     const since = async (target, key) => {
       const lastOf = () => this.last.get(key) ?? 0;
