@@ -1,26 +1,16 @@
 package interop
 
 import (
-	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
-	"github.com/stretchr/testify/require"
-
-	"github.com/wsloop/websocket"
 )
 
-// badLine is a page of the chat behind a frontend, and the server behind that.
+// badLine is the chat behind a frontend, and somebody on the other side of it.
 type badLine struct {
 	*frontend
 	program string
@@ -28,13 +18,12 @@ type badLine struct {
 	alice   *chatTab
 }
 
-// startBadLine runs the chat behind a frontend and opens a tab.
-func startBadLine(t *testing.T, delay time.Duration) *badLine {
+// badLine runs the chat behind a frontend and opens a window.
+func (c *chatTests) badLine(t *testing.T, delay time.Duration) *badLine {
 	t.Helper()
-	l := &badLine{frontend: startFrontend(t, nil), program: buildChat(t)}
+	l := &badLine{frontend: startFrontend(t, nil), program: c.program}
 	l.run(t, delay)
-	l.alice = &chatTab{ctx: openTab(t, startBrowser(t)), name: "alice"}
-	t.Cleanup(func() { keepScreenshots(t, l.alice) })
+	l.alice = c.tab(t, "alice")
 	return l
 }
 
@@ -45,130 +34,34 @@ func (l *badLine) run(t *testing.T, delay time.Duration, args ...string) {
 	l.leadTo(hostOf(t, l.server.page), hostOf(t, l.server.ws), delay)
 }
 
-func hostOf(t *testing.T, address string) string {
-	t.Helper()
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	return u.Host
-}
-
-// chatUser is somebody whose program has a good line.
-type chatUser struct {
-	client  *websocket.Client
-	answers chan websocket.Response
-	heard   chan string // texts of messages
-	lastID  uint64
-}
-
-func (l *badLine) user(t *testing.T, name string) *chatUser {
-	t.Helper()
-	u := &chatUser{answers: make(chan websocket.Response, inboxSize), heard: make(chan string, inboxSize)}
-	u.client = &websocket.Client{
-		Endpoint: l.server.ws,
-		Headers:  http.Header{"Authorization": {"Bearer " + name + "-demo-key"}},
-		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
-			var res websocket.Response
-			if err := json.Unmarshal(frame.Payload(), &res); err != nil {
-				return err
-			}
-			if res.ID != 0 {
-				u.answers <- res
-			} else if strings.HasPrefix(res.Message, "message") {
-				var message struct{ Text string }
-				if err := json.Unmarshal([]byte(res.Body), &message); err != nil {
-					return err
-				}
-				u.heard <- message.Text
-			}
-			return nil
-		},
-	}
-	require.NoError(t, u.client.Connect())
-	t.Cleanup(u.client.Quit)
-	return u
-}
-
-// say sends a message, as soon as the server thinks it is no flood.
-func (u *chatUser) say(t *testing.T, text string) {
-	t.Helper()
-	for code := int32(0); code != http.StatusCreated; {
-		u.lastID++
-		request, err := json.Marshal(&websocket.Request{ID: u.lastID, Method: http.MethodPost, Target: "/messages", Body: text})
-		require.NoError(t, err)
-		require.NoError(t, u.client.SendText(request))
-		code = within(t, u.answers).Code
-		require.Contains(t, []int32{http.StatusCreated, http.StatusTooManyRequests}, code)
-	}
-}
-
-// hears expects the next messages.
-func (u *chatUser) hears(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, text := range texts {
-		require.Equal(t, text, within(t, u.heard))
-	}
-}
-
-// enter types a message and sends it: it is shown immediately.
-func (tab *chatTab) enter(t *testing.T, message string) {
-	t.Helper()
-	tab.run(t, chromedp.SendKeys(chromedp.CSS("#text"), message), pressEnter)
-	tab.expect(t, `() => document.querySelector("#text").value`, "")
-}
-
-// pressEnter presses the key as a keyboard does, with its text: chromedp sends that as an event of its own, which a page that has
-// handled the key still gets.
-var pressEnter chromedp.Action[chromedp.Void] = chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-	key := input.DispatchKeyEventParams{Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: 13}
-	down, up := key, key
-	down.Type, down.Text = input.DispatchKeyEventTypeKeyDown, "\r"
-	up.Type = input.DispatchKeyEventTypeKeyUp
-	_, err := chromedp.Call(ctx, input.DispatchKeyEvent, down)
-	if err == nil {
-		_, err = chromedp.Call(ctx, input.DispatchKeyEvent, up)
-	}
-	return err
-})
-
-// expect compares what a function returns.
-func (tab *chatTab) expect(t *testing.T, function string, want any) {
-	t.Helper()
-	b, err := json.Marshal(want)
-	require.NoError(t, err)
-	tab.poll(t, `(want) => JSON.stringify((`+function+`)()) === want`, string(b))
-}
-
-// shows expects exactly these messages in the log, in that order.
-func (tab *chatTab) shows(t *testing.T, texts ...string) {
-	t.Helper()
-	tab.expect(t, `() => [...document.querySelectorAll("#log .message .text")].map((e) => e.textContent)`, texts)
-}
-
-func (tab *chatTab) holdsBack(t *testing.T, selector string) {
-	t.Helper()
-	tab.poll(t, `(selector) => document.querySelector(selector) === null`, selector)
-}
-
-func TestChatOverASlowLine(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 500*time.Millisecond)
-	bob := l.user(t, "bob")
+// chatOverASlowLine has two people type faster than any answer comes.
+func chatOverASlowLine(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob := c.tab(t, "bob")
 	l.alice.join(t, l.url)
+	bob.join(t, l.url)
+	l.leadTo(hostOf(t, l.server.page), hostOf(t, l.server.ws), 500*time.Millisecond)
+	l.cut()
+	l.alice.isLost(t)
+	l.alice.isConnected(t)
+	bob.isConnected(t)
 
 	typed := func(text string) chromedp.Action[chromedp.Void] { return chromedp.KeyEvent(text) }
-	// Typed without a pause, faster than any answer comes.
 	l.alice.run(t, typed("hi"), pressEnter, typed("how are you"), pressEnter, typed("still typing"))
-	bob.hears(t, "hi", "how are you")
 	l.alice.shows(t, "hi", "how are you")
+	l.alice.expect(t, `() => document.querySelectorAll("#log .pending").length`, 2)
+	bob.waitFor(t, "#typing", "alice is writing")
+	bob.shows(t, "hi", "how are you")
+	bob.enter(t, "well")
+	l.alice.shows(t, "hi", "how are you", "well")
 	l.alice.holdsBack(t, ".pending")
 	l.alice.expect(t, `() => document.querySelector("#text").value`, "still typing")
 	l.alice.expect(t, `() => document.querySelectorAll("#log .mine").length`, 2)
 }
 
-func TestChatShowsAMessageBeforeItsAnswer(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob := l.user(t, "bob")
+func chatShowsBeforeAnswer(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob := l.server.join(t, "bob")
 	l.alice.join(t, l.url)
 
 	l.down.shut()
@@ -178,35 +71,39 @@ func TestChatShowsAMessageBeforeItsAnswer(t *testing.T) {
 	bob.say(t, "between")
 	l.alice.waitFor(t, ".pending", "Sending…")
 	l.alice.shows(t, "one", "two")
-	l.alice.run(t, chromedp.Evaluate[chromedp.Void](`var one = [...chat.outbox.values()][0]; void 0`))
 	l.down.open()
 	bob.hears(t, "between", "two")
 	l.alice.shows(t, "one", "between", "two")
 	l.alice.holdsBack(t, ".pending")
-	l.alice.expect(t, `() => document.querySelectorAll("#log .mine").length`, 2)
-
-	// What "Try again" does, for one that has arrived.
-	l.alice.run(t, chromedp.Evaluate[chromedp.Void](`chat.enqueue(one)`))
-	l.alice.waitFor(t, "#log .message:last-child", "Delivered")
-	l.alice.shows(t, "between", "two", "one")
-	bob.say(t, "the end")
-	bob.hears(t, "the end") // and not "one" again
+	l.alice.waitFor(t, "#log .mine", "✓ Delivered")
 }
 
-func TestChatNoticesADeadNetwork(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
+func chatNoticesDeadNetwork(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
 	l.alice.join(t, l.url)
+	l.alice.evaluate(t, `
+		globalThis.died = performance.now();
+		new MutationObserver(() => { if (document.body.dataset.state !== "connected") globalThis.noticed ??= performance.now(); })
+			.observe(document.body, { attributes: true })`)
 	l.die()
-	l.alice.waitFor(t, "#status.lost", "Not connected")
+	l.alice.isLost(t)
+	l.alice.expect(t, `() => noticed - died < 10000`, true)
+	l.alice.waitFor(t, "#why", "does not answer")
+	l.cut() // tries end at once from here on
+	l.alice.poll(t, `() => /^Next try in [0-9]+ s$/.test(document.querySelector("#countdown").textContent)`)
 	l.revive()
-	l.alice.waitFor(t, "#status", "Connected as alice")
+	l.alice.poll(t, `() => {
+		const retry = document.querySelector("#retry");
+		if (!retry.hidden) retry.click(); // and not at the time of the countdown
+		return document.body.dataset.state === "connected";
+	}`)
+	l.alice.isConnected(t)
+	l.alice.expect(t, `() => document.querySelector("#why").textContent + document.querySelector("#countdown").textContent`, "")
 }
 
-func TestChatLosesNothingOnADeadNetwork(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob := l.user(t, "bob")
+func chatLosesNothing(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob := l.server.join(t, "bob")
 	l.alice.join(t, l.url)
 	l.alice.enter(t, "all is well")
 	bob.hears(t, "all is well")
@@ -217,14 +114,14 @@ func TestChatLosesNothingOnADeadNetwork(t *testing.T) {
 	l.alice.enter(t, "has this arrived?")
 	bob.hears(t, "has this arrived?")
 	l.up.shut()
-	l.alice.waitFor(t, "#status.lost", "Not connected")
+	l.alice.isLost(t)
 	l.alice.waitFor(t, ".pending", "Not known yet whether it arrived")
 	l.alice.enter(t, "this has not")
 	l.alice.waitFor(t, ".pending", "Waiting for the connection")
 	bob.say(t, "where is alice?")
 
 	l.revive()
-	l.alice.waitFor(t, "#status", "Connected as alice")
+	l.alice.isConnected(t)
 	bob.hears(t, "where is alice?", "this has not")
 	l.alice.holdsBack(t, ".pending")
 	l.alice.holdsBack(t, ".failed")
@@ -233,10 +130,9 @@ func TestChatLosesNothingOnADeadNetwork(t *testing.T) {
 	bob.hears(t, "the end") // and nothing twice
 }
 
-func TestChatSendsOnceWhatALineHeldBack(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob := l.user(t, "bob")
+func chatSendsOnce(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob := l.server.join(t, "bob")
 	l.alice.join(t, l.url)
 	l.up.shut()
 	l.alice.enter(t, "held back")
@@ -248,139 +144,111 @@ func TestChatSendsOnceWhatALineHeldBack(t *testing.T) {
 	bob.hears(t, "held back", "the end")
 }
 
-func TestChatSendsPrivateMessagesOnce(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob := l.user(t, "bob")
+func chatSendsPrivateOnce(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob := l.server.join(t, "bob")
 	l.alice.join(t, l.url)
-	l.alice.address(t, "bob")
+	l.alice.open(t, "@bob")
 
 	l.down.shut()
 	l.alice.enter(t, "between us")
 	bob.hears(t, "between us")
 	l.cut()
-	l.alice.waitFor(t, ".pending.private", "Not known yet whether it arrived")
+	l.alice.waitFor(t, ".pending", "Not known yet whether it arrived")
 	l.down.open()
-	l.alice.waitFor(t, "#status", "Connected as alice")
-	l.alice.waitFor(t, "#log .private.mine", "Delivered")
+	l.alice.isConnected(t)
+	l.alice.waitFor(t, "#log .private.mine", "✓✓ Delivered to bob")
 	l.alice.shows(t, "between us")
-
-	require.NoError(t, bob.client.Close())
-	l.alice.waitFor(t, "#log", "bob has left")
-	l.alice.enter(t, "are you there?")
-	l.alice.waitFor(t, "#log .failed", "Not sent: bob is not here")
-	bob = l.user(t, "bob")
-	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .failed button")))
-	bob.hears(t, "are you there?")
-	l.alice.holdsBack(t, ".pending")
-	l.alice.shows(t, "between us", "are you there?")
+	bob.say(t, "the end")
+	bob.hears(t, "the end")
 }
 
-func TestChatShowsWhatCameInAGap(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob, carol := l.user(t, "bob"), l.user(t, "carol")
+func chatShowsGap(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	bob, carol := l.server.join(t, "bob"), l.server.join(t, "carol")
 	l.alice.join(t, l.url) // and sees nothing: it is the id of the welcome that counts
+	l.alice.enter(t, "back in a moment")
+	l.alice.waitFor(t, "#log .mine", "Delivered")
+	bob.hears(t, "back in a moment")
 	gap := func(count int, text string) (said []string) {
 		l.die()
 		l.cut()
-		l.alice.waitFor(t, "#status.lost", "Not connected")
+		l.alice.isLost(t)
 		for i := range count {
 			said = append(said, fmt.Sprint(i, text))
 			[]*chatUser{bob, carol}[i%2].say(t, said[i])
 		}
+		bob.whisper(t, "alice", "in private")
 		l.revive()
-		l.alice.waitFor(t, "#status", "Connected as alice")
+		l.alice.isConnected(t)
 		return said
 	}
-	l.alice.shows(t, gap(30, "")...)
+	l.alice.shows(t, append([]string{"back in a moment"}, gap(30, "")...)...)
+	l.alice.expect(t, `() => document.querySelector("#log .new").nextElementSibling.querySelector(".text").textContent`, "0")
+	l.alice.expect(t, `() => document.querySelectorAll("#log .new").length`, 1)
 	l.alice.expect(t, `() => document.querySelector("#log").textContent.includes("missing")`, false)
-
-	gap(36, strings.Repeat("\U0001F642", 1990)) // 8 KB each: the server forgets the first ones
-	l.alice.waitFor(t, "#log .note", "Messages are missing here")
+	l.alice.waitFor(t, `[data-key="@bob"] .badge`, "1")
+	l.alice.open(t, "@bob")
+	l.alice.shows(t, "in private")
+	l.alice.waitFor(t, "#log .new", "New since you left")
 }
 
-func TestChatIsToldOfAKeyThatIsNoLongerKnown(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
+func chatIsTold(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
 	l.alice.join(t, l.url)
 	l.server.stop()
-	l.alice.waitFor(t, "#status.lost", "Not connected")
+	l.alice.isLost(t)
 	l.alice.enter(t, "is anybody there?")
-	users := filepath.Join(t.TempDir(), "users")
-	require.NoError(t, os.WriteFile(users, []byte("erin:erin-has-a-key\n"), 0o600))
-	l.run(t, 0, "-users", users)
+	l.run(t, 0, "-users", writeChatUsers(t, 1))
 
-	l.alice.waitFor(t, "#status.lost", "unknown key")
+	l.alice.waitFor(t, "#why", "The server refuses: unknown key")
 	l.alice.waitFor(t, "#log .failed", "Not sent: unknown key")
-	l.alice.expect(t, `() => chat.connection.closed && sessionStorage.getItem("key") === null`, true)
-	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .failed button")))
+	l.alice.expect(t, `() => [document.body.dataset.state, document.querySelector("#retry").hidden]`, []any{"ended", true})
+	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .again")))
 	l.alice.waitFor(t, "#log .failed", "Not sent: unknown key")
+	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .discard")))
+	l.alice.holdsBack(t, "#log .failed")
+	l.alice.run(t, chromedp.Click(chromedp.CSS("#again")), chromedp.WaitVisible(chromedp.CSS("#login")))
+	l.alice.expect(t, `() => sessionStorage.getItem("key")`, nil)
 }
 
-func TestChatComesBackToAServerThatWasStartedAnew(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
+func chatSurvivesRestart(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
 	l.alice.join(t, l.url)
+	l.alice.run(t, chromedp.SendKeys(chromedp.CSS("#room-name"), "Book Club"), pressEnter)
+	l.alice.waitFor(t, "#title", "#book-club")
 	l.alice.enter(t, "before")
 	l.alice.waitFor(t, "#log .mine", "Delivered")
+	l.alice.run(t, chromedp.KeyEvent("half a sen"))
 	l.server.stop()
-	l.alice.waitFor(t, "#status.lost", "Not connected")
-	l.alice.enter(t, "meanwhile")
+	l.alice.isLost(t)
+	l.alice.run(t, chromedp.KeyEvent("tence"))
 	l.run(t, 0)
-	l.alice.waitFor(t, "#status", "Connected as alice")
+	l.alice.isConnected(t)
+	l.alice.expect(t, `() => [document.querySelector("#text").value, document.activeElement.id]`, []string{"half a sentence", "text"})
+	l.alice.run(t, pressEnter)
 	l.alice.holdsBack(t, ".pending")
-	l.alice.shows(t, "before", "meanwhile")
+	l.alice.shows(t, "before", "half a sentence")
 	l.alice.expect(t, `() => document.querySelector("#log").textContent.includes("missing")`, false)
+	l.alice.waitFor(t, `[data-key="#book-club"][aria-current]`, "book-club") // a room that the new server did not know
 }
 
-func TestChatBehindAProxyWithTLS(t *testing.T) {
-	t.Parallel()
+func chatBehindTLS(t *testing.T, c *chatTests) {
 	r := startFrontend(t, &tls.Config{Certificates: []tls.Certificate{issue(t, ecdsaKey)}, NextProtos: []string{"http/1.1"}})
-	server := runChat(t, buildChat(t), "-public-url", r.url+"/")
+	server := runChat(t, c.program, "-public-url", r.url+"/")
 	r.leadTo(hostOf(t, server.page), hostOf(t, server.ws), 0)
-	alice := &chatTab{ctx: openTab(t, startBrowser(t)), name: "alice"}
-	t.Cleanup(func() { keepScreenshots(t, alice) })
+	alice := c.tab(t, "alice")
 	alice.join(t, r.url)
-	alice.expect(t, `() => chat.connection.socket.url.startsWith("wss://")`, true)
+	alice.expect(t, `() => performance.getEntriesByType("resource").every(({ name }) => name.startsWith("https:"))`, true)
 	alice.enter(t, "over TLS")
 	alice.waitFor(t, "#log .mine", "Delivered")
 }
 
-func TestChatSaysWhyAPageOfAnotherOriginMayNotConnect(t *testing.T) {
-	t.Parallel()
+func chatSaysWhy(t *testing.T, c *chatTests) {
 	r := startFrontend(t, nil)
-	server := runChat(t, buildChat(t)) // without -public-url
+	server := runChat(t, c.program) // without -public-url
 	r.leadTo(hostOf(t, server.page), hostOf(t, server.ws), 0)
-	alice := &chatTab{ctx: openTab(t, startBrowser(t)), name: "alice"}
-	t.Cleanup(func() { keepScreenshots(t, alice) })
-	alice.run(t, chromedp.Navigate(r.url), chromedp.Click(`//*[@id="demo-users"]/button[.="alice"]`))
+	alice := c.tab(t, "alice")
+	alice.run(t, chromedp.Navigate(strings.Replace(r.url, "127.0.0.1", "localhost", 1)), chromedp.Click(chromedp.CSS(`#demo-users [data-name="alice"]`)))
 	alice.waitFor(t, "#login-error", "-public-url")
-}
-
-func TestChatKeepsTheLastMessageInView(t *testing.T) {
-	t.Parallel()
-	l := startBadLine(t, 0)
-	bob := l.user(t, "bob")
-	l.alice.join(t, l.url)
-	for _, width := range []int64{1280, 390} {
-		t.Run(fmt.Sprintf("at %d pixels", width), func(t *testing.T) {
-			l.alice.run(t, chromedp.EmulateViewport(width, 700))
-			for i := range 12 {
-				bob.say(t, fmt.Sprintf("line %d at %d\nand another\nand a third one", i, width))
-			}
-			l.alice.waitFor(t, "#log .message", fmt.Sprintf("line 11 at %d", width))
-			inView := `() => {
-				const log = document.querySelector("#log").getBoundingClientRect();
-				const last = document.querySelector("#log").lastElementChild.getBoundingClientRect();
-				return last.bottom <= log.bottom && last.top >= log.top;
-			}`
-			l.alice.expect(t, inView, true)
-			l.alice.run(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("#text").value = ""`))
-			l.alice.expect(t, `() => document.querySelector("#text").clientHeight < 60`, true)
-			l.alice.run(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("#text").value = "a\n".repeat(9)`))
-			l.alice.expect(t, `() => document.querySelector("#text").clientHeight > 150`, true)
-			l.alice.expect(t, inView, true)
-		})
-	}
 }

@@ -45,18 +45,12 @@ func TestChatWithACertificateOfItsOwn(t *testing.T) {
 			server := run(t, environment)
 			require.Equal(t, strings.Replace(server.page, "https", "wss", 1), server.ws)
 			first := openTab(t, startBrowser(t, trusting(t, hostOf(t, server.page))...))
-			alice := &chatTab{ctx: first, name: "alice"}
-			bob := &chatTab{ctx: openTab(t, first), name: "bob"}
-			t.Cleanup(func() { keepScreenshots(t, alice, bob) })
+			alice, bob := openChatTab(t, first, "alice"), openChatTab(t, first, "bob")
 			alice.join(t, server.page)
 			bob.join(t, server.page)
-			alice.expect(t, `() => chat.connection.socket.url.split("?")[0]`, server.ws)
 			alice.expect(t, `() => performance.getEntriesByType("navigation")[0].nextHopProtocol`, "h2")
-			alice.say(t, "over TLS")
-			bob.waitFor(t, "#log .message", "over TLS")
-			bob.address(t, "alice")
-			bob.say(t, "only for you")
-			alice.waitFor(t, "#log .private", "only for you")
+			alice.enter(t, "over TLS")
+			bob.shows(t, "over TLS")
 
 			ctx, cancel := context.WithTimeout(bob.ctx, deadline)
 			defer cancel()

@@ -62,7 +62,7 @@ func urlIn(t *testing.T, printed string) (url string) {
 func launchServer(t *testing.T, args ...string) (printed string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-	cmd := exec.CommandContext(ctx, serverProgram, append([]string{"-addr", "127.0.0.1:0", "-web", ""}, args...)...)
+	cmd := exec.CommandContext(ctx, serverProgram, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

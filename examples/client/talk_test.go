@@ -59,6 +59,7 @@ func TestTalkGoesOnAfterMistakes(t *testing.T) {
 		{"/\x1b[2J", "There is no command /\uFFFD[2J."},
 		{"/to", "It is /to NAME TEXT."},
 		{"/to bob", "It is /to NAME TEXT."},
+		{"/to bob psst", "you to bob (private): psst"},
 		{"/to nobody psst", "! refused: there is no such user (404): /to nobody psst"},
 		{strings.Repeat("x", chat.MaxText+1), "! refused: the message has more than 2000 characters (413)"},
 		{"", ""},

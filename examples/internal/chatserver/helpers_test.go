@@ -1,12 +1,16 @@
-package main
+package chatserver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,41 +28,39 @@ const mainVariable = "CHAT_TEST_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(mainVariable) != "" {
-		main()
+		os.Exit(Main(Alone()))
 	}
 	os.Exit(m.Run())
 }
 
-// start runs the program on free ports until the test has ended.
-func start(t *testing.T, args ...string) addresses {
+// start runs the program on a free port until the test has ended.
+func start(t *testing.T, args ...string) (addr string) {
 	t.Helper()
-	addrs, stop := launch(t, args...)
+	addr, stop := launch(t, io.Discard, args...)
 	t.Cleanup(stop)
-	return addrs
+	return addr
 }
 
-// launch runs the program on free ports. stop ends it and checks its exit code.
-func launch(t *testing.T, args ...string) (addrs addresses, stop func()) {
-	t.Helper()
-	args = append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, args...)
-	return begin(t, func(ctx context.Context, ready func(addresses)) int {
-		return run(ctx, args, io.Discard, io.Discard, ready)
-	})
-}
-
-// begin runs what is the program until stop, which checks its exit code.
-func begin(t *testing.T, program func(ctx context.Context, ready func(addresses)) (code int)) (addrs addresses, stop func()) {
+// launch runs the program on a free port. stop ends it and checks its exit code.
+func launch(t *testing.T, output io.Writer, args ...string) (addr string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	listening, exited := make(chan addresses, 1), make(chan int, 1)
-	go func() { exited <- program(ctx, func(addrs addresses) { listening <- addrs }) }()
-	addrs = receive(t, listening)
-	return addrs, func() {
+	listening, exited := make(chan net.Addr, 1), make(chan int, 1)
+	p := program(output, append([]string{"-addr", local + ":0"}, args...)...)
+	p.Ready = func(on net.Addr) { listening <- on }
+	go func() { exited <- p.Run(ctx) }()
+	addr = receive(t, listening).String()
+	return addr, func() {
 		t.Helper()
 		cancel()
 		require.Zero(t, receive(t, exited), "exit code")
 	}
+}
+
+// program is one that writes what it has to say, and its log, to one place.
+func program(output io.Writer, args ...string) *Program {
+	return &Program{Start: Alone(), Args: args, Stdout: output, Stderr: output}
 }
 
 func receive[T any](t *testing.T, from <-chan T) (value T) {
@@ -88,10 +90,10 @@ type device struct {
 }
 
 // newDevice makes a device that is not yet connected.
-func newDevice(t *testing.T, addrs addresses, query string, headers http.Header) *device {
+func newDevice(t *testing.T, addr string, query string, headers http.Header) *device {
 	d := &device{t: t, notices: make(chan websocket.Response, 1000), answers: make(chan websocket.Response, 1000)}
 	d.client = &websocket.Client{
-		Endpoint: "ws://" + addrs.ws.String() + "/" + query,
+		Endpoint: "ws://" + addr + "/" + query,
 		Headers:  headers,
 		HandleText: func(_ *websocket.Client, frame *websocket.Frame) error {
 			var res websocket.Response
@@ -111,9 +113,9 @@ func newDevice(t *testing.T, addrs addresses, query string, headers http.Header)
 }
 
 // join connects a device of a demo user and waits for its welcome.
-func join(t *testing.T, addrs addresses, name string) (d *device, welcome chat.Welcome) {
+func join(t *testing.T, addr string, name string) (d *device, welcome chat.Welcome) {
 	t.Helper()
-	d = newDevice(t, addrs, "", http.Header{"Authorization": {"Bearer " + keyOf(t, name)}})
+	d = newDevice(t, addr, "", http.Header{"Authorization": {"Bearer " + keyOf(t, name)}})
 	require.NoError(t, d.client.Connect())
 	return d, d.welcomed()
 }
@@ -122,7 +124,7 @@ func join(t *testing.T, addrs addresses, name string) (d *device, welcome chat.W
 func (d *device) welcomed() (welcome chat.Welcome) {
 	d.t.Helper()
 	notice := receive(d.t, d.notices)
-	for notice.Message == chat.NoticeJoin || notice.Message == chat.NoticeLeave {
+	for slices.Contains([]string{chat.NoticeJoin, chat.NoticeLeave, chat.NoticePresence}, notice.Message) {
 		notice = receive(d.t, d.notices)
 	}
 	require.Equal(d.t, chat.NoticeWelcome, notice.Message)
@@ -172,4 +174,22 @@ func texts(messages []chat.Message) (texts string) {
 		texts += m.Text + " "
 	}
 	return strings.TrimSpace(texts)
+}
+
+// lockedBuffer keeps what several goroutines write.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
 }

@@ -1,13 +1,9 @@
-package main
+package chatserver
 
 import (
-	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,12 +12,8 @@ import (
 	"time"
 
 	"github.com/wsloop/websocket/examples/internal/chat"
+	"github.com/wsloop/websocket/examples/server/web"
 )
-
-// web holds the page: plain HTML, CSS and JavaScript, part of the program.
-//
-//go:embed web
-var web embed.FS
 
 // pageTimeout is how long a request for the page may take.
 const pageTimeout = 10 * time.Second
@@ -37,48 +29,23 @@ type pageConfig struct {
 	DemoUsers []chat.Login `json:"demoUsers"` // to choose from; none if the users are real
 }
 
-// page returns what serves the page.
-func (s *server) page(wsPort string) http.Handler {
-	files, err := fs.Sub(web, "web")
-	if err != nil {
-		panic(err) // the folder is part of the program
-	}
-	address := func(host string) string { return s.pageConnectsTo(host, wsPort) }
+// page serves what is neither an opening handshake nor a request for the status, on the same port (ServerOptions.Handler).
+func (s *server) page() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(files))
+	mux.Handle("GET /", http.FileServerFS(web.Files))
 	mux.HandleFunc("GET /config.json", func(w http.ResponseWriter, r *http.Request) {
-		config := pageConfig{URL: address(r.Host), MaxText: chat.MaxText, DemoUsers: []chat.Login{}}
+		config := pageConfig{URL: s.pageConnectsTo(r.Host), MaxText: chat.MaxText, DemoUsers: []chat.Login{}}
 		if s.isDemo {
 			config.DemoUsers = chat.DemoUsers()
 		}
 		writeJSON(w, http.StatusOK, config)
 	})
 	mux.HandleFunc("GET /login", s.checkLogin)
-	return secured(mux, address)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	return timely(secured(mux, s.pageConnectsTo))
 }
 
-// newWeb makes the server of a page that has a port of its own.
-func (s *server) newWeb(wsPort string) *http.Server {
-	return &http.Server{
-		Handler:           s.page(wsPort),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       pageTimeout,
-		WriteTimeout:      pageTimeout,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // above all of browsers that know no such certificate
-	}
-}
-
-func (s *server) serveWeb(web *http.Server, ln net.Listener) error {
-	if s.certificate == nil {
-		return web.Serve(ln)
-	}
-	web.TLSConfig = s.certificate.config()
-	return web.ServeTLS(ln, "", "")
-}
-
-// timely limits the time of requests for a page that has no port of its own: ServerOptions.Handler is called without such limits.
+// timely limits the time of requests: ServerOptions.Handler is called without such limits.
 func timely(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limits, end := http.NewResponseController(w), time.Now().Add(pageTimeout)
@@ -88,19 +55,13 @@ func timely(next http.Handler) http.Handler {
 	})
 }
 
-// pageConnectsTo returns the address of the WebSocket server for the page: wsPort of the host that the page was loaded from, or
-// the public one.
-func (s *server) pageConnectsTo(host, wsPort string) string {
-	if s.public != "" {
-		return "ws" + strings.TrimPrefix(s.public, "http") + "/" // https becomes wss
+// pageConnectsTo returns the address of the WebSocket server for the page: that under which the page was loaded, or the public one.
+func (s *server) pageConnectsTo(host string) string {
+	origin := s.public
+	if origin == "" {
+		origin = s.pageScheme() + "://" + host
 	}
-	return s.wsURL(host, wsPort)
-}
-
-// wsURL returns the address of the WebSocket server for those on that host. It speaks TLS if the page does: a browser lets no page that
-// came by https connect without.
-func (s *server) wsURL(host, wsPort string) string {
-	return "ws" + strings.TrimPrefix(s.pageScheme(), "http") + "://" + net.JoinHostPort(hostname(host), wsPort) + "/"
+	return "ws" + strings.TrimPrefix(origin, "http") + "/" // https becomes wss
 }
 
 func (s *server) pageScheme() string {

@@ -1,4 +1,4 @@
-package main
+package chatserver
 
 import (
 	"bufio"
@@ -37,7 +37,7 @@ func TestRunRefuses(t *testing.T) {
 		"an unknown flag":            {[]string{"-nope"}, 2, "-nope"},
 		"an argument":                {[]string{"nope"}, 2, "nope"},
 		"a negative history":         {[]string{"-history", "-1"}, 2, "-history"},
-		"a history beyond the limit": {[]string{"-history", "501"}, 2, "-history"},
+		"a history beyond the limit": {[]string{"-history", "201"}, 2, "-history"},
 		"a public URL with a path":   {[]string{"-public-url", "https://chat.example.com/chat"}, 2, "-public-url"},
 		"a public URL with a query":  {[]string{"-public-url", "https://chat.example.com/?x"}, 2, "-public-url"},
 		"a public URL with a user":   {[]string{"-public-url", "https://me@chat.example.com"}, 2, "-public-url"},
@@ -54,36 +54,35 @@ func TestRunRefuses(t *testing.T) {
 		"a key of another":           {[]string{"-cert", cert, "-key", other}, 1, "private key does not match"},
 		"a folder for a certificate": {[]string{"-cert", t.TempDir(), "-key", key}, 1, "-cert, -key: read"},
 		"a missing users file":       {[]string{"-users", none}, 1, "none"},
-		"an address that is taken":   {[]string{"-addr", taken.Addr().String(), "-web", ""}, 1, "in use"},
-		"a taken address of the web": {[]string{"-addr", "127.0.0.1:0", "-web", taken.Addr().String()}, 1, "in use"},
+		"an address that is taken":   {[]string{"-addr", taken.Addr().String()}, 1, "in use"},
+		"a proxy that is no address": {[]string{"-trust", "10.0.0.0/8,proxy"}, 2, "-trust"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var stderr bytes.Buffer
-			ready := func(addresses) { assert.Fail(t, "it serves") }
-			assert.Equal(t, test.code, run(t.Context(), test.args, io.Discard, &stderr, ready))
-			assert.Contains(t, stderr.String(), test.says)
+			var output bytes.Buffer
+			p := program(&output, test.args...)
+			p.Ready = func(net.Addr) { assert.Fail(t, "it serves") }
+			assert.Equal(t, test.code, p.Run(t.Context()))
+			assert.Contains(t, output.String(), test.says)
 		})
 	}
 }
 
 func TestRunExplainsItsFlags(t *testing.T) {
-	var stderr bytes.Buffer
-	assert.Zero(t, run(t.Context(), []string{"-h"}, io.Discard, &stderr, func(addresses) {}))
-	for _, flag := range []string{"-addr", "-web", "-users", "-history", "-public-url", "-tls", "-cert", "-key", "-debug"} {
-		assert.Contains(t, stderr.String(), flag)
+	var output bytes.Buffer
+	assert.Zero(t, program(&output, "-h").Run(t.Context()))
+	for _, flag := range []string{"-addr", "-users", "-history", "-public-url", "-trust", "-tls", "-cert", "-key", "-debug", "examples/cluster"} {
+		assert.Contains(t, output.String(), flag)
 	}
 }
 
 func TestRunSaysHowToConnect(t *testing.T) {
 	cert, key := writePair(t, t.TempDir(), newCertificate(t, "chat.example.com"))
 	for name, test := range map[string]struct {
-		args       []string
-		says, not  []string
-		withoutWeb bool
+		args      []string
+		says, not []string
 	}{
-		"demo users":  {says: []string{"ws://127.0.0.1:", "http://127.0.0.1:", "go run ./examples/client", "-user alice"}},
-		"without web": {args: []string{"-web", ""}, says: []string{"ws://127.0.0.1:"}, not: []string{"http://"}, withoutWeb: true},
-		"a proxy":     {args: []string{"-public-url", "https://chat.example.com"}, says: []string{"ws://127.0.0.1:", "https://chat.example.com/"}},
+		"demo users": {says: []string{"ws://127.0.0.1:", "http://127.0.0.1:", "go run ./examples/client", "-user alice"}},
+		"a proxy":    {args: []string{"-public-url", "https://chat.example.com"}, says: []string{"ws://127.0.0.1:", "https://chat.example.com/"}},
 		"a certificate of the start": {
 			args: []string{"-tls"},
 			says: []string{"wss://127.0.0.1:", "https://127.0.0.1:", "go run ./examples/client -url wss://127.0.0.1:", " -fingerprint ", "-user alice"},
@@ -102,20 +101,15 @@ func TestRunSaysHowToConnect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			var stdout bytes.Buffer
-			var got addresses
-			args := append([]string{"-addr", "127.0.0.1:0", "-web", "127.0.0.1:0"}, test.args...)
-			code := run(ctx, args, &stdout, io.Discard, func(addrs addresses) {
-				got = addrs
-				cancel() // immediately: the server may not have begun
-			})
-			assert.Zero(t, code)
-			assert.Equal(t, test.withoutWeb, got.web == nil)
+			var output bytes.Buffer
+			p := program(&output, append([]string{"-addr", "127.0.0.1:0"}, test.args...)...)
+			p.Ready = func(net.Addr) { cancel() } // immediately: the server may not have begun
+			assert.Zero(t, p.Run(ctx))
 			for _, s := range test.says {
-				assert.Contains(t, stdout.String(), s)
+				assert.Contains(t, output.String(), s)
 			}
 			for _, s := range test.not {
-				assert.NotContains(t, stdout.String(), s)
+				assert.NotContains(t, output.String(), s)
 			}
 		})
 	}
@@ -128,14 +122,14 @@ func TestUnspecifiedAddressIsShownAsLocalhost(t *testing.T) {
 }
 
 func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
-	addrs, stop := launch(t)
-	alice, _ := join(t, addrs, "alice")
+	addr, stop := launch(t, io.Discard)
+	alice, _ := join(t, addr, "alice")
 	quit := make(chan struct{})
-	bob := newDevice(t, addrs, "?key="+keyOf(t, "bob"), nil)
+	bob := newDevice(t, addr, "?key="+keyOf(t, "bob"), nil)
 	bob.client.HandleQuit = func() { close(quit) }
 	require.NoError(t, bob.client.Connect())
 	bob.welcomed()
-	res, err := http.Get("http://" + addrs.web.String() + "/")
+	res, err := http.Get("http://" + addr + "/")
 	require.NoError(t, err)
 	res.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
@@ -147,14 +141,14 @@ func TestStopTellsClientsAndLeavesNoGoroutine(t *testing.T) {
 	require.ErrorAs(t, bob.client.Err(), &closed)
 	assert.EqualValues(t, websocket.StatusGone, closed.Code)
 	alice.client.Quit()
-	leavesNothing(t, addrs)
+	leavesNothing(t, addr)
 }
 
 // leavesNothing requires that a server and its clients have ended.
-func leavesNothing(t *testing.T, addrs addresses) {
+func leavesNothing(t *testing.T, addr string) {
 	t.Helper()
 	assert.Eventually(t, func() bool { return leaked() == "" }, patience, 10*time.Millisecond, "%s", lazy(leaked))
-	_, err := net.Dial("tcp", addrs.ws.String())
+	_, err := net.Dial("tcp", addr)
 	assert.Error(t, err)
 }
 
@@ -162,7 +156,7 @@ func leavesNothing(t *testing.T, addrs addresses) {
 func leaked() (stacks string) {
 	buf := make([]byte, 1<<20)
 	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*clientConn)", "net/http.", "crypto/tls.", "server.run(", "server.serve("} {
+		for _, of := range []string{"websocket.(*loop)", "websocket.(*conn)", "websocket.(*monitor)", "websocket.(*clientConn)", "net/http.", "crypto/tls.", "chatserver.(*Program)"} {
 			if strings.Contains(stack, of) {
 				stacks += stack + "\n\n"
 				break
@@ -182,7 +176,7 @@ func TestSignalsStopTheProcess(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0], "-addr", "127.0.0.1:0", "-web", "127.0.0.1:0")
+			cmd := exec.CommandContext(ctx, os.Args[0], "-addr", "127.0.0.1:0")
 			cmd.Env = append(os.Environ(), mainVariable+"=1", "GORACE=atexit_sleep_ms=0")
 			stdout, err := cmd.StdoutPipe()
 			require.NoError(t, err)

@@ -1,8 +1,7 @@
-package main
+package chatserver
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
@@ -62,14 +61,6 @@ func replacePair(t *testing.T, dir string, c *certificate) {
 	}
 }
 
-// launchOnOnePort runs the program on a free port for page and WebSocket clients, unless args have another one for the page.
-func launchOnOnePort(t *testing.T, stdout io.Writer, args ...string) (addrs addresses, stop func()) {
-	t.Helper()
-	return begin(t, func(ctx context.Context, ready func(addresses)) int {
-		return run(ctx, append([]string{"-addr", local + ":0"}, args...), stdout, io.Discard, ready)
-	})
-}
-
 // shown returns the certificate that a server shows.
 func shown(t *testing.T, address string) *x509.Certificate {
 	t.Helper()
@@ -88,11 +79,11 @@ func trusting(t *testing.T, address string) *tls.Config {
 }
 
 // secureDevice makes a device that is not yet connected and speaks TLS.
-func secureDevice(t *testing.T, addrs addresses, query string, headers http.Header) *device {
+func secureDevice(t *testing.T, addr string, query string, headers http.Header) *device {
 	t.Helper()
-	d := newDevice(t, addrs, query, headers)
-	d.client.Endpoint = "wss://" + addrs.ws.String() + "/" + query
-	d.client.TLSConfig = trusting(t, addrs.ws.String())
+	d := newDevice(t, addr, query, headers)
+	d.client.Endpoint = "wss://" + addr + "/" + query
+	d.client.TLSConfig = trusting(t, addr)
 	return d
 }
 
@@ -112,10 +103,10 @@ func fetchSecurely(t *testing.T, url string, config *tls.Config, http2 bool) (re
 func TestCertificateOfTheStart(t *testing.T) {
 	self, err := os.Hostname()
 	require.NoError(t, err)
-	var stdout bytes.Buffer
-	addrs, stop := launchOnOnePort(t, &stdout, "-tls")
+	var output lockedBuffer
+	address, stop := launch(t, &output, "-tls")
 	t.Cleanup(stop)
-	address, printed := addrs.ws.String(), stdout.String()
+	printed := output.String()
 	leaf := shown(t, address)
 	assert.Contains(t, printed, "\nSHA-256    "+chat.Fingerprint(leaf.Raw)+" ")
 	assert.Contains(t, printed, "-url wss://"+address+"/ -fingerprint "+chat.Fingerprint(leaf.Raw)+" -user alice\n")
@@ -132,24 +123,23 @@ func TestCertificateOfTheStart(t *testing.T) {
 	assert.Error(t, leaf.VerifyHostname("example.com"))
 
 	again := start(t, "-tls")
-	assert.NotEqual(t, leaf.Raw, shown(t, again.ws.String()).Raw, "each start makes its own")
+	assert.NotEqual(t, leaf.Raw, shown(t, again).Raw, "each start makes its own")
 }
 
 func TestCertificateOfTheStartIsForWhatIsListenedOn(t *testing.T) {
 	tcp := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 9001} }
 	own := []string{"localhost", "127.0.0.1", "::1"}
 	for name, test := range map[string]struct {
-		cfg   config
-		addrs addresses
+		given string
+		on    net.Addr
 		want  []string
 	}{
-		"a loopback address":       {config{addr: "127.0.0.7:9001"}, addresses{ws: tcp("127.0.0.7")}, []string{"127.0.0.7"}},
-		"a name":                   {config{addr: "chat.lan:9001"}, addresses{ws: tcp("10.1.2.3")}, []string{"chat.lan", "10.1.2.3"}},
-		"another one for the page": {config{addr: ":9001", web: "[fd00::1]:9002"}, addresses{ws: tcp("::"), web: tcp("fd00::1")}, []string{"fd00::1"}},
-		"all":                      {config{addr: ":9001"}, addresses{ws: tcp("::")}, interfaces(t)},
+		"a loopback address": {"127.0.0.7:9001", tcp("127.0.0.7"), []string{"127.0.0.7"}},
+		"a name":             {"chat.lan:9001", tcp("10.1.2.3"), []string{"chat.lan", "10.1.2.3"}},
+		"all":                {":9001", tcp("::"), interfaces(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leaf := newCertificate(t, certifiedHosts(test.cfg, test.addrs)...).current().Leaf
+			leaf := newCertificate(t, certifiedHosts(test.given, test.on)...).current().Leaf
 			for _, host := range append(test.want, own...) {
 				assert.NoError(t, leaf.VerifyHostname(host))
 			}
@@ -172,33 +162,26 @@ func interfaces(t *testing.T) (ips []string) {
 
 func TestPageAndWebSocketOverTLS(t *testing.T) {
 	cert, key := writePair(t, t.TempDir(), newCertificate(t, local))
-	for name, test := range map[string]struct {
-		args    []string
-		onePort bool
-	}{
-		"on one address":               {[]string{"-tls"}, true},
-		"on an address each":           {[]string{"-tls", "-web", local + ":0"}, false},
-		"on one address, by files":     {[]string{"-cert", cert, "-key", key}, true},
-		"on an address each, by files": {[]string{"-cert", cert, "-key", key, "-web", local + ":0"}, false},
+	for name, args := range map[string][]string{
+		"with a certificate of the start": {"-tls"},
+		"with one of files":               {"-cert", cert, "-key", key},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addrs, stop := launchOnOnePort(t, io.Discard, test.args...)
-			t.Cleanup(stop)
-			assert.Equal(t, test.onePort, addrs.ws == addrs.web)
-			page, config := "https://"+addrs.web.String(), trusting(t, addrs.web.String())
+			addr := start(t, args...)
+			page, config := "https://"+addr, trusting(t, addr)
 			for version, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
 				res, body := fetchSecurely(t, page+"/config.json", config, http2)
 				assert.Equal(t, version, res.Proto)
 				assert.Equal(t, http.StatusOK, res.StatusCode)
-				assert.Contains(t, body, `"url":"wss://`+addrs.ws.String()+`/"`)
-				assert.Contains(t, res.Header.Get("Content-Security-Policy"), "connect-src 'self' wss://"+addrs.ws.String()+"/;")
+				assert.Contains(t, body, `"url":"wss://`+addr+`/"`)
+				assert.Contains(t, res.Header.Get("Content-Security-Policy"), "connect-src 'self' wss://"+addr+"/;")
 			}
 			for origin, refused := range map[string]string{
-				page:                           "",
-				"http://" + addrs.web.String(): "403 origin not allowed",
-				"https://chat.example.com":     "403 origin not allowed",
+				page:                       "",
+				"http://" + addr:           "403 origin not allowed",
+				"https://chat.example.com": "403 origin not allowed",
 			} {
-				d := secureDevice(t, addrs, "?key="+keyOf(t, "alice"), http.Header{"Origin": {origin}})
+				d := secureDevice(t, addr, "?key="+keyOf(t, "alice"), http.Header{"Origin": {origin}})
 				err := d.client.Connect()
 				if refused != "" {
 					assert.ErrorContains(t, err, refused, origin)
@@ -210,35 +193,6 @@ func TestPageAndWebSocketOverTLS(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestPageAndWebSocketOnOneAddressWithoutTLS(t *testing.T) {
-	for address, onePort := range map[string]bool{"chat.lan:80": true, "chat.lan:0": false} {
-		cfg, err := parse([]string{"-addr", address, "-web", address}, io.Discard)
-		require.NoError(t, err)
-		assert.Equal(t, onePort, cfg.onePort, address)
-	}
-	addrs, stop := begin(t, func(ctx context.Context, ready func(addresses)) int {
-		cfg := config{addr: local + ":0", web: local + ":0", onePort: true}
-		if err := serve(ctx, cfg, io.Discard, io.Discard, ready); err != nil {
-			return 1
-		}
-		return 0
-	})
-	t.Cleanup(stop)
-	_, body := fetch(t, "http://"+addrs.web.String()+"/config.json", http.Header{})
-	assert.Contains(t, body, `"url":"ws://`+addrs.web.String()+`/"`)
-	d := newDevice(t, addrs, "?key="+keyOf(t, "alice"), http.Header{"Origin": {"http://" + addrs.web.String()}})
-	require.NoError(t, d.client.Connect())
-}
-
-func TestNoPageOverTLS(t *testing.T) {
-	addrs := start(t, "-tls", "-web", "")
-	assert.Nil(t, addrs.web)
-	d := secureDevice(t, addrs, "?key="+keyOf(t, "alice"), http.Header{"Origin": {"https://" + addrs.ws.String()}})
-	assert.ErrorContains(t, d.client.Connect(), "403 origin not allowed")
-	res, _ := fetchSecurely(t, "https://"+addrs.ws.String()+"/config.json", trusting(t, addrs.ws.String()), false)
-	assert.Equal(t, http.StatusNotFound, res.StatusCode)
 }
 
 func TestPagesUnderTheNamesOfTheCertificateMayConnect(t *testing.T) {
@@ -255,13 +209,13 @@ func TestPagesUnderTheNamesOfTheCertificateMayConnect(t *testing.T) {
 }
 
 func TestStopEndsConnectionsWithTLS(t *testing.T) {
-	addrs, stop := launchOnOnePort(t, io.Discard, "-tls")
+	addr, stop := launch(t, io.Discard, "-tls")
 	quit := make(chan struct{})
-	bob := secureDevice(t, addrs, "?key="+keyOf(t, "bob"), nil)
+	bob := secureDevice(t, addr, "?key="+keyOf(t, "bob"), nil)
 	bob.client.HandleQuit = func() { close(quit) }
 	require.NoError(t, bob.client.Connect())
 	bob.welcomed()
-	fetchSecurely(t, "https://"+addrs.web.String()+"/", bob.client.TLSConfig, true)
+	fetchSecurely(t, "https://"+addr+"/", bob.client.TLSConfig, true)
 
 	stop()
 
@@ -269,7 +223,7 @@ func TestStopEndsConnectionsWithTLS(t *testing.T) {
 	var closed *websocket.CloseError
 	require.ErrorAs(t, bob.client.Err(), &closed)
 	assert.EqualValues(t, websocket.StatusGone, closed.Code)
-	leavesNothing(t, addrs)
+	leavesNothing(t, addr)
 }
 
 func TestRenewedCertificateIsShownWithoutARestart(t *testing.T) {
@@ -283,16 +237,16 @@ func TestRenewedCertificateIsShownWithoutARestart(t *testing.T) {
 			cert, key := writePair(t, dir, first)
 			past := time.Now().Add(-time.Hour) // else the files may be written twice in one tick of the file system's clock
 			require.NoError(t, errors.Join(os.Chtimes(cert, past, past), os.Chtimes(key, past, past)))
-			addrs := start(t, "-cert", cert, "-key", key)
-			alice := secureDevice(t, addrs, "?key="+keyOf(t, "alice"), nil)
+			addr := start(t, "-cert", cert, "-key", key)
+			alice := secureDevice(t, addr, "?key="+keyOf(t, "alice"), nil)
 			require.NoError(t, alice.client.Connect())
 			alice.welcomed()
-			assert.Equal(t, first.pair.Leaf.Raw, shown(t, addrs.ws.String()).Raw)
+			assert.Equal(t, first.pair.Leaf.Raw, shown(t, addr).Raw)
 
 			renew(t, dir, second)
 
-			assert.Equal(t, second.pair.Leaf.Raw, shown(t, addrs.ws.String()).Raw)
-			assert.Equal(t, second.pair.Leaf.Raw, shown(t, addrs.web.String()).Raw, "the page's too")
+			assert.Equal(t, second.pair.Leaf.Raw, shown(t, addr).Raw)
+			assert.Equal(t, second.pair.Leaf.Raw, shown(t, addr).Raw, "the page's too")
 			assert.Equal(t, "still here", alice.say("still here").Text)
 		})
 	}
@@ -340,13 +294,13 @@ func TestHangupHasTheCertificateReadAgain(t *testing.T) {
 		return cert, key
 	}
 	cert, key := write(first)
-	addrs := start(t, "-cert", cert, "-key", key)
+	addr := start(t, "-cert", cert, "-key", key)
 	write(second)
-	assert.Equal(t, first.pair.Leaf.Raw, shown(t, addrs.ws.String()).Raw, "nothing shows that the files have changed")
+	assert.Equal(t, first.pair.Leaf.Raw, shown(t, addr).Raw, "nothing shows that the files have changed")
 	self, err := os.FindProcess(os.Getpid())
 	require.NoError(t, err)
 	require.NoError(t, self.Signal(syscall.SIGHUP))
-	isSecond := func() bool { return bytes.Equal(second.pair.Leaf.Raw, shown(t, addrs.ws.String()).Raw) }
+	isSecond := func() bool { return bytes.Equal(second.pair.Leaf.Raw, shown(t, addr).Raw) }
 	assert.Eventually(t, isSecond, patience, 10*time.Millisecond)
 }
 
@@ -359,7 +313,7 @@ type limited struct {
 func (l *limited) SetReadDeadline(end time.Time) error  { l.read = end; return nil }
 func (l *limited) SetWriteDeadline(end time.Time) error { l.write = end; return nil }
 
-func TestRequestsForAPageWithoutAPortOfItsOwnAreLimited(t *testing.T) {
+func TestRequestsForThePageAreLimited(t *testing.T) {
 	answer := &limited{ResponseWriter: httptest.NewRecorder()}
 	timely(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		assert.False(t, answer.read.IsZero())

@@ -1,4 +1,4 @@
-package main
+package chatserver
 
 import (
 	"context"
@@ -24,30 +24,31 @@ var (
 	errTooMany    = errors.New("too many devices")
 )
 
-// sinceKey is for the id of the last message that a client has seen, an int64, in the context of its connection.
-type sinceKey struct{}
-
 // authenticate decides about an opening handshake, and stores who the connection belongs to.
 func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, err error) {
+	v := &visit{address: s.proxies.client(req.RemoteAddr, req.Header)}
 	// A browser cannot add a header to a WebSocket handshake, so its page sends the key in the query. URLs end up in logs:
 	// a real server gives the page a ticket that can be used once and for a few seconds.
+	query := req.URL.Query()
 	key := bearer(req.Header)
 	if key == "" {
-		key = req.URL.Query().Get("key")
+		key = query.Get("key")
 	}
 	if key == "" {
-		return nil, refused(errNoKey)
+		err = errNoKey
+	} else {
+		v.user, err = s.admit(key)
 	}
-	u, err := s.admit(key)
 	if err != nil {
+		s.log.Info("refused", "address", v.address, "why", err)
 		return nil, refused(err)
 	}
-	ctx = context.WithValue(context.Background(), websocket.CtxKeyUID, u.id)
-	id, ok, err := parseSince(req.URL.Query())
-	if ok {
-		ctx = context.WithValue(ctx, sinceKey{}, id)
+	if v.since, v.isBack, err = parseSince(query); err != nil {
+		return nil, refused(err)
 	}
-	return ctx, err
+	v.rooms = parseRooms(query)
+	ctx = context.WithValue(context.Background(), websocket.CtxKeyUID, v.user.id)
+	return context.WithValue(ctx, visitKey{}, v), nil
 }
 
 // admit returns the user who may connect with a key.
@@ -68,6 +69,8 @@ func refused(why error) *websocket.HandshakeError {
 	switch why {
 	case errOrigin:
 		answer.Status = http.StatusForbidden
+	case errSince:
+		answer.Status = http.StatusBadRequest
 	case errTooMany:
 		answer.Status = http.StatusTooManyRequests
 	default:
@@ -92,18 +95,15 @@ func bearer(header http.Header) string {
 // itself, a server that does not check it lets foreign pages act for its users. A key must be known to the page, so here the
 // check is a second line of defence.
 //
-// Behind a proxy neither server sees what the browser does, so there the page comes from the origin of -public-url, and from
-// nowhere else. Without one it comes from the port of -web, under a name or an address of this machine, the name in -web, or one in the
+// Behind a proxy this server does not see what the browser does, so there the page comes from the origin of -public-url, and from
+// nowhere else. Without one it comes from the port of -addr, under a name or an address of this machine, the name in -addr, or one in the
 // certificate. The Host field of a request would be no measure: a foreign page chooses the name under which a browser finds this
 // server.
-func (s *server) pageOrigins(web string, listening net.Addr) (origins []string) {
-	switch {
-	case s.public != "":
+func (s *server) pageOrigins(given string, listening net.Addr) (origins []string) {
+	if s.public != "" {
 		return []string{s.public}
-	case listening == nil:
-		return []string{} // there is no page, and nil would let in all
 	}
-	hosts := hostsOf(web, listening)
+	hosts := hostsOf(given, listening)
 	if s.certificate != nil {
 		hosts = append(hosts, s.certificate.names()...)
 	}
@@ -146,10 +146,4 @@ func hostsOf(given string, listening net.Addr) (hosts []string) {
 func hostname(host string) string {
 	u := url.URL{Host: host}
 	return u.Hostname()
-}
-
-// userOf returns the user of a connection.
-func (s *server) userOf(ctx context.Context) *user {
-	id, _ := ctx.Value(websocket.CtxKeyUID).(uint64)
-	return s.users.byID[id]
 }

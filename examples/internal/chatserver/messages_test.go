@@ -1,6 +1,7 @@
-package main
+package chatserver
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,14 +18,14 @@ import (
 )
 
 func TestJoinAndLeaveAreToldOncePerUser(t *testing.T) {
-	addrs := start(t)
-	alice, welcome := join(t, addrs, "alice")
+	addr := start(t)
+	alice, welcome := join(t, addr, "alice")
 	assert.Equal(t, []string{"alice"}, welcome.Users)
 	assert.Empty(t, welcome.History)
 
-	phone, welcome := join(t, addrs, "bob")
+	phone, welcome := join(t, addr, "bob")
 	assert.Equal(t, []string{"alice", "bob"}, welcome.Users)
-	laptop, _ := join(t, addrs, "bob")
+	laptop, _ := join(t, addr, "bob")
 	require.NoError(t, phone.client.Close())
 	require.NoError(t, laptop.client.Close())
 
@@ -32,15 +33,15 @@ func TestJoinAndLeaveAreToldOncePerUser(t *testing.T) {
 	assert.Equal(t, chat.User{Name: "bob"}, expect[chat.User](alice, chat.NoticeJoin))
 	assert.Equal(t, chat.User{Name: "bob"}, expect[chat.User](alice, chat.NoticeLeave))
 	assert.Equal(t, []string{"alice"}, get[[]string](alice, http.StatusOK, http.MethodGet, "/users", ""))
-	join(t, addrs, "bob")
+	join(t, addr, "bob")
 	assert.Equal(t, chat.User{Name: "bob"}, expect[chat.User](alice, chat.NoticeJoin))
 	assert.Equal(t, []string{"alice", "bob"}, get[[]string](alice, http.StatusOK, http.MethodGet, "/users", ""))
 }
 
 func TestMessageReachesAll(t *testing.T) {
-	addrs := start(t)
-	alice, _ := join(t, addrs, "alice")
-	bob, _ := join(t, addrs, "bob")
+	addr := start(t)
+	alice, _ := join(t, addr, "alice")
+	bob, _ := join(t, addr, "bob")
 	expect[chat.User](alice, chat.NoticeJoin)
 
 	answer := bob.say("  Hello <b>all</b> \"☺\"\r\nsecond line ")
@@ -54,14 +55,14 @@ func TestMessageReachesAll(t *testing.T) {
 }
 
 func TestPrivateMessageReachesAllDevicesOfBothUsersAndNobodyElse(t *testing.T) {
-	addrs := start(t)
-	sender, _ := join(t, addrs, "alice")
+	addr := start(t)
+	sender, _ := join(t, addr, "alice")
 	others := []*device{}
 	for _, name := range []string{"alice", "bob", "bob"} {
-		d, _ := join(t, addrs, name)
+		d, _ := join(t, addr, name)
 		others = append(others, d)
 	}
-	carol, _ := join(t, addrs, "carol")
+	carol, _ := join(t, addr, "carol")
 
 	message := get[chat.Message](sender, http.StatusCreated, http.MethodPost, "/users/bob/messages", "psst")
 	assert.Equal(t, "alice", message.From)
@@ -93,14 +94,14 @@ func TestPrivateMessageReachesAllDevicesOfBothUsersAndNobodyElse(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	addrs := start(t, "-history", "3")
-	alice, _ := join(t, addrs, "alice")
+	addr := start(t, "-history", "3")
+	alice, _ := join(t, addr, "alice")
 	for i := range 5 {
 		alice.say(fmt.Sprint(i))
 	}
-	bob, welcome := join(t, addrs, "bob")
+	bob, welcome := join(t, addr, "bob")
 	assert.Equal(t, "2 3 4", texts(welcome.History))
-	for last, want := range map[string]string{"": "2 3 4", "?last=2": "3 4", "?last=0": "", "?last=99": "2 3 4"} {
+	for last, want := range map[string]string{"": "2 3 4", "?last=2": "3 4", "?last=0": "", "?last=99": "0 1 2 3 4", "?last=2&room=lobby": "3 4", "?last=2&room=none": "", fmt.Sprintf("?last=2&before=%d", welcome.History[1].ID): "1 2"} {
 		got := get[[]chat.Message](bob, http.StatusOK, http.MethodGet, "/history"+last, "")
 		assert.NotNil(t, got)
 		assert.Equal(t, want, texts(got), "history%s", last)
@@ -108,16 +109,16 @@ func TestHistory(t *testing.T) {
 }
 
 func TestHistoryOfNoLengthKeepsNothing(t *testing.T) {
-	addrs := start(t, "-history", "0")
-	alice, _ := join(t, addrs, "alice")
+	addr := start(t, "-history", "0")
+	alice, _ := join(t, addr, "alice")
 	alice.say("gone with the wind")
-	_, welcome := join(t, addrs, "bob")
+	_, welcome := join(t, addr, "bob")
 	assert.Empty(t, welcome.History)
 }
 
 func TestRequestsAreChecked(t *testing.T) {
-	addrs := start(t)
-	alice, _ := join(t, addrs, "alice")
+	addr := start(t)
+	alice, _ := join(t, addr, "alice")
 	for name, test := range map[string]struct {
 		method, target, body string
 		code                 int
@@ -132,7 +133,14 @@ func TestRequestsAreChecked(t *testing.T) {
 		"C1 control characters":   {"POST", "/messages", "\u009b2J", 400, "control"},
 		"a private one too long":  {"POST", "/users/bob/messages", strings.Repeat("é", chat.MaxText+1), 413, "2000"},
 		"an unknown user":         {"POST", "/users/nobody/messages", "psst", 404, "no such user"},
-		"a user who is not here":  {"POST", "/users/bob/messages", "psst", 409, "bob is not here"},
+		"an unknown room":         {"POST", "/rooms/nowhere/messages", "psst", 404, "no such room"},
+		"a room of no such name":  {"PUT", "/rooms/No%20Such", "", 400, "room"},
+		"leaving the lobby":       {"DELETE", "/rooms/lobby", "", 400, "lobby"},
+		"leaving no room":         {"DELETE", "/rooms/nowhere", "", 404, "no such room"},
+		"typing nowhere":          {"POST", "/rooms/nowhere/typing", "", 404, "no such room"},
+		"typing to nobody":        {"POST", "/users/nobody/typing", "", 404, "no such user"},
+		"a presence of no sort":   {"POST", "/presence", "asleep", 400, "here or away"},
+		"a before of no number":   {"GET", "/history?before=x", "", 400, "before"},
 		"a message to oneself":    {"POST", "/users/alice/messages", "psst", 400, "that is you"},
 		"a history of no number":  {"GET", "/history?last=many", "", 400, "last"},
 		"a history of minus one":  {"GET", "/history?last=-1", "", 400, "last"},
@@ -157,9 +165,9 @@ func TestRequestsAreChecked(t *testing.T) {
 }
 
 func TestRequestBeyondAllLimitsEndsTheConnection(t *testing.T) {
-	addrs := start(t)
-	bob, _ := join(t, addrs, "bob")
-	alice := newDevice(t, addrs, "?key="+keyOf(t, "alice"), nil)
+	addr := start(t)
+	bob, _ := join(t, addr, "bob")
+	alice := newDevice(t, addr, "?key="+keyOf(t, "alice"), nil)
 	quit := make(chan struct{})
 	alice.client.HandleQuit = func() { close(quit) }
 	require.NoError(t, alice.client.Connect())
@@ -174,45 +182,59 @@ func TestSlowDeviceIsDropped(t *testing.T) {
 	require.NoError(t, err)
 	s, err := newServer(users, 20, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	all := newAlone(s.ws.Clients, maxHistory)
+	s.spread = all
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- s.ws.Serve(ln) }()
 	t.Cleanup(func() { assert.NoError(t, s.stop(ended)) })
 
-	bob, _ := join(t, addresses{ws: ln.Addr()}, "bob")
-	join(t, addresses{ws: ln.Addr()}, "alice")
+	bob, _ := join(t, ln.Addr().String(), "bob")
+	join(t, ln.Addr().String(), "alice")
 	expect[chat.User](bob, chat.NoticeJoin)
 	connOf := func(name string) int { return s.ws.Clients.Conns(users.byName[name].id)[0] }
-	s.dropSlow(map[int]error{connOf("alice"): websocket.ErrSendQueueFull, connOf("bob"): websocket.ErrConnClosed})
+	all.dropSlow(map[int]error{connOf("alice"): websocket.ErrSendQueueFull, connOf("bob"): websocket.ErrConnClosed})
 	assert.Equal(t, chat.User{Name: "alice"}, expect[chat.User](bob, chat.NoticeLeave))
 	bob.say("still here")
 }
 
-func TestFloodIsRefused(t *testing.T) {
-	addrs := start(t)
-	alice, _ := join(t, addrs, "alice")
-	bob, _ := join(t, addrs, "bob")
-	for range 100 * messagesAtOnce {
-		if res := alice.ask(http.MethodPost, "/messages", "buy!"); res.Code == http.StatusTooManyRequests {
-			bob.say("at last")
-			return
+func TestFloodIsRefusedAndToldHowLongToWait(t *testing.T) {
+	addr := start(t)
+	alice, _ := join(t, addr, "alice")
+	bob, _ := join(t, addr, "bob")
+	for left := talking.burst - 1; ; left = 0 {
+		res := alice.ask(http.MethodPost, "/messages", "buy!")
+		if res.Code == http.StatusTooManyRequests {
+			var refused chat.Refusal
+			require.NoError(t, json.Unmarshal([]byte(res.Body), &refused))
+			assert.Positive(t, refused.RetryAfter)
+			assert.LessOrEqual(t, refused.RetryAfter, talking.every.Milliseconds()+1)
+			assert.Contains(t, res.Message, "wait 0.")
+			break
+		}
+		var sent chat.Sent
+		require.NoError(t, json.Unmarshal([]byte(res.Body), &sent))
+		if left > 0 {
+			assert.Equal(t, left, sent.Left)
 		}
 	}
-	assert.Fail(t, "nobody stops alice")
+	bob.say("at last")
 }
 
 func TestQuota(t *testing.T) {
 	var q quota
 	at := time.Now()
-	for range messagesAtOnce {
-		require.True(t, q.take(at))
+	for i := range talking.burst {
+		assert.Equal(t, talking.burst-i, q.left(talking))
+		require.Zero(t, q.take(talking, at))
 	}
-	require.False(t, q.take(at))
-	require.False(t, q.take(at.Add(messageEvery-1)))
-	require.True(t, q.take(at.Add(messageEvery)))
-	require.False(t, q.take(at.Add(messageEvery)))
-	require.True(t, q.take(at.Add(time.Hour)))
+	assert.Zero(t, q.left(talking))
+	require.Equal(t, talking.every, q.take(talking, at))
+	require.EqualValues(t, 1, q.take(talking, at.Add(talking.every-1)))
+	require.Zero(t, q.take(talking, at.Add(talking.every)))
+	require.Equal(t, talking.every, q.take(talking, at.Add(talking.every)))
+	require.Zero(t, q.take(talking, at.Add(time.Hour)))
 }
 
 func TestMessageIsSentOnceUnderEachName(t *testing.T) {
@@ -221,15 +243,15 @@ func TestMessageIsSentOnceUnderEachName(t *testing.T) {
 		"to one user": {"/users/bob/messages", chat.NoticePrivate},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addrs := start(t)
-			alice, _ := join(t, addrs, "alice")
-			bob, _ := join(t, addrs, "bob")
-			carol, _ := join(t, addrs, "carol")
+			addr := start(t)
+			alice, _ := join(t, addr, "alice")
+			bob, _ := join(t, addr, "bob")
+			carol, _ := join(t, addr, "carol")
 			expect[chat.User](bob, chat.NoticeJoin)
 			named := test.target + "?ref=" + strings.Repeat("x", 64)
 			first := get[chat.Message](alice, http.StatusCreated, http.MethodPost, named, "Hello")
 			assert.Equal(t, strings.Repeat("x", 64), first.Ref)
-			again, _ := join(t, addrs, "alice")
+			again, _ := join(t, addr, "alice")
 			assert.Equal(t, first, get[chat.Message](again, http.StatusOK, http.MethodPost, named, "Hello"), "over another connection")
 			other := get[chat.Message](alice, http.StatusCreated, http.MethodPost, test.target+"?ref=y", "Hello")
 			assert.Equal(t, first, expect[chat.Message](bob, test.notice))
@@ -240,27 +262,27 @@ func TestMessageIsSentOnceUnderEachName(t *testing.T) {
 }
 
 func TestRepeatedMessageIsNoFlood(t *testing.T) {
-	addrs := start(t)
-	alice, _ := join(t, addrs, "alice")
+	addr := start(t)
+	alice, _ := join(t, addr, "alice")
 	first := get[chat.Message](alice, http.StatusCreated, http.MethodPost, "/messages?ref=x", "Hello")
-	for range 2 * messagesAtOnce {
+	for range 2 * talking.burst {
 		require.Equal(t, first, get[chat.Message](alice, http.StatusOK, http.MethodPost, "/messages?ref=x", "Hello"))
 	}
 	alice.say("and now something else")
 }
 
 // comeBack joins with the id of the last message that was seen.
-func comeBack(t *testing.T, addrs addresses, name string, since int64) (d *device, welcome chat.Welcome) {
+func comeBack(t *testing.T, addr string, name string, since int64) (d *device, welcome chat.Welcome) {
 	t.Helper()
-	d = newDevice(t, addrs, fmt.Sprintf("?key=%s&since=%d", keyOf(t, name), since), nil)
+	d = newDevice(t, addr, fmt.Sprintf("?key=%s&since=%d", keyOf(t, name), since), nil)
 	require.NoError(t, d.client.Connect())
 	return d, d.welcomed()
 }
 
 func TestWhoComesBackIsToldAllThatCameSince(t *testing.T) {
-	addrs := start(t, "-history", "3")
-	alice, _ := join(t, addrs, "alice")
-	bob, welcome := join(t, addrs, "bob")
+	addr := start(t, "-history", "3")
+	alice, _ := join(t, addr, "alice")
+	bob, welcome := join(t, addr, "bob")
 	assert.Equal(t, welcome.Began, welcome.LastID)
 	seen := alice.say("seen").ID
 	want := []string{}
@@ -282,7 +304,7 @@ func TestWhoComesBackIsToldAllThatCameSince(t *testing.T) {
 		"somebody who saw the last one":    {"carol", seen + 11, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, welcome := comeBack(t, addrs, test.user, test.since)
+			d, welcome := comeBack(t, addr, test.user, test.since)
 			assert.Equal(t, test.want, texts(welcome.History))
 			assert.NotNil(t, welcome.History)
 			assert.False(t, welcome.Missed)
@@ -292,67 +314,17 @@ func TestWhoComesBackIsToldAllThatCameSince(t *testing.T) {
 		})
 	}
 	t.Run("from before the server was started", func(t *testing.T) {
-		_, back := comeBack(t, addrs, "carol", welcome.Began-1)
+		_, back := comeBack(t, addr, "carol", welcome.Began-1)
 		assert.Greater(t, back.Began, welcome.Began-1)
 		assert.Equal(t, "seen "+strings.Join(want, " "), texts(back.History))
 		get[[]chat.Message](bob, http.StatusPartialContent, http.MethodGet, fmt.Sprintf("/history?since=%d", welcome.Began-1), "")
 	})
 	t.Run("from the future", func(t *testing.T) {
-		_, back := comeBack(t, addrs, "carol", seen+1000)
+		_, back := comeBack(t, addr, "carol", seen+1000)
 		assert.Equal(t, "seen "+strings.Join(want, " "), texts(back.History))
 	})
 	t.Run("with an id of no sort", func(t *testing.T) {
-		d := newDevice(t, addrs, "?since=x&key="+keyOf(t, "carol"), nil)
+		d := newDevice(t, addr, "?since=x&key="+keyOf(t, "carol"), nil)
 		assert.ErrorContains(t, d.client.Connect(), "since")
 	})
-}
-
-func TestHistoryOfNoLengthSaysWhatIsMissing(t *testing.T) {
-	addrs := start(t, "-history", "0")
-	alice, welcome := join(t, addrs, "alice")
-	_, back := comeBack(t, addrs, "bob", welcome.LastID)
-	assert.False(t, back.Missed)
-	alice.say("gone with the wind")
-	_, back = comeBack(t, addrs, "bob", welcome.LastID)
-	assert.True(t, back.Missed)
-	assert.Empty(t, back.History)
-}
-
-func TestHistoryHasLimitsAndKnowsWhatIsMissing(t *testing.T) {
-	add := func(count int, m chat.Message) (h history) {
-		h.forgotten = make(map[string]int64)
-		for i := range count {
-			m.ID = int64(i + 1)
-			h.add(m)
-		}
-		return h
-	}
-	since := func(h history, id int64, user string) (count int, missed bool) {
-		messages, missed := h.since(id, user)
-		return len(messages), missed
-	}
-	short, private := chat.Message{From: "alice"}, chat.Message{From: "alice", To: "bob"}
-	long := chat.Message{From: "alice", Text: strings.Repeat("x", maxHistoryBytes/8)}
-	for name, test := range map[string]struct {
-		history history
-		since   int64
-		user    string
-		count   int
-		missed  bool
-	}{
-		"all of them":                     {add(maxHistory, short), 0, "carol", maxHistory, false},
-		"one too many":                    {add(maxHistory+1, short), 0, "carol", maxHistory, true},
-		"the one too many was seen":       {add(maxHistory+1, short), 1, "carol", maxHistory, false},
-		"eight of the greatest length":    {add(8, long), 0, "carol", 8, false},
-		"nine of them":                    {add(9, long), 0, "carol", 8, true},
-		"private ones, for their sender":  {add(maxHistory+1, private), 0, "alice", maxHistory, true},
-		"private ones, for who got them":  {add(maxHistory+1, private), 0, "bob", maxHistory, true},
-		"private ones, for somebody else": {add(maxHistory+1, private), 0, "carol", 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			count, missed := since(test.history, test.since, test.user)
-			assert.Equal(t, test.count, count)
-			assert.Equal(t, test.missed, missed)
-		})
-	}
 }

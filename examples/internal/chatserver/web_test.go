@@ -1,4 +1,4 @@
-package main
+package chatserver
 
 import (
 	"encoding/json"
@@ -8,12 +8,14 @@ import (
 	"net/http/httptest"
 	"path"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wsloop/websocket/examples/internal/chat"
+	"github.com/wsloop/websocket/examples/server/web"
 )
 
 // fetch gets a page with a client that leaves no connection behind.
@@ -31,21 +33,26 @@ func fetch(t *testing.T, url string, headers http.Header) (res *http.Response, b
 }
 
 func TestPageIsServedWithItsFiles(t *testing.T) {
-	addrs := start(t)
-	base := "http://" + addrs.web.String() + "/"
+	addr := start(t)
+	base := "http://" + addr + "/"
 	res, page := fetch(t, base, http.Header{})
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.Contains(t, res.Header.Get("Content-Type"), "text/html")
 	csp := res.Header.Get("Content-Security-Policy")
 	assert.Contains(t, csp, "default-src 'none'")
-	assert.Contains(t, csp, "connect-src 'self' ws://"+addrs.ws.String()+"/;")
+	assert.Contains(t, csp, "connect-src 'self' ws://"+addr+"/;")
 	assert.NotContains(t, csp, "unsafe")
 	assert.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"))
 	assert.NotRegexp(t, `(?i)<script(?: [^>]*)?>[^<]|\son[a-z]+=|\sstyle=`, page, "the policy forbids inline code")
 
 	types := map[string]string{".js": "javascript", ".css": "text/css", ".svg": "image/svg"}
 	files := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1)
-	require.Len(t, files, 3)
+	require.NotEmpty(t, files)
+	modules, err := fs.Glob(web.Files, "*.js")
+	require.NoError(t, err)
+	for _, name := range modules {
+		assert.Contains(t, page, `"`+name+`"`, "all are fetched at once")
+	}
 	for _, file := range files {
 		res, body := fetch(t, base+file[1], http.Header{})
 		assert.Equal(t, http.StatusOK, res.StatusCode, file[1])
@@ -56,10 +63,18 @@ func TestPageIsServedWithItsFiles(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, res.StatusCode)
 }
 
-func TestScriptNeverSetsHTML(t *testing.T) {
-	script, err := fs.ReadFile(web, "web/app.js")
+func TestScriptsNeverSetHTML(t *testing.T) {
+	scripts, err := fs.Glob(web.Files, "*.js")
 	require.NoError(t, err)
-	assert.NotRegexp(t, `innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`, string(script))
+	require.NotEmpty(t, scripts)
+	for _, name := range scripts {
+		script, err := fs.ReadFile(web.Files, name)
+		require.NoError(t, err)
+		assert.NotRegexp(t, `innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`, string(script), name)
+		if name != "wsloop.js" { // which stays one file, to be taken along
+			assert.LessOrEqual(t, strings.Count(string(script), "\n"), 400, name)
+		}
+	}
 }
 
 func TestConfigNamesTheWebSocketServer(t *testing.T) {
@@ -71,19 +86,19 @@ func TestConfigNamesTheWebSocketServer(t *testing.T) {
 		"real users": {[]string{"-users", writeUsers(t, "erin:erin-has-a-key")}, []chat.Login{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addrs := start(t, test.args...)
-			res, body := fetch(t, "http://"+addrs.web.String()+"/config.json", http.Header{})
+			addr := start(t, test.args...)
+			res, body := fetch(t, "http://"+addr+"/config.json", http.Header{})
 			assert.Equal(t, "application/json", res.Header.Get("Content-Type"))
 			var config pageConfig
 			require.NoError(t, json.Unmarshal([]byte(body), &config))
-			assert.Equal(t, pageConfig{URL: "ws://" + addrs.ws.String() + "/", MaxText: chat.MaxText, DemoUsers: test.demo}, config)
+			assert.Equal(t, pageConfig{URL: "ws://" + addr + "/", MaxText: chat.MaxText, DemoUsers: test.demo}, config)
 		})
 	}
 }
 
 func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
-	addrs := start(t)
-	url := "http://" + addrs.web.String() + "/login"
+	addr := start(t)
+	url := "http://" + addr + "/login"
 	res, body := fetch(t, url, http.Header{"Authorization": {"Bearer " + keyOf(t, "alice")}})
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.JSONEq(t, `{"name": "alice"}`, body)
@@ -94,9 +109,9 @@ func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
 		assert.Contains(t, body, "unknown key")
 	}
 	for origin, code := range map[string]int{
-		"http://" + addrs.web.String():  http.StatusOK,
-		"https://" + addrs.web.String(): http.StatusForbidden,
-		"http://example.com":            http.StatusForbidden,
+		"http://" + addr:     http.StatusOK,
+		"https://" + addr:    http.StatusForbidden,
+		"http://example.com": http.StatusForbidden,
 	} {
 		res, _ = fetch(t, url+"?origin="+origin, http.Header{"Authorization": {"Bearer " + keyOf(t, "alice")}})
 		assert.Equal(t, code, res.StatusCode, origin)
@@ -104,7 +119,7 @@ func TestPageLearnsWhetherAKeyIsRight(t *testing.T) {
 }
 
 func TestHostFieldCannotChangeThePolicy(t *testing.T) {
-	handler := secured(http.NotFoundHandler(), func(host string) string { return new(server).wsURL(host, "9001") })
+	handler := secured(http.NotFoundHandler(), new(server).pageConnectsTo)
 	for host, code := range map[string]int{
 		"chat.example.com:9002":      http.StatusNotFound,
 		"[::1]:9002":                 http.StatusNotFound,

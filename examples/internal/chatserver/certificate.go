@@ -1,4 +1,4 @@
-package main
+package chatserver
 
 import (
 	"crypto/ecdsa"
@@ -86,15 +86,12 @@ func makeCertificate(hosts []string) (*certificate, error) {
 
 // certifiedHosts returns what a certificate of -tls is for: this machine under all names that it knows of, and what the server
 // listens on.
-func certifiedHosts(cfg config, addrs addresses) (hosts []string) {
+func certifiedHosts(given string, listening net.Addr) (hosts []string) {
 	hosts = []string{"localhost", "127.0.0.1", "::1"}
 	if self, err := os.Hostname(); err == nil {
 		hosts = append(hosts, self)
 	}
-	hosts = append(hosts, hostsOf(cfg.addr, addrs.ws)...)
-	if addrs.web != nil {
-		hosts = append(hosts, hostsOf(cfg.web, addrs.web)...)
-	}
+	hosts = append(hosts, hostsOf(given, listening)...)
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
 }

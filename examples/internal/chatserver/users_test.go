@@ -1,4 +1,4 @@
-package main
+package chatserver
 
 import (
 	"net/http"
@@ -18,12 +18,12 @@ func writeUsers(t *testing.T, content string) (file string) {
 }
 
 func TestUsersFile(t *testing.T) {
-	addrs := start(t, "-users", writeUsers(t, "# who may log in\n\n erin:key:with:colons \r\nfrank:frank-has-a-key\n"))
-	d := newDevice(t, addrs, "", http.Header{"Authorization": {"Bearer key:with:colons"}})
+	addr := start(t, "-users", writeUsers(t, "# who may log in\n\n erin:key:with:colons \r\nfrank:frank-has-a-key\n"))
+	d := newDevice(t, addr, "", http.Header{"Authorization": {"Bearer key:with:colons"}})
 	require.NoError(t, d.client.Connect())
 	assert.Equal(t, "erin", d.welcomed().Name)
 
-	demo := newDevice(t, addrs, "?key="+keyOf(t, "alice"), nil)
+	demo := newDevice(t, addr, "?key="+keyOf(t, "alice"), nil)
 	assert.ErrorContains(t, demo.client.Connect(), "unknown key")
 }
 
