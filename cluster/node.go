@@ -131,7 +131,7 @@ func (n *Node) connect() (*nats.Conn, error) {
 		nats.ReconnectHandler(n.noteReconnect),
 	}
 	if n.broker != nil {
-		settings = append(settings, nats.InProcessServer(n.broker.server), nats.UserInfo(clientUser, n.broker.secret), nats.IgnoreDiscoveredServers())
+		settings = append(settings, nats.Timeout(startTimeout), nats.InProcessServer(n.broker.server), nats.UserInfo(clientUser, n.broker.secret), nats.IgnoreDiscoveredServers())
 		return nats.Connect("", settings...)
 	}
 	settings = append(settings, nats.RetryOnFailedConnect(true))
