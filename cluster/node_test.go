@@ -282,7 +282,7 @@ func TestThree(t *testing.T) {
 	})
 }
 
-// settle waits until the nodes' interest is that of their servers, and every broker knows all of it. (An external one knows of interest
+// settle waits until the nodes' interest is that of their servers, and every broker knows all of it. (One in another process knows of it
 // before its node does.)
 func settle(t testing.TB, sites []*site) {
 	t.Helper()
@@ -295,7 +295,7 @@ func settle(t testing.TB, sites []*site) {
 	}
 	for _, s := range sites {
 		for subject, count := range counts {
-			eventually(t, "the broker knows of "+subject, func() bool { return s.broker == nil || s.broker.account.Interest(subject) == count })
+			eventually(t, "the broker knows of "+subject, func() bool { return s.account == nil || s.account.Interest(subject) == count })
 		}
 	}
 }
