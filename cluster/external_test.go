@@ -126,7 +126,7 @@ func TestExternalCluster(t *testing.T) {
 			_, err := a.Publish(within(t), "topic", broadcast("after"))
 			return err == nil && onC.lastBody() == "after"
 		})
-		messages, _ := c.since(t, "topic", 0, 0)
+		messages, _ := c.behind(t, "topic", 0, 0)
 		assert.Equal(t, broadcast("after"), messages[len(messages)-1].Packet)
 	})
 }
