@@ -51,7 +51,7 @@ type broker struct {
 }
 
 // startBroker runs a server. maxMessage is the size of the largest message that has to go through, in bytes.
-func startBroker(opts *Options, maxMessage int, log *slog.Logger) (_ *broker, err error) {
+func startBroker(ctx context.Context, opts *Options, maxMessage int, log *slog.Logger) (_ *broker, err error) {
 	b := new(broker)
 	defer func() {
 		if err != nil {
@@ -68,7 +68,7 @@ func startBroker(opts *Options, maxMessage int, log *slog.Logger) (_ *broker, er
 	fatal := make(chan string, 1)
 	b.server.SetLoggerV2(serverLog{log, fatal}, false, false, false)
 	go b.server.Start()
-	if err := b.awaitStart(fatal); err != nil {
+	if err := b.awaitStart(ctx, fatal); err != nil {
 		return nil, fmt.Errorf("websocket: cluster: embedded server: %w", err)
 	}
 	b.account = b.server.GlobalAccount()
@@ -76,26 +76,26 @@ func startBroker(opts *Options, maxMessage int, log *slog.Logger) (_ *broker, er
 }
 
 // awaitStart waits until the server is ready, or says that it never will be.
-func (b *broker) awaitStart(fatal <-chan string) error {
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
+func (b *broker) awaitStart(ctx context.Context, fatal <-chan string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for !b.server.ReadyForConnections(startLook) {
 		select {
 		case text := <-fatal:
 			return errors.New(text)
-		default:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(startLook):
 		}
-		if b.server.ReadyForConnections(startLook) {
-			return nil
-		}
-		time.Sleep(startLook)
 	}
-	return os.ErrDeadlineExceeded
+	return nil
 }
 
 func (b *broker) settings(opts *Options, maxMessage int) (*server.Options, error) {
 	payload := min(maxMessage+packetRoom, maxPayload)
 	b.secret = rand.Text()
 	settings := &server.Options{
-		ServerName:                 opts.Node,
+		ServerName:                 serverName(opts.Node),
 		DontListen:                 opts.Listen == "",
 		CustomClientAuthentication: password{clientUser, b.secret},
 		NoSigs:                     true,
@@ -112,6 +112,16 @@ func (b *broker) settings(opts *Options, maxMessage int) (*server.Options, error
 		return settings, b.keepHistory(settings, &opts.History)
 	}
 	return settings, nil
+}
+
+// serverName is the name of a node's server, to which a space or what a log cannot show would be none.
+func serverName(node string) string {
+	for i := range len(node) {
+		if c := node[i]; c <= ' ' || c > '~' || c == escape {
+			return encodeName(node)
+		}
+	}
+	return node
 }
 
 // keepHistory gives the server a store.
@@ -209,24 +219,24 @@ func (b *broker) address() string {
 }
 
 // stop ends the server, and waits for that as long as ctx lasts.
-func (b *broker) stop(ctx context.Context) (err error) {
-	if b.server != nil {
-		b.server.Shutdown()
-		done := make(chan struct{})
-		go func() {
+func (b *broker) stop(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if b.server != nil {
+			b.server.Shutdown()
 			b.server.WaitForShutdown()
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			err = ctx.Err()
 		}
+		if b.scratch != "" {
+			os.RemoveAll(b.scratch)
+		}
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if b.scratch != "" {
-		os.RemoveAll(b.scratch)
-	}
-	return err
 }
 
 // serverLog tells the program's log what the server has to say.

@@ -64,7 +64,8 @@ func (n *Node) handleAll(what kind, body []byte, msg *nats.Msg) {
 	case kindGone:
 		n.members.gone(string(body))
 	case kindPresence:
-		n.answerMembers(msg, n.localMembers(string(body)))
+		members := n.localMembers(string(body))
+		n.answerList(msg, len(members), func(list []byte, i int) []byte { return appendMember(list, members[i]) })
 	}
 }
 
@@ -80,11 +81,8 @@ func (n *Node) handleUser(uid uint64, what kind, body []byte, msg *nats.Msg) {
 			n.answerCount(msg, n.kickLocal(uid, f))
 		}
 	case kindDevices:
-		var list []byte
-		for _, d := range n.localDevices(uid) {
-			list = appendDevice(list, d)
-		}
-		n.answer(msg, answer{body: list})
+		devices := n.localDevices(uid)
+		n.answerList(msg, len(devices), func(list []byte, i int) []byte { return appendDevice(list, devices[i]) })
 	}
 }
 
@@ -139,6 +137,22 @@ func (n *Node) answerCount(to *nats.Msg, count int) {
 	if to.Reply != "" {
 		n.answer(to, answer{body: binary.AppendUvarint(nil, uint64(count))})
 	}
+}
+
+// listBytes is how many bytes of a list go into one message at most.
+const listBytes = 256 << 10
+
+// answerList answers with a list of so many things, in as many messages as that takes.
+func (n *Node) answerList(to *nats.Msg, count int, add func(list []byte, i int) []byte) {
+	most := min(listBytes, int(n.conn.MaxPayload()/2))
+	var list []byte
+	for i := range count {
+		if list = add(list, i); len(list) >= most {
+			n.answer(to, answer{more: true, body: list})
+			list = nil
+		}
+	}
+	n.answer(to, answer{body: list})
 }
 
 // closeLocal closes a connection of this node, which is looked for among all: that takes a millisecond for 100,000.

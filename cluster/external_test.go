@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -75,6 +78,86 @@ func TestExternalBroker(t *testing.T) {
 	t.Run("what is too large for the broker is refused", func(t *testing.T) {
 		assert.ErrorIs(t, a.SendAll(within(t), make([]byte, a.conn.MaxPayload())), ErrTooLarge)
 	})
+}
+
+// TestExternalCluster shows that the NATS servers may be several, of which one fails.
+func TestExternalCluster(t *testing.T) {
+	t.Parallel()
+	servers := natsServers(t, 3)
+	var sites []*site
+	for _, s := range servers {
+		site := join(t, Options{URL: s.ClientURL(), History: History{Messages: 10, Replicas: 3, Topics: []string{"topic", "other", "new"}}})
+		site.account = s.GlobalAccount()
+		sites = append(sites, site)
+	}
+	a, b, c := sites[0], sites[1], sites[2]
+	together(t, sites...)
+	awaitHistory(t, sites...)
+	t.Run("history is that of the servers", func(t *testing.T) { keepsHistory(t, sites) })
+
+	onA, onC := visit(t, a, 21), visit(t, c, 23)
+	for _, g := range []*guest{onA, onC} {
+		g.subscribe(t, "plain")
+		g.subscribe(t, "topic")
+	}
+	settle(t, sites)
+	t.Run("users, topics and presence are those of all servers", func(t *testing.T) {
+		reached, err := a.SendUser(within(t), 23, broadcast("user"))
+		require.NoError(t, err)
+		assert.Equal(t, 1, reached)
+		_, err = b.Publish(within(t), "plain", broadcast("plain"))
+		require.NoError(t, err)
+		onA.hears(t, "plain")
+		onC.has(t, "user")
+		onC.has(t, "plain")
+		members, err := b.Presence(within(t), "plain")
+		require.NoError(t, err)
+		assert.Equal(t, []Member{{21, 1, a.Name()}, {23, 1, c.Name()}}, members)
+	})
+	t.Run("a server that fails is not missed", func(t *testing.T) {
+		servers[2].Shutdown()
+		servers[2].WaitForShutdown()
+		eventually(t, "its node has found another one", func() bool {
+			reached, err := a.SendUser(within(t), 23, broadcast("again"))
+			return err == nil && reached == 1
+		})
+		onC.has(t, "again")
+		eventually(t, "history has a leader, which reaches the node", func() bool {
+			_, err := a.Publish(within(t), "topic", broadcast("after"))
+			return err == nil && onC.lastBody() == "after"
+		})
+		messages, _ := c.behind(t, "topic", 0, 0)
+		assert.Equal(t, broadcast("after"), messages[len(messages)-1].Packet)
+	})
+}
+
+// natsServers are servers that are a cluster, as there may be one already.
+func natsServers(t *testing.T, count int) (servers []*server.Server) {
+	var routes []*url.URL
+	for range count {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: freeAddress(t)})
+	}
+	for i, route := range routes {
+		_, text, err := net.SplitHostPort(route.Host)
+		require.NoError(t, err)
+		port, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprint("server-", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), Cluster: server.ClusterOpts{Name: "servers", Host: "127.0.0.1", Port: port}, Routes: routes,
+		})
+		require.NoError(t, err)
+		go s.Start()
+		t.Cleanup(func() {
+			s.Shutdown()
+			s.WaitForShutdown()
+		})
+		servers = append(servers, s)
+	}
+	for _, s := range servers {
+		require.True(t, s.ReadyForConnections(patience))
+	}
+	return servers
 }
 
 // TestTLS shows that nodes with certificates find each other, and that one without is kept out.

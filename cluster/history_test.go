@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -61,9 +62,6 @@ func keepsHistory(t *testing.T, sites []*site) {
 	g := visit(t, there, 1)
 	g.subscribe(t, "topic")
 	settle(t, sites)
-	eventually(t, "the subscription is known", func() bool {
-		return here == there || here.broker == nil || here.broker.account.Interest(here.subjects.topic("topic")) == 1
-	})
 	var seqs []uint64
 	var want []string
 	for i := range 12 {
@@ -83,7 +81,7 @@ func keepsHistory(t *testing.T, sites []*site) {
 		}
 	}
 	for _, s := range sites {
-		messages, complete := s.since(t, "topic", seqs[4], 0)
+		messages, complete := s.behind(t, "topic", seqs[4], 0)
 		assert.True(t, complete)
 		require.Len(t, messages, 7)
 		for i, m := range messages {
@@ -92,36 +90,36 @@ func keepsHistory(t *testing.T, sites []*site) {
 			assert.Equal(t, broadcast(want[5+i]), m.Packet)
 			assert.WithinDuration(t, time.Now(), m.Time, time.Minute)
 		}
-		leader := reading{h: s.history, topic: "topic", subject: s.subjects.kept("topic"), leader: true}
+		leader := reading{h: s.history, topic: "topic", subject: s.subjects.kept("topic"), enough: math.MaxInt, leader: true}
 		same, complete, err := leader.since(within(t), seqs[4], 1000)
 		require.NoError(t, err)
 		assert.True(t, complete)
 		assert.Equal(t, messages, same, "the leader has the same")
-		messages, complete = s.since(t, "topic", seqs[4], 3)
+		messages, complete = s.behind(t, "topic", seqs[4], 3)
 		assert.True(t, complete)
 		assert.Len(t, messages, 3)
-		messages, complete = s.since(t, "topic", seqs[0], 0)
+		messages, complete = s.behind(t, "topic", seqs[0], 0)
 		if complete { // from a replica that had not dropped the second one yet
 			assert.Len(t, messages, 11)
 		} else {
 			assert.Len(t, messages, 10)
 		}
-		messages, complete = s.since(t, "topic", seqs[2]-1, 0)
+		messages, complete = s.behind(t, "topic", seqs[2]-1, 0)
 		assert.True(t, complete, "there is nothing between that and the oldest")
 		assert.Len(t, messages, 10)
-		messages, complete = s.since(t, "topic", seqs[11], 0)
+		messages, complete = s.behind(t, "topic", seqs[11], 0)
 		assert.True(t, complete)
 		assert.Empty(t, messages)
-		messages, complete = s.since(t, "new", 0, 0)
+		messages, complete = s.behind(t, "new", 0, 0)
 		assert.False(t, complete, "other topics have dropped some, perhaps this one's")
 		assert.Empty(t, messages)
-		_, complete = s.since(t, "topic", seqs[11]+1000, 0)
+		_, complete = s.behind(t, "topic", seqs[11]+1000, 0)
 		assert.False(t, complete, "a number that was never given")
 	}
 }
 
-// since is Since, once there is a store: there may be an election, or much else to do.
-func (s *site) since(t testing.TB, topic string, seq uint64, most int) (messages []Message, complete bool) {
+// behind is Since, once there is a store: there may be an election, or much else to do.
+func (s *site) behind(t testing.TB, topic string, seq uint64, most int) (messages []Message, complete bool) {
 	t.Helper()
 	var err error
 	eventually(t, "history can be read", func() bool {
@@ -204,7 +202,7 @@ func TestHistoryLimits(t *testing.T) {
 			_, err := s.Publish(within(t), "topic", large)
 			require.NoError(t, err)
 		}
-		messages, complete := s.since(t, "topic", 0, 0)
+		messages, complete := s.behind(t, "topic", 0, 0)
 		assert.True(t, complete)
 		require.Len(t, messages, 3)
 		assert.Equal(t, large, messages[2].Packet)
@@ -297,6 +295,20 @@ func TestResume(t *testing.T) {
 		res := resume(fmt.Sprintf("?seq=%d", second))
 		assert.Len(t, res.Messages, 1)
 		assert.True(t, res.More)
+		messages, complete, err := s.since(within(t), "a/b", second, 0, maxResumeBytes+1)
+		require.NoError(t, err)
+		assert.True(t, complete)
+		assert.Len(t, messages, 2, "what there is no room for is not read")
+	})
+	t.Run("what is too large for any answer comes by itself", func(t *testing.T) {
+		third, err := s.Publish(within(t), "a/b", broadcast(strings.Repeat("x", maxResumeBytes)))
+		require.NoError(t, err)
+		res := resume(fmt.Sprintf("?seq=%d", third-1))
+		assert.Len(t, res.Messages, 1)
+		assert.True(t, res.More)
+		res = resume(fmt.Sprintf("?seq=%d", third))
+		assert.Empty(t, res.Messages)
+		assert.False(t, res.More)
 	})
 	t.Run("a bad number is refused", func(t *testing.T) {
 		for _, query := range []string{"?seq=-1", "?seq=x", "?most=-1", "?seq=18446744073709551616"} {

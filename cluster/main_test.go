@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wsloop/websocket"
@@ -85,8 +86,9 @@ func newServer() *websocket.Server {
 // site is a node with a server that runs.
 type site struct {
 	*Node
-	srv  *websocket.Server
-	addr string
+	srv     *websocket.Server
+	addr    string
+	account *server.Account // at its broker; nil if that is in another process
 }
 
 // serve runs a server until the test ends.
@@ -115,7 +117,9 @@ func join(t testing.TB, opts Options) *site {
 	defer cancel()
 	node, err := Join(ctx, s.srv, opts)
 	require.NoError(t, err)
-	s.Node = node
+	if s.Node = node; node.broker != nil {
+		s.account = node.broker.account
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -96,7 +96,11 @@ func (n *Node) sayGone() {
 
 // meet notes a node that says that it is there. One that is new is told of this one, rather than at the next beat.
 func (n *Node) meet(name string) {
-	if n.members.here(name, time.Now()) {
+	switch {
+	case len(name) > maxName || !n.members.here(name, time.Now()):
+	case name == n.opts.Node:
+		n.log.Error("websocket: cluster: another node has the same name", "node", name)
+	default:
 		n.sayHere()
 		n.log.Info("websocket: cluster: node is there", "node", name)
 	}

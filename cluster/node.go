@@ -80,7 +80,7 @@ func Join(ctx context.Context, srv *websocket.Server, opts Options) (n *Node, er
 	n.interest.init()
 	n.crowd.waiting = make(chan awaited, aheadSize)
 	n.ctx, n.leave = context.WithCancel(context.Background())
-	if err = n.open(); err != nil {
+	if err = n.open(ctx); err != nil {
 		n.shut(context.Background())
 		return nil, err
 	}
@@ -96,9 +96,9 @@ func Join(ctx context.Context, srv *websocket.Server, opts Options) (n *Node, er
 }
 
 // open connects the node.
-func (n *Node) open() (err error) {
+func (n *Node) open(ctx context.Context) (err error) {
 	if n.opts.URL == "" {
-		if n.broker, err = startBroker(&n.opts, n.srv.Options.MaxMessageSize, n.log); err != nil {
+		if n.broker, err = startBroker(ctx, &n.opts, n.srv.Options.MaxMessageSize, n.log); err != nil {
 			return err
 		}
 	}
@@ -131,7 +131,7 @@ func (n *Node) connect() (*nats.Conn, error) {
 		nats.ReconnectHandler(n.noteReconnect),
 	}
 	if n.broker != nil {
-		settings = append(settings, nats.InProcessServer(n.broker.server), nats.UserInfo(clientUser, n.broker.secret), nats.IgnoreDiscoveredServers())
+		settings = append(settings, nats.Timeout(startTimeout), nats.InProcessServer(n.broker.server), nats.UserInfo(clientUser, n.broker.secret), nats.IgnoreDiscoveredServers())
 		return nats.Connect("", settings...)
 	}
 	settings = append(settings, nats.RetryOnFailedConnect(true))

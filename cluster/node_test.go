@@ -5,6 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +35,7 @@ func TestJoin(t *testing.T) {
 		{"peers need a listener", Options{Peers: []string{"127.0.0.1:1"}}, ErrOptions},
 		{"peers have ports", Options{Listen: "127.0.0.1:0", Peers: []string{"127.0.0.1"}}, ErrOptions},
 		{"an external broker has its own peers", Options{URL: "nats://127.0.0.1:1", Listen: "127.0.0.1:0"}, ErrOptions},
+		{"a history that is to be agreed needs peers", Options{Listen: "127.0.0.1:0", History: History{Messages: 1}}, ErrOptions},
 		{"a listener has a port", Options{Listen: "127.0.0.1"}, ErrOptions},
 		{"a history has no negative limit", Options{History: History{Messages: -1}}, ErrOptions},
 		{"a history has an odd number of replicas", Options{History: History{Messages: 1, Replicas: 2}}, ErrOptions},
@@ -48,6 +52,13 @@ func TestJoin(t *testing.T) {
 		s := join(t, Options{Listen: "0.0.0.0:0", Secret: "secret"})
 		assert.NotContains(t, s.Name(), "0.0.0.0")
 	})
+	t.Run("a node may have any name", func(t *testing.T) {
+		for _, name := range []string{"a b", "a.b", "*", ">", "\x00", "ä", "="} {
+			s := join(t, Options{Node: name, History: History{Messages: 1}})
+			assert.Equal(t, name, s.Name())
+			assert.ErrorIs(t, s.CloseConn(within(t), name, 1, 4000, ""), websocket.ErrConnClosed)
+		}
+	})
 	t.Run("a context that has ended joins nothing", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -62,6 +73,40 @@ func TestJoin(t *testing.T) {
 		assert.Equal(t, 1, reached)
 		g.hears(t, "local")
 	})
+}
+
+// TestJoinFails shows that nothing is left of a node that could not join, nor of one that has left.
+func TestJoinFails(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	t.Setenv("TMPDIR", t.TempDir())
+	srv := newServer()
+	before := runtime.NumGoroutine()
+	for _, opts := range []Options{
+		{Listen: ln.Addr().String()},
+		{History: History{Messages: 1, Dir: file}},
+		{URL: "no address at all: %"},
+	} {
+		_, err := Join(within(t), srv, opts)
+		assert.Error(t, err)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+	}
+	for _, opts := range []Options{
+		{History: History{Messages: 1}},
+		{Listen: "127.0.0.1:0", Peers: []string{"127.0.0.1:1"}, History: History{Messages: 1, Replicas: 3}},
+		{URL: "nats://127.0.0.1:1", History: History{Messages: 1}},
+	} {
+		node, err := Join(within(t), srv, opts)
+		require.NoError(t, err)
+		require.NoError(t, node.Close(within(t)))
+	}
+	eventually(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+	scratch, err := filepath.Glob(filepath.Join(os.TempDir(), "websocket-cluster-*"))
+	require.NoError(t, err)
+	assert.Empty(t, scratch)
 }
 
 func TestAlone(t *testing.T) {
@@ -282,7 +327,7 @@ func TestThree(t *testing.T) {
 	})
 }
 
-// settle waits until the nodes' interest is that of their servers, and every broker knows all of it. (An external one knows of interest
+// settle waits until the nodes' interest is that of their servers, and every broker knows all of it. (One in another process knows of it
 // before its node does.)
 func settle(t testing.TB, sites []*site) {
 	t.Helper()
@@ -295,7 +340,7 @@ func settle(t testing.TB, sites []*site) {
 	}
 	for _, s := range sites {
 		for subject, count := range counts {
-			eventually(t, "the broker knows of "+subject, func() bool { return s.broker == nil || s.broker.account.Interest(subject) == count })
+			eventually(t, "the broker knows of "+subject, func() bool { return s.account == nil || s.account.Interest(subject) == count })
 		}
 	}
 }

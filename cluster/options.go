@@ -42,7 +42,7 @@ type Options struct {
 
 	// Peers are the host:port of the other nodes' Listen; one that is this node itself does no harm, so all nodes may have the same list.
 	// What nodes know of others they tell each other, so that one peer is enough to find the rest; but see History.Replicas. A peer that
-	// cannot be reached is tried each second.
+	// cannot be reached is tried each second. With Listen and History there has to be one.
 	Peers []string
 
 	// Secret is shared by the nodes of a cluster, and keeps out others. It is needed unless Listen is a loopback address (else Join
@@ -114,6 +114,9 @@ func (opts *Options) fill() error {
 	}
 	if opts.Listen == "" && len(opts.Peers) > 0 {
 		return fmt.Errorf("%w: Peers need Listen, by which they find this node", ErrOptions)
+	}
+	if opts.Listen != "" && len(opts.Peers) == 0 && opts.History.Messages > 0 {
+		return fmt.Errorf("%w: Listen with History needs Peers: the store is agreed with them", ErrOptions)
 	}
 	if err := opts.checkListen(); err != nil {
 		return err

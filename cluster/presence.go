@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/wsloop/websocket"
 )
 
@@ -18,9 +16,6 @@ type Member struct {
 	Conns int
 	Node  string
 }
-
-// memberBytes is how many bytes of members go into one message at most.
-const memberBytes = 256 << 10
 
 // Presence returns who has subscribed to a topic, in the order of users and nodes. A user with connections on two nodes is there twice.
 // Every node is asked and answers for its own connections, as they are at that moment. If one does not answer while ctx lasts, but no
@@ -79,16 +74,4 @@ func (n *Node) localMembers(topic string) (members []Member) {
 		members = append(members, Member{UID: uid, Conns: count, Node: n.opts.Node})
 	}
 	return members
-}
-
-// answerMembers answers with members, in as many messages as that takes.
-func (n *Node) answerMembers(to *nats.Msg, members []Member) {
-	var list []byte
-	for _, m := range members {
-		if list = appendMember(list, m); len(list) >= memberBytes {
-			n.answer(to, answer{more: true, body: list})
-			list = nil
-		}
-	}
-	n.answer(to, answer{body: list})
 }

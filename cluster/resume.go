@@ -62,7 +62,7 @@ func (n *Node) resume(ctx context.Context, req *websocket.Request) websocket.Res
 	if most == 0 || most > maxResume {
 		most = maxResume
 	}
-	messages, complete, err := n.Since(ctx, topic, seq, int(most))
+	messages, complete, err := n.since(ctx, topic, seq, int(most), maxResumeBytes+1) // more than there is room for
 	switch {
 	case errors.Is(err, ErrNoHistory):
 		return refuse(http.StatusNotFound)
@@ -77,9 +77,10 @@ func (n *Node) resume(ctx context.Context, req *websocket.Request) websocket.Res
 func resumed(messages []Message, complete bool, most int) Resumed {
 	res := Resumed{Complete: complete, More: len(messages) >= most, Messages: make([]ResumedMessage, 0, len(messages))}
 	for size, m := 0, 0; m < len(messages); m++ {
-		if size += len(messages[m].Packet); size > maxResumeBytes && m > 0 {
-			res.More = true
-			break
+		if size += len(messages[m].Packet); size > maxResumeBytes {
+			if res.More = true; m > 0 {
+				break
+			}
 		}
 		res.Messages = append(res.Messages, resumedMessage(messages[m]))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -41,6 +42,11 @@ type Message struct {
 // ErrHistoryUnavailable then, with ErrDisconnected at once if there is no broker either. An election takes up to nine seconds: then ask
 // again. It returns ErrNoHistory for a topic without history, and websocket.ErrTopicName for what is no name.
 func (n *Node) Since(ctx context.Context, topic string, seq uint64, most int) (messages []Message, complete bool, err error) {
+	return n.since(ctx, topic, seq, most, math.MaxInt)
+}
+
+// since is Since that ends with the message by which there are enough bytes.
+func (n *Node) since(ctx context.Context, topic string, seq uint64, most, enough int) (messages []Message, complete bool, err error) {
 	if err = n.left(); err != nil {
 		return nil, false, err
 	}
@@ -55,7 +61,7 @@ func (n *Node) Since(ctx context.Context, topic string, seq uint64, most int) (m
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	r := reading{h: n.history, topic: topic, subject: n.subjects.kept(topic)}
+	r := reading{h: n.history, topic: topic, subject: n.subjects.kept(topic), enough: enough}
 	if messages, complete, err = r.since(ctx, seq, most); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrHistoryUnavailable, err)
 	}
@@ -67,6 +73,7 @@ type reading struct {
 	h       *history
 	topic   string
 	subject string
+	enough  int  // bytes of packets
 	leader  bool // it is the leader that is asked
 }
 
@@ -78,7 +85,7 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 	if err != nil {
 		return nil, false, err
 	}
-	for last := seq; ; {
+	for last, size := seq, 0; ; {
 		more, left, err := r.read(ctx, max(last, 1), most-len(messages)+1)
 		if err != nil {
 			return nil, false, err
@@ -96,9 +103,13 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 			}
 			more = more[:min(len(more), most)]
 		}
-		if messages = append(messages, more...); len(messages) > 0 {
-			last = messages[len(messages)-1].Seq
+		for i, m := range more {
+			last = m.Seq
+			if size += len(m.Packet); size >= r.enough {
+				return append(messages, more[:i+1]...), complete, nil
+			}
 		}
+		messages = append(messages, more...)
 		if len(messages) >= most || left == 0 && last >= latest {
 			return messages, complete, nil
 		}

@@ -29,6 +29,7 @@ const (
 	soakTopics = 3
 	maxTold    = 10                    // problems are told of
 	soakPause  = 20 * time.Millisecond // between two messages of a publisher
+	longCut    = 30 * time.Second      // the last trouble
 )
 
 func soakTopic(i int) string { return fmt.Sprintf("kept/%d", i) }
@@ -134,6 +135,11 @@ func (s *soak) run(troubles ...func(node int) string) {
 		s.t.Logf("%6s node-%d %s: resumed %d, refused %d, plain lost %d of %d", time.Since(begin).Round(time.Second), node, what,
 			s.resumed.Load(), s.refused.Load(), s.plainLost.Load(), s.plain.Load())
 	}
+	s.cluster.isolate(2, true)
+	time.Sleep(longCut)
+	s.cluster.isolate(2, false)
+	s.awaitPresence("a long cut")
+	s.t.Logf("node-2 was cut off for %v: resumed %d, refused %d, plain lost %d of %d", longCut, s.resumed.Load(), s.refused.Load(), s.plainLost.Load(), s.plain.Load())
 	s.ended.Store(true)
 	publishers.Wait()
 	for i := range 3 {

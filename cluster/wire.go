@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -68,7 +69,7 @@ func parseDevices(node string, b []byte) (devices []device, ok bool) {
 		if age, b, ok = parseUvarint(b); !ok {
 			return nil, false
 		}
-		devices = append(devices, device{id, time.Duration(age), node})
+		devices = append(devices, device{id, time.Duration(min(age, math.MaxInt64)), node})
 	}
 	return devices, true
 }
@@ -87,7 +88,7 @@ func parseMembers(node string, b []byte) (members []Member, ok bool) {
 		if conns, b, ok = parseUvarint(b); !ok {
 			return nil, false
 		}
-		members = append(members, Member{UID: uid, Conns: int(conns), Node: node})
+		members = append(members, Member{UID: uid, Conns: countOf(conns), Node: node})
 	}
 	return members, true
 }
@@ -126,8 +127,11 @@ func parseAnswer(b []byte) (a answer, ok bool) {
 // count is the body of an answer that is a number.
 func (a answer) count() int {
 	v, _, _ := parseUvarint(a.body)
-	return int(v)
+	return countOf(v)
 }
+
+// countOf keeps what another node has counted below what would overflow, whatever that says.
+func countOf(v uint64) int { return int(min(v, math.MaxInt32)) }
 
 // checkFarewell refuses what cannot be in a Close frame, before any node is told of it. Code 0 stands for StatusNormal.
 func checkFarewell(f *farewell) error {

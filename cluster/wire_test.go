@@ -1,10 +1,14 @@
 package cluster
 
 import (
+	"encoding/binary"
+	"math"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/wsloop/websocket"
 )
@@ -62,6 +66,8 @@ func TestFarewell(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	f.Add(appendAnswer(nil, answer{node: "node", more: true, body: appendDevice(nil, device{id: 1 << 60, age: time.Hour})}))
 	f.Add(appendAnswer(nil, answer{body: appendMember(nil, Member{UID: 1, Conns: 2})}))
+	f.Add(appendAnswer(nil, answer{body: binary.AppendUvarint(binary.AppendUvarint(nil, 1), math.MaxUint64)}))
+	f.Add(appendAnswer(nil, answer{body: binary.AppendUvarint(nil, math.MaxUint64)}))
 	f.Add([]byte{0, 255, 1})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -73,17 +79,49 @@ func FuzzAnswer(f *testing.F) {
 		assert.True(t, ok)
 		assert.Equal(t, a.node, again.node)
 		assert.Equal(t, a.more, again.more)
-		_ = a.count()
+		assert.GreaterOrEqual(t, a.count(), 0)
 		if devices, ok := parseDevices(a.node, a.body); ok {
 			var body []byte
 			for _, d := range devices {
+				assert.GreaterOrEqual(t, d.age, time.Duration(0))
 				body = appendDevice(body, d)
 			}
 			same, ok := parseDevices(a.node, body)
 			assert.True(t, ok)
 			assert.Equal(t, devices, same)
 		}
-		parseMembers(a.node, a.body)
+		members, _ := parseMembers(a.node, a.body)
+		for _, m := range members {
+			assert.GreaterOrEqual(t, m.Conns, 0)
+		}
 		parseFarewell(a.body)
 	})
+}
+
+// TestAnswerList shows that a list of any length fits into the broker's messages.
+func TestAnswerList(t *testing.T) {
+	s := join(t, Options{})
+	other, err := s.connect() // as another node
+	require.NoError(t, err)
+	defer other.Close()
+	const count = 100_000
+	item := make([]byte, 8)
+	question := &nats.Msg{Subject: "question"}
+	sub, err := other.SubscribeSync("answers")
+	require.NoError(t, err)
+	require.NoError(t, other.Flush())
+	question.Reply = sub.Subject
+	s.answerList(question, count, func(list []byte, _ int) []byte { return append(list, item...) })
+	for left := count * len(item); ; {
+		msg, err := sub.NextMsg(patience)
+		require.NoError(t, err)
+		a, ok := parseAnswer(msg.Data)
+		require.True(t, ok)
+		assert.Equal(t, s.Name(), a.node)
+		assert.LessOrEqual(t, len(a.body), listBytes)
+		if left -= len(a.body); !a.more {
+			assert.Zero(t, left)
+			return
+		}
+	}
 }
