@@ -1,9 +1,12 @@
 package websocket
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +28,8 @@ type ClientHandler func(cl *Client, frame *Frame) (err error)
 // Client is a WebSocket client (RFC 6455). The zero value with an Endpoint is ready to Connect. A Client must not be copied.
 //
 // The fields are set before Connect, and not changed until the connection has ended or Close or Quit has returned: then they may be
-// set for the next one, even while a handler still runs. All methods may be called from any goroutine, handlers included.
+// set for the next one, even while a handler still runs. With Reconnect that a connection has ended is not enough; HandleState may set
+// them then. All methods may be called from any goroutine, handlers included.
 //
 // A connection has three goroutines. One reads. One calls the handlers, one at a time, in the order of the messages. The third sends
 // Pings, and answers those of the server, each in its place: behind what handlers send about earlier messages, unless they take longer
@@ -54,16 +58,44 @@ type Client struct {
 	// what a message is once inflated. If it is nil, nothing is offered.
 	Compression *Compression
 
-	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. If it is nil, or names no server, the
-	// server's certificate is checked for the host of the Endpoint. If NextProtos offers h2 or another version of HTTP, http/1.1
-	// is offered instead; the configuration itself is not changed.
+	// TLSConfig is for the schemes wss and https; Connect sets it to nil for the others. It is for each server that a redirect leads
+	// to, and for a proxy with https, too: of one that was set to nil the Client knows for that, as long as the Endpoint stays the same.
+	// If it is nil, or names no server, a server's certificate is checked for the host of its URL. If NextProtos offers h2 or another
+	// version of HTTP, http/1.1 is offered instead; the configuration itself is not changed.
 	TLSConfig *tls.Config
+
+	// Proxy returns the URL of the proxy for a server, nil for none. If it is nil, http.ProxyFromEnvironment does: HTTP_PROXY is for ws and
+	// http, HTTPS_PROXY for wss and https, and NO_PROXY has the exceptions. http.ProxyURL(nil) is a Proxy for those who want none.
+	//
+	// Connect calls it for the Endpoint and for each server that a redirect leads to, with a request that is never sent: its URL has http
+	// or https in place of ws and wss, and its Context ends with the Connect. An error is one of Connect.
+	//
+	// The scheme of a proxy is http or https, and the user of its URL is sent to it as Basic authorization. It is asked by CONNECT for a
+	// tunnel, for ws too (RFC 9110, section 9.3.6); any other answer than a tunnel is a *ProxyError. TLS to a proxy is that of TLSConfig,
+	// with the proxy's host as ServerName and without NextProtos; a certificate of the client is shown to it as well, if it asks for one.
+	// Any other scheme is an error of Connect. For SOCKS, see DialContext.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// DialContext opens the network connection to the server, or to its proxy. The network is "tcp", and the address a host with a port.
+	// If it is nil, a net.Dialer does, which tries the addresses of a name one after the other, and IPv6 and IPv4 side by side (RFC
+	// 8305). One that wants no proxy, since it goes to a Unix socket or by SOCKS or SSH, has http.ProxyURL(nil) as Proxy beside it.
+	//
+	// What it returns belongs to the Client; deadlines must work there, and TLS is put on top for wss and https. It is called on a
+	// goroutine of its own, with a context that ends after HandshakeTimeout and with the Connect. If it does not heed that, Connect
+	// returns all the same, and a connection that comes afterwards is closed. A panic is logged, and an error of Connect; so is one in
+	// Proxy, Jar or TLSConfig.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Jar has the cookies that are sent with an opening handshake (RFC 6265), behind those of a Cookie in Headers, and is given those of
+	// the answer: of refusals and redirects, too. Its URLs have http or https in place of ws and wss. If it is nil, only what Headers has
+	// is sent.
+	Jar http.CookieJar
 
 	// HandleBin is given binary messages. If it is nil they are dropped.
 	HandleBin ClientHandler
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
-	// whoever ended it. It may call Connect.
+	// whoever ended it. It may call Connect, unless Reconnect does that.
 	HandleQuit func()
 
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF (RFC 6455, section 5.2). If it is nil they close
@@ -85,8 +117,8 @@ type Client struct {
 	// included, stands for 10 seconds.
 	PingInterval time.Duration
 
-	// HandshakeTimeout is the time that Connect has to reach the server and to shake hands, TLS included. Zero or less stands for 10
-	// seconds.
+	// HandshakeTimeout is the time that Connect has to reach the server and to shake hands; TLS, a proxy and redirects are included.
+	// Zero or less stands for 10 seconds.
 	HandshakeTimeout time.Duration
 
 	// WriteTimeout is how long a Send waits for a server that takes no data, not a byte, before the connection is dropped and the
@@ -115,8 +147,8 @@ type Client struct {
 	MaxMessageSize int
 	MaxFragments   int
 
-	// MaxHeaderSize and MaxHeaderFields limit the server's answer to the opening handshake in bytes and fields. Zero or less stands
-	// for 16 KiB and 100. Up to 16 answers with a status 1xx may come before it; their bytes count too.
+	// MaxHeaderSize and MaxHeaderFields limit a server's answer to the opening handshake, and that of a proxy, in bytes and fields. Zero
+	// or less stands for 16 KiB and 100. Up to 16 answers with a status 1xx may come before it; their bytes count too.
 	MaxHeaderSize   int
 	MaxHeaderFields int
 
@@ -129,8 +161,8 @@ type Client struct {
 	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
 	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
 	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
-	// Connect, once it was told StateEnded; what that changes is told when it has returned. Nothing more is told of a
-	// connection that Close or Quit has ended once the program has called Connect again.
+	// Connect, once it was told StateEnded; what that changes is told when it has returned. Once the program has called Connect again
+	// nothing more is told of the connection before.
 	HandleState func(cl *Client, state ClientState, cause error)
 
 	lastCall atomic.Uint64 // how many ids Call has chosen
@@ -147,6 +179,9 @@ type Client struct {
 	turn        chan struct{} // closed when there is another connection, or none will come; nil if nobody waits for that
 	news        []news        // for HandleState, in order
 	isTelling   bool          // HandleState runs
+
+	// Owned by the attempt to connect that is at work.
+	spare spareTLS
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be
@@ -168,8 +203,8 @@ func (cl *Client) Subprotocol() string {
 // it is cut off, and its Send returns ErrConnClosed. Messages of the server that have not been handled by then are dropped. Close does
 // not wait for a handler that runs. If another Close is at work, it waits for that to end.
 //
-// If a Connect is at work, Close makes it return an error that matches ErrConnClosed. If the client is not connected, Close returns
-// nil. An error says that the server did not answer.
+// If a Connect is at work, Close makes it return an error that matches ErrConnClosed. If the client waits to connect again, or tries
+// to, Close ends that. If the client is not connected, Close returns nil. An error says that the server did not answer.
 func (cl *Client) Close() (err error) { return cl.closeHandshake(StatusNormal, "") }
 
 // CloseWith is Close with a code and a reason. The reason must be UTF-8, and is cut after 123 bytes, between two characters. If the
@@ -191,7 +226,8 @@ func (cl *Client) closeHandshake(code CloseCode, reason string) error {
 }
 
 // Quit drops the connection immediately, without a Close frame. If a Connect is at work, Quit makes it return an error that matches
-// ErrConnClosed. If the client is not connected, Quit does nothing.
+// ErrConnClosed. If the client waits to connect again, or tries to, Quit ends that. If the client is not connected, Quit does nothing
+// else.
 func (cl *Client) Quit() {
 	cl.abandon()
 	if c := cl.current(); c != nil {
@@ -202,7 +238,7 @@ func (cl *Client) Quit() {
 // Err returns why the last connection has ended: a *CloseError with the code and reason of the server's Close frame, or of the one
 // that the client sent because the server broke the protocol or a handler failed; ErrWriteTimeout; or what the network said, an error
 // that matches ErrConnClosed. It is nil before the first connection, while the client is connected, after Quit has dropped the
-// connection, and after Close, unless the closing handshake had begun before.
+// connection, and after Close, unless the closing handshake had begun before. HandleState is told more: see LostError.
 func (cl *Client) Err() error {
 	cl.mu.Lock()
 	c := cl.conn

@@ -121,11 +121,12 @@ func (c *clientConn) takeAnswer(f *Frame) bool {
 	res := new(Response)
 	err := json.Unmarshal(f.payload, res)
 	var wrongType *json.UnmarshalTypeError
+	isType := errors.As(err, &wrongType)
 	switch {
-	case errors.As(err, &wrongType):
-		res, err = nil, fmt.Errorf("websocket: call: answer: %w", err)
-	case err != nil || res.ID != id: // no JSON, or two ids
+	case err != nil && !isType, res.ID != id: // no JSON, or another id behind that one
 		return false
+	case isType:
+		res, err = nil, fmt.Errorf("websocket: call: answer: %w", err)
 	}
 	if ch := c.calls.remove(id); ch != nil {
 		ch <- callEnd{res, err}

@@ -85,7 +85,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 	if id == 0 {
 		id = firstCallID - 1 + cl.lastCall.Add(1)
 	}
-	payload := appendRequestJSON(nil, req, id)
+	payload := appendRequestJSON(make([]byte, 0, requestSize(req)), req, id)
 	resends := cl.resends(req)
 	for inDoubt := false; ; {
 		c, err := cl.connection(ctx, resends)
@@ -98,7 +98,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 			return res, err
 		}
 		failed.InDoubt = failed.InDoubt || inDoubt
-		if !resends || !c.isDown() || ctx.Err() != nil {
+		if !resends || !c.isDown() {
 			return nil, err
 		}
 		inDoubt = failed.InDoubt
@@ -254,17 +254,8 @@ func (c *clientConn) backlogLimitLocked() int {
 	return maxBacklog
 }
 
-// awaitRoomLocked waits until the backlog is no longer full. If a handler stays in the way, and calls wait meanwhile, they are failed:
-// one may be the handler's own.
-func (c *clientConn) awaitRoomLocked() {
-	timer := time.AfterFunc(callPatience, c.failCalls)
-	defer timer.Stop()
-	for c.isFullLocked() {
-		c.changed.Wait()
-	}
-}
-
-// failCalls fails all calls if reading still waits for room.
+// failCalls is called when reading has waited for room in the backlog for callPatience. If it still does, calls are failed: one may be that
+// of the handler that it waits for.
 func (c *clientConn) failCalls() {
 	c.mu.Lock()
 	isStuck := c.isFullLocked()
@@ -272,6 +263,12 @@ func (c *clientConn) failCalls() {
 	if isStuck {
 		c.calls.failAll(errCallBacklog)
 	}
+}
+
+// requestSize is the length of a request as JSON, with the longest id, if no character has to be escaped.
+func requestSize(req *Request) int {
+	const rest = len(`{"id":18446744073709551615,"method":"","target":"","body":""}`)
+	return rest + len(req.Method) + len(req.Target) + len(req.Body)
 }
 
 // appendRequestJSON appends a request as the server reads it.

@@ -140,7 +140,9 @@ func (c *clientConn) attach(conn net.Conn) {
 func (c *clientConn) start() {
 	c.socket.patience = c.writeTimeout
 	c.handling = c.toldOpened != nil // HandleState is the first handler
-	c.socket.keepLedger(c.toldOpened != nil)
+	if c.handling {
+		c.socket.keepLedger()
+	}
 	go c.read()
 	go c.handle()
 	go c.control()

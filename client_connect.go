@@ -4,16 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -24,6 +21,9 @@ const (
 	// maxRefusalBody is how many bytes of a refusal's body the program is shown, and maxRefusalTime how long they are awaited.
 	maxRefusalBody = 4 << 10
 	maxRefusalTime = time.Second
+
+	// deadlineDelay is by how much a context's end precedes the deadline that a dialer is told.
+	deadlineDelay = time.Second
 
 	// answerReadSize is how many bytes of the answer to an opening handshake one read has room for, at least.
 	answerReadSize = 1 << 10
@@ -40,7 +40,13 @@ func (cl *Client) Connect() (err error) { return cl.ConnectContext(context.Backg
 // ConnectContext opens the connection and returns when the opening handshake is done (RFC 6455, section 4.1), after HandshakeTimeout at
 // the latest. If the server answers with another status than 101, the error is a *HandshakeError, with the status, the reason, the
 // header fields and the beginning of the body. A client whose connection has ended may connect again; connecting while it is connected,
-// or is connecting, is an error.
+// or is connecting, is an error, and so it is while Reconnect does it: see Reconnect.
+//
+// A redirect is followed (RFC 9110, section 15.4): status 301, 302, 303, 307 or 308 with a Location, which may be relative or have any
+// of the four schemes; up to 10 of them, all within HandshakeTimeout, and never from TLS to a server without. Headers are sent again,
+// but Authorization, Cookie, Proxy-Authorization and the user of the Endpoint go to no other host or port, and not back again either;
+// from port 80 to 443 with TLS is no other. What a Location has of a user or a fragment is ignored. A redirect that is not followed is
+// an error that says why, and matches its *HandshakeError, which has no body.
 //
 // The context is for connecting only. If it ends before that is done, the error matches its Err, and no connection is left; once
 // ConnectContext has returned nil, its end changes nothing. Close, CloseWith and Quit end a ConnectContext in the same way; its error
@@ -72,7 +78,7 @@ type attempt struct {
 
 func newAttempt(ctx context.Context, s *session) *attempt {
 	at := &attempt{done: make(chan struct{}), session: s}
-	at.ctx, at.end = context.WithCancelCause(withoutDeadline{ctx})
+	at.ctx, at.end = context.WithCancelCause(lateDeadline{ctx})
 	return at
 }
 
@@ -124,11 +130,15 @@ func (cl *Client) beginAttempt(ctx context.Context) (*attempt, error) {
 	}
 }
 
-// withoutDeadline hides the deadline of a context, which ends at it all the same. net.Dialer would keep it with a timer of its own, and
-// might fail a moment before the context has ended, with an error that does not match that.
-type withoutDeadline struct{ context.Context }
+// lateDeadline puts off what a context says of its deadline, at which it ends all the same. net.Dialer shares the time until then among
+// the addresses of a name, and keeps it with a timer of its own: without the delay it might fail a moment before the context has ended,
+// with an error that does not match that.
+type lateDeadline struct{ context.Context }
 
-func (withoutDeadline) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+func (ctx lateDeadline) Deadline() (deadline time.Time, ok bool) {
+	deadline, ok = ctx.Context.Deadline()
+	return deadline.Add(deadlineDelay), ok
+}
 
 // endAttempt keeps and starts the connection that an attempt has opened, unless the attempt was ended meanwhile. It returns what
 // Connect returns. If that is an error, the session of a Connect is over.
@@ -191,85 +201,43 @@ func (cl *Client) abandon() {
 	}
 }
 
-// dial connects and shakes hands, unless the context ends first. The connection that it returns has not been started.
+// dial connects and shakes hands with the server, or with the one that redirects lead to, unless the context ends first. The connection
+// that it returns has not been started.
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
-	u, secure, err := cl.serverURL()
+	defer func() { // Proxy, Jar and what TLSConfig calls are the program's, and nobody else must wait for this attempt for ever
+		if reason := recover(); reason != nil {
+			c, response, err = nil, nil, fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
+		}
+	}()
+	to, err := cl.firstHop()
 	if err == nil {
-		err = cl.checkOffers(u)
+		err = cl.checkOffers(to)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	c = newClientConn(cl)
-	c.url = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // for the log: no credentials, no query
 	deadline := time.Now().Add(min(orDefault(cl.HandshakeTimeout, defaultHandshakeTimeout), maxTimeout))
-	dialer := net.Dialer{Deadline: deadline}
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), u.Port()))
-	if err != nil {
-		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
-	}
-	c.attach(conn)
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer func(c *clientConn) { // the result is nil if there is an error
-		stop()
-		if err != nil {
-			c.conn.Close()
+	for {
+		c, response, err = cl.open(ctx, to, deadline)
+		answer, ok := err.(*HandshakeError)
+		if !ok || !answer.isRedirect() {
+			return c, response, err
 		}
-	}(c)
-	if err = c.conn.SetDeadline(deadline); err != nil {
-		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
-	}
-	if secure {
-		if c.conn, err = cl.startTLS(c.conn, u); err != nil {
+		if to, err = to.follow(answer); err != nil {
 			return nil, nil, err
 		}
 	}
-	if response, err = cl.shakeHands(c, u, deadline); err != nil {
-		return nil, nil, err
-	}
-	if err = c.conn.SetDeadline(time.Time{}); err != nil {
-		return nil, nil, fmt.Errorf("websocket: connect: %w", err)
-	}
-	return c, response, nil
-}
-
-// startTLS makes the handshake of TLS. The caller has to close the connection that it returns, also if there is an error.
-func (cl *Client) startTLS(conn net.Conn, u *url.URL) (net.Conn, error) {
-	config := new(tls.Config)
-	if cl.TLSConfig != nil {
-		config = cl.TLSConfig.Clone()
-	}
-	if config.ServerName == "" {
-		config.ServerName = serverName(u)
-	}
-	config.NextProtos = overHTTP1(config.NextProtos)
-	secured := tls.Client(conn, config)
-	if err := secured.Handshake(); err != nil {
-		if len(config.NextProtos) > 0 { // they may be what the server does not like
-			return secured, fmt.Errorf("websocket: handshake: TLS: offering %s: %w", strings.Join(config.NextProtos, ", "), err)
-		}
-		return secured, fmt.Errorf("websocket: handshake: TLS: %w", err)
-	}
-	return secured, nil
-}
-
-// serverURL parses Endpoint. The URL that it returns has a port. If it is not for TLS, TLSConfig is set to nil.
-func (cl *Client) serverURL() (u *url.URL, secure bool, err error) {
-	if u, secure, err = parseEndpoint(cl.Endpoint); err == nil && !secure {
-		cl.TLSConfig = nil
-	}
-	return u, secure, err
 }
 
 // shakeHands sends the opening handshake and reads the answer (RFC 6455, section 4.1). What follows the answer stays in the connection's
 // buffer.
-func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (response http.Header, err error) {
-	offered := cl.offers(u)
+func (cl *Client) shakeHands(c *clientConn, to hop, deadline time.Time) (response http.Header, err error) {
+	offered := cl.offers(to)
+	cl.addCookies(offered, to)
 	if options := c.compression; options != nil {
 		offered.Add("Sec-WebSocket-Extensions", offerDeflate(options.Window, options.Codec.TakesDict()))
 	}
-	isSecure := u.Scheme == "wss" || u.Scheme == "https"
-	request, key, err := appendRequest(nil, resourceName(u), hostField(u, isSecure), offered)
+	request, key, err := appendRequest(nil, resourceName(to.url), hostField(to.url, isSecure(to.url)), offered)
 	if err != nil {
 		return nil, err
 	}
@@ -278,14 +246,18 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (res
 	}
 	head, rest, err := cl.readAnswer(c.conn)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("websocket: handshake: %w", err)
 	}
 	if response, err = checkAccept(head, key, offered); err != nil {
 		if refused, ok := err.(*HandshakeError); ok {
-			refused.Body = readRefusal(c.conn, rest, refused, deadline)
+			cl.keepCookies(refused.Header, to)
+			if !refused.isRedirect() {
+				refused.Body = readRefusal(c.conn, rest, refused, deadline)
+			}
 		}
 		return nil, err
 	}
+	cl.keepCookies(response, to)
 	if err = c.agree(response); err != nil {
 		return nil, err
 	}
@@ -308,18 +280,18 @@ func (c *clientConn) agree(response http.Header) error {
 }
 
 // checkOffers returns an error if the program's fields or subprotocols cannot be sent.
-func (cl *Client) checkOffers(u *url.URL) error {
+func (cl *Client) checkOffers(to hop) error {
 	if err := checkFields(cl.Headers); err != nil {
 		return err
 	}
-	if cl.Compression != nil && slices.Contains(extensionNames(cl.offers(u)), deflateName) {
+	if cl.Compression != nil && slices.Contains(extensionNames(cl.offers(to)), deflateName) {
 		return fmt.Errorf("websocket: %w: Headers offers permessage-deflate, and so does Compression", ErrInvalidHeaderWSExtensions)
 	}
 	return checkSubprotocols(cl.Subprotocols)
 }
 
-// offers returns the fields that the program, and the user of the URL, add to the request.
-func (cl *Client) offers(u *url.URL) http.Header {
+// offers returns the fields that the program, and the user of the URL, add to the request. Who is not trusted gets no credentials.
+func (cl *Client) offers(to hop) http.Header {
 	header := make(http.Header, len(cl.Headers))
 	for name, values := range cl.Headers {
 		for _, value := range values {
@@ -329,8 +301,13 @@ func (cl *Client) offers(u *url.URL) http.Header {
 	if len(cl.Subprotocols) > 0 {
 		header.Set("Sec-WebSocket-Protocol", joinLines(cl.Subprotocols))
 	}
-	if credentials, _ := basicCredentials(u.User); credentials != "" && header["Authorization"] == nil {
+	if credentials, _ := basicCredentials(to.url.User); credentials != "" && header["Authorization"] == nil {
 		header.Set("Authorization", credentials)
+	}
+	if !to.isTrusted {
+		for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization"} {
+			header.Del(name)
+		}
 	}
 	return header
 }
@@ -353,8 +330,8 @@ func readRefusal(conn net.Conn, rest []byte, refused *HandshakeError, deadline t
 	return body
 }
 
-// readAnswer reads the head of the server's final answer. rest is what came behind it. Answers with a status 1xx before it are skipped;
-// their bytes count towards the limit of its size.
+// readAnswer reads the head of the final answer of a server or a proxy. rest is what came behind it. Answers with a status 1xx before it
+// are skipped; their bytes count towards the limit of its size.
 func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 	maxSize := orDefault(cl.MaxHeaderSize, defaultMaxHeaderSize)
 	maxFields := orDefault(cl.MaxHeaderFields, defaultMaxHeaderFields)
@@ -365,7 +342,7 @@ func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 		n, err := scanner.scan(answer, maxSize, maxFields)
 		switch {
 		case err != nil:
-			return nil, nil, fmt.Errorf("websocket: handshake: answer: %w", err)
+			return nil, nil, fmt.Errorf("answer: %w", err)
 		case n > 0 && interim < maxInterim && isInterim(answer[:n]):
 			interim++
 			answer, maxSize, scanner = answer[n:], maxSize-n, headerScanner{}
@@ -373,7 +350,7 @@ func (cl *Client) readAnswer(conn net.Conn) (head, rest []byte, err error) {
 		case n > 0:
 			return answer[:n], answer[n:], nil
 		case readErr != nil:
-			return nil, nil, fmt.Errorf("websocket: handshake: no complete answer: %w", readErr)
+			return nil, nil, fmt.Errorf("no complete answer: %w", readErr)
 		}
 		answer = slices.Grow(answer, answerReadSize)
 		n, readErr = conn.Read(answer[len(answer):cap(answer)])

@@ -8,22 +8,22 @@ import (
 // maxSettle is how long the end of a connection waits for a write that is under way, to know what was sent.
 const maxSettle = time.Second
 
-// keepLedger makes the socket note where messages end, if the system can tell what becomes of them.
-func (s *clientSocket) keepLedger(wanted bool) {
-	if wanted && s.raw != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+// keepLedger makes the socket note where messages end, if the system can tell what becomes of them: it counts the bytes of its sockets,
+// and what a wrapper makes of ours may have another length. It is called before the connection is started.
+func (s *clientSocket) keepLedger() {
+	if _, ok := s.Conn.(*net.TCPConn); ok && s.raw != nil {
 		s.ledger = new(ledger)
 	}
 }
 
 // noteMessage notes that what was written last ends a message.
 func (s *clientSocket) noteMessage() {
+	if s.ledger == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ledger != nil {
-		s.ledger.add(s.sent, s.ackedLocked)
-	}
+	s.ledger.add(s.sent, s.ackedLocked)
 }
 
 // ackedLocked returns how many bytes have been acknowledged.
@@ -36,26 +36,12 @@ func (s *clientSocket) ackedLocked() uint64 {
 func (s *clientSocket) lost() (unsent, inDoubt int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ledger == nil {
-		return 0, 0
-	}
 	if s.ask(unsentBytes) > 0 {
-		s.discardUnsent()
+		s.Conn.(*net.TCPConn).SetLinger(0) // or the system would go on sending
 		defer s.Conn.Close()
 	}
 	acked, left := s.ackedLocked(), s.sent-min(s.sent, uint64(s.ask(unsentBytes)))
 	return s.ledger.count(acked, left)
-}
-
-// discardUnsent makes the system drop what is left to send when the socket is closed, instead of going on with that.
-func (s *clientSocket) discardUnsent() {
-	conn := s.Conn
-	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
-		conn = inner.NetConn()
-	}
-	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		tcp.SetLinger(0)
-	}
 }
 
 // close closes the connection, which has ended. Before, it finds out what is lost, unless the program itself has ended it.
@@ -63,7 +49,7 @@ func (c *clientConn) close() {
 	c.mu.Lock()
 	wanted := c.reason == ErrConnClosed
 	c.mu.Unlock()
-	if !wanted && c.session != nil && c.session.handleState != nil {
+	if !wanted && c.socket.ledger != nil {
 		timer := time.NewTimer(maxSettle)
 		select {
 		case c.out.writeGate <- struct{}{}: // a write that was under way has ended

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+var errHandlerPanicked = &protocolError{"handler panicked", StatusBadRequest}
+
 // read reads until the connection ends.
 func (c *clientConn) read() {
 	var rc receiver
@@ -84,12 +86,11 @@ func (c *clientConn) parse(rc *receiver, b []byte) {
 		case eventPong:
 			c.socket.pongReceived(ev.payload)
 		case eventMessage:
-			f := &Frame{payload: ev.payload, head: ev.head, complete: true}
-			if broken := c.unpack(f); broken != nil {
+			if broken := c.unpack(&ev); broken != nil {
 				c.fail(broken.code, broken.text)
 				return
 			}
-			if !c.takeAnswer(f) {
+			if f := (&Frame{payload: ev.payload, head: ev.head, complete: true}); !c.takeAnswer(f) {
 				c.enqueue(f)
 			}
 		case eventControl:
@@ -107,7 +108,11 @@ func (c *clientConn) enqueue(f *Frame) {
 	defer c.mu.Unlock()
 	if c.isFullLocked() {
 		c.socket.setReading(false)
-		c.awaitRoomLocked()
+		timer := time.AfterFunc(callPatience, c.failCalls)
+		for c.isFullLocked() {
+			c.changed.Wait()
+		}
+		timer.Stop()
 		c.socket.setReading(true)
 	}
 	if !c.ended && !c.closing {
@@ -233,7 +238,7 @@ func (c *clientConn) call(f *Frame) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.logPanic(r)
-			err = errors.New("handler panicked")
+			err = errors.New(errHandlerPanicked.text)
 		}
 	}()
 	handler := c.handleControl
@@ -249,15 +254,18 @@ func (c *clientConn) call(f *Frame) (err error) {
 	return handler(c.client, f)
 }
 
-// unpack makes a frame what it was before it was compressed, if it was.
-func (c *clientConn) unpack(f *Frame) *protocolError {
-	if c.deflation == nil || f.Opcode().isControl() {
+// unpack makes a message what it was before it was compressed, if it was. A codec that panics fails as a handler does.
+func (c *clientConn) unpack(ev *event) (broken *protocolError) {
+	if c.deflation == nil {
 		return nil
 	}
-	ev := event{kind: eventMessage, head: f.head, payload: f.payload}
-	err := c.deflation.unpack(&ev)
-	f.head, f.payload = ev.head, ev.payload
-	return err
+	defer func() {
+		if r := recover(); r != nil {
+			c.logPanic(r)
+			broken = errHandlerPanicked
+		}
+	}()
+	return c.deflation.unpack(ev)
 }
 
 // callQuit ends the connection, unless that has been done, waits for its end, and tells the program.

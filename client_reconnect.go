@@ -29,8 +29,8 @@ import (
 //
 // # What is final
 //
-// What will not change by itself is not tried again: a status of the opening handshake below 500, except 408, 425 and 429; a certificate
-// that is not accepted, or no TLS where there should be; an Endpoint that is none; an answer with the wrong Upgrade, Connection,
+// What will not change by itself is not tried again: a status below 500 of the opening handshake, or of a proxy, except 408, 425 and 429;
+// a certificate that is not accepted, or no TLS where there should be; an Endpoint that is none; an answer with the wrong Upgrade, Connection,
 // extension or subprotocol; Close frames, of either side, with 1000 (the purpose is fulfilled), 1002, 1003, 1007, 1008, 1009, 1010
 // (somebody breaks a rule), 3000 and 3003 (unauthorized, forbidden). One exception: 1008 from a server of this package that has found the
 // client silent, which a computer that slept hears when it wakes. Everything else is tried again, also after codes of applications (4000
@@ -219,6 +219,7 @@ func (cl *Client) settings(at *attempt) *Client {
 	}
 	settings := &Client{
 		Headers: maps.Clone(cl.Headers), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
+		Proxy: cl.Proxy, DialContext: cl.DialContext, Jar: cl.Jar,
 		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText,
 		Logger: cl.Logger, Endpoint: cl.Endpoint,
 		PingInterval: cl.PingInterval, HandshakeTimeout: cl.HandshakeTimeout, WriteTimeout: cl.WriteTimeout,
@@ -226,6 +227,7 @@ func (cl *Client) settings(at *attempt) *Client {
 		MaxMessageSize: cl.MaxMessageSize, MaxFragments: cl.MaxFragments,
 		MaxHeaderSize: cl.MaxHeaderSize, MaxHeaderFields: cl.MaxHeaderFields,
 		Reconnect: cl.Reconnect, HandleState: cl.HandleState,
+		spare: cl.spare,
 	}
 	if cl.Compression != nil {
 		compression := *cl.Compression

@@ -19,21 +19,26 @@ type clientSocket struct {
 	// Immutable once the connection has been started.
 	net.Conn
 	raw      syscall.RawConn // nil if Conn has no descriptor
+	isBare   bool            // Conn is that descriptor, and nothing is between them
 	patience time.Duration   // how long a write waits for a server that takes nothing; 0: until Conn's own deadline
 	down     <-chan struct{} // closed when no write has to wait any more
+	ledger   *ledger         // of messages; nil: nobody wants to know. What it has is guarded by mu
 
 	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
 
 	// Guarded by mu, which is held for a moment.
-	mu     sync.Mutex
-	sent   uint64 // bytes written so far
-	vigil  vigil
-	ledger *ledger // nil: nobody wants to know
+	mu    sync.Mutex
+	sent  uint64 // bytes written so far
+	vigil vigil
 }
 
 // newClientSocket returns a socket without patience.
 func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 	s := &clientSocket{Conn: conn, down: down}
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		s.isBare = true
+	}
 	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
 		conn = inner.NetConn()
 	}
@@ -93,7 +98,7 @@ func (s *clientSocket) Write(b []byte) (n int, err error) {
 
 // writeNow writes what the system takes without waiting. If that is not all, it returns an error, and the rest is lost.
 func (s *clientSocket) writeNow(b []byte) (n int, err error) {
-	if s.raw == nil {
+	if s.raw == nil || !s.isBare { // a DialContext may have put something in between, such as TLS
 		return 0, errWouldBlock
 	}
 	ctlErr := s.raw.Control(func(fd uintptr) { n, err = writeSocket(int(fd), b, false) })

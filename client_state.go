@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 )
 
@@ -99,12 +98,4 @@ func (cl *Client) tell(n news) {
 	}()
 	n.session.handleState(cl, n.state, n.cause)
 	returned = true
-}
-
-// logger returns where a client logs.
-func (cl *Client) logger() *slog.Logger {
-	if cl.Logger == nil {
-		return slog.Default()
-	}
-	return cl.Logger
 }

@@ -240,15 +240,15 @@ func TestClient_endpoint(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cl := &Client{Endpoint: test.endpoint, TLSConfig: config}
-			u, secure, err := cl.serverURL()
+			to, err := cl.firstHop()
 			if test.host == "" {
 				require.Error(t, err)
 				assert.Error(t, cl.Connect())
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, test.host, u.Host)
-			assert.Equal(t, test.secure, secure)
+			assert.Equal(t, test.host, to.url.Host)
+			assert.Equal(t, test.secure, isSecure(to.url))
 			if test.secure {
 				assert.Same(t, config, cl.TLSConfig)
 			} else {
@@ -265,14 +265,14 @@ func TestClient_request(t *testing.T) {
 			"https://example.com:80": "example.com:80", "ws://example.com:443": "example.com:443",
 		} {
 			cl := &Client{Endpoint: endpoint}
-			u, _, err := cl.serverURL()
+			to, err := cl.firstHop()
 			require.NoError(t, err)
 			client, server := net.Pipe()
 			c := newClientConn(cl)
 			c.conn = client
 			done := make(chan error, 1)
 			go func() {
-				_, err := cl.shakeHands(c, u, time.Now().Add(time.Hour))
+				_, err := cl.shakeHands(c, to, time.Now().Add(time.Hour))
 				done <- err
 			}()
 			request, err := http.ReadRequest(bufio.NewReader(server))

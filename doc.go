@@ -159,27 +159,45 @@
 //
 // # Connecting again
 //
-// A Client does not connect again by itself. HandleQuit tells when a connection has ended, and Connect may be called again:
+// A Client with Reconnect connects again by itself when a connection that was open has ended, with waits that grow and differ, and tells
+// HandleState what it does. Reconnect says when it tries, and when it does not:
 //
-//	quit := make(chan struct{}, 1)
-//	cl := &websocket.Client{Endpoint: endpoint, HandleText: handle, HandleQuit: func() { quit <- struct{}{} }}
-//	for wait := time.Second; ctx.Err() == nil; {
-//		if err := cl.ConnectContext(ctx); err == nil {
-//			wait = time.Second
-//			select {
-//			case <-quit:
-//			case <-ctx.Done():
-//				return cl.Close()
-//			}
+//	cl := &websocket.Client{Endpoint: endpoint, HandleText: handle, Reconnect: &websocket.Reconnect{}}
+//	cl.HandleState = func(cl *websocket.Client, state websocket.ClientState, cause error) {
+//		switch state {
+//		case websocket.StateConnected:
+//			cl.SendText(subscribe) // what the server has to be told for each connection
+//		case websocket.StateWaiting:
+//			log.Printf("%v; next attempt at %v", cause, cl.NextAttempt())
+//		case websocket.StateEnded:
+//			log.Printf("given up: %v", cause) // nil if the program wanted it
 //		}
-//		select { // not all at the same moment, when a server comes back
-//		case <-time.After(wait/2 + rand.N(wait/2)):
-//			wait = min(2*wait, 30*time.Second)
-//		case <-ctx.Done():
-//		}
+//	}
+//
+// Nothing is sent again by itself. A LostError in the cause says of how many messages the server has surely got nothing, and of how many
+// that is not known.
+//
+// # Requests and answers
+//
+// Client.Call sends a Request for the router of a Server and returns its Response; CallJSON does so with values. Many may be in
+// flight, and handlers may call. What is no answer reaches HandleText.
+//
+//	user, err := websocket.CallJSON[User](ctx, cl, "GET", "/users/7", nil)
+//
+// # The way to a server
+//
+// A Client follows redirects, and goes through the proxy that HTTP_PROXY or HTTPS_PROXY of the environment names, with a tunnel for ws
+// too; Client.Proxy says otherwise. Client.DialContext opens the network connection in any other way, and needs no proxy:
+//
+//	cl := &websocket.Client{
+//		Endpoint: "ws://unix/chat", // the host is only what the request says
+//		Proxy:    http.ProxyURL(nil),
+//		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+//			return new(net.Dialer).DialContext(ctx, "unix", "/run/chat.socket")
+//		},
 //	}
 //
 // # What it does not do
 //
-// A message is in memory as a whole, on both sides. A Client does not follow redirects, uses no proxy and keeps no cookies.
+// A message is in memory as a whole, on both sides. A Client keeps cookies only in a Client.Jar of the program's.
 package websocket

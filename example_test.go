@@ -12,8 +12,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -343,6 +345,73 @@ func ExampleClient() {
 	// websocket: client is not connected
 }
 
+// A client of a server on a Unix socket. The host of its endpoint is only what the request says.
+func ExampleClient_dialContext() {
+	folder, err := os.MkdirTemp("", "chat")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	socket := filepath.Join(folder, "socket")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		log.Fatal(err)
+	}
+	serv := NewServer(&ServerOptions{HandleText: func(conn int, payload []byte) { SendText(conn, payload) }})
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	echo := make(chan string)
+	client := &Client{
+		Endpoint: "ws://unix/",
+		Proxy:    http.ProxyURL(nil),
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		HandleText: func(_ *Client, frame *Frame) error {
+			echo <- string(frame.Payload())
+			return nil
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Quit()
+	client.SendText([]byte("hello"))
+	fmt.Println(<-echo)
+	// Output: hello
+}
+
+// A client that goes through a proxy, as long as that lets it.
+func ExampleClient_proxy() {
+	client := &Client{
+		Endpoint: "wss://chat.example/",
+		Proxy:    http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128", User: url.UserPassword("me", "secret")}),
+	}
+	err := client.Connect()
+	var refused *ProxyError
+	if errors.As(err, &refused) && refused.Status == http.StatusProxyAuthRequired {
+		log.Fatal("the proxy wants another password: ", refused.Header.Get("Proxy-Authenticate"))
+	}
+}
+
+// A client with SOCKS, by golang.org/x/net/proxy: its dialers have the method that DialContext is.
+func ExampleClient_socks() {
+	// dialer, err := proxy.SOCKS5("tcp", "127.0.0.1:1080", nil, proxy.Direct)
+	// socks := dialer.(proxy.ContextDialer)
+	var socks interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	} = new(net.Dialer)
+	client := &Client{
+		Endpoint:    "wss://chat.example/", // the proxy looks up its address
+		Proxy:       http.ProxyURL(nil),
+		DialContext: socks.DialContext,
+	}
+	if err := client.Connect(); err != nil {
+		log.Print(err)
+	}
+}
+
 // A packet may hold several frames, and its last one may be cut off.
 func ExampleUnpack() {
 	packet := NewFrameText(true, []byte("hello"))
@@ -379,46 +448,133 @@ func ExampleServer_ServeContext() {
 	// Output: <nil>
 }
 
-// A client that connects again, with a pause that grows and is not the same for all.
+// Connect tries once; a program that begins before its server does, or without a network, tries for as long as it likes.
 func ExampleClient_ConnectContext() {
-	serv := NewServer(&ServerOptions{HandleText: func(conn int, _ []byte) {
-		Send(conn, NewFrameClose(false, StatusGone, []byte("come back")))
+	ready := make(chan struct{})
+	serv := NewServer(&ServerOptions{HandleAuth: func(*Handshake) (context.Context, error) {
+		select {
+		case <-ready:
+			return context.Background(), nil
+		default:
+			close(ready)
+			return nil, &HandshakeError{Status: http.StatusServiceUnavailable}
+		}
 	}})
 	ln := listen()
 	go serv.Serve(ln)
 	defer serv.Stop()
 
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	quit := make(chan struct{}, 1)
-	client := &Client{
-		Endpoint:   "ws://" + ln.Addr().String(),
-		HandleQuit: func() { quit <- struct{}{} },
+	client := &Client{Endpoint: "ws://" + ln.Addr().String(), Reconnect: &Reconnect{}}
+	for client.ConnectContext(ctx) != nil && ctx.Err() == nil {
+		fmt.Println("not yet")
+		time.Sleep(rand.N(100 * time.Millisecond))
 	}
-	const shortest, longest = 10 * time.Millisecond, 30 * time.Second
-	for wait, visits := shortest, 0; ctx.Err() == nil; {
-		if err := client.ConnectContext(ctx); err == nil {
-			wait, visits = shortest, visits+1
-			client.SendText([]byte("hello"))
-			select {
-			case <-quit:
-				fmt.Println(client.Err())
-			case <-ctx.Done():
-				client.Close()
-			}
-		}
-		if visits == 2 {
-			stop() // enough for an example
-		}
-		select {
-		case <-time.After(wait/2 + rand.N(wait/2)):
-			wait = min(2*wait, longest)
-		case <-ctx.Done():
-		}
-	}
+	fmt.Println("connected, from now on Reconnect sees to it")
+	client.Close()
 	// Output:
-	// websocket: closed with 1001: come back
-	// websocket: closed with 1001: come back
+	// not yet
+	// connected, from now on Reconnect sees to it
+}
+
+// A client that connects again by itself.
+func ExampleReconnect() {
+	serv := NewServer(&ServerOptions{HandleText: func(conn int, _ []byte) {
+		Send(conn, NewFrameClose(false, StatusGone, []byte("restarting")))
+	}})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	ended := make(chan struct{})
+	visits := 0
+	client := &Client{
+		Endpoint:  "ws://" + ln.Addr().String(),
+		Reconnect: &Reconnect{Min: time.Millisecond, Max: 10 * time.Millisecond}, // by default 500 ms and 30 s
+		HandleState: func(client *Client, state ClientState, cause error) {
+			switch state {
+			case StateConnected:
+				client.SendText([]byte("hello")) // and whatever the server has to know again
+			case StateWaiting:
+				fmt.Println("lost:", cause) // the next attempt is at client.NextAttempt()
+				if visits++; visits == 2 {
+					client.Close() // enough for an example
+				}
+			case StateEnded: // cause says why, if it was not the program
+				fmt.Println("ended:", cause)
+				close(ended)
+			}
+		},
+	}
+	if err := client.Connect(); err != nil {
+		fmt.Println(err)
+	}
+	<-ended
+	// Output:
+	// lost: websocket: closed with 1001: restarting
+	// lost: websocket: closed with 1001: restarting
+	// ended: <nil>
+}
+
+// Requests and answers over one connection.
+func ExampleClient_Call() {
+	serv := NewServer(nil)
+	serv.RegisterTextHandler(http.MethodGet, "/users/:id", func(_ context.Context, req *Request) Response {
+		return Response{Code: http.StatusOK, Body: "user " + req.Params["id"]}
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+	client := &Client{Endpoint: "ws://" + ln.Addr().String()}
+	if err := client.Connect(); err != nil {
+		fmt.Println(err)
+	}
+	defer client.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	res, err := client.Call(ctx, &Request{Method: http.MethodGet, Target: "/users/7"})
+	fmt.Println(res.Code, res.Body, err)
+
+	client.Close()
+	_, err = client.Call(ctx, &Request{Method: http.MethodGet, Target: "/users/7"})
+	var failed *CallError
+	fmt.Println(errors.Is(err, ErrConnClosed), errors.As(err, &failed) && !failed.InDoubt)
+	// Output:
+	// 200 user 7 <nil>
+	// true true
+}
+
+// The same with values in place of texts.
+func ExampleCallJSON() {
+	type sum struct{ A, B int }
+	serv := NewServer(nil)
+	serv.RegisterTextHandler(http.MethodPost, "/sum", func(_ context.Context, req *Request) Response {
+		var in sum
+		if err := json.Unmarshal([]byte(req.Body), &in); err != nil {
+			return Response{Code: http.StatusBadRequest, Message: err.Error()}
+		}
+		return Response{Code: http.StatusOK, Body: fmt.Sprint(in.A + in.B)}
+	})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+	client := &Client{Endpoint: "ws://" + ln.Addr().String()}
+	if err := client.Connect(); err != nil {
+		fmt.Println(err)
+	}
+	defer client.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	fmt.Println(CallJSON[int](ctx, client, http.MethodPost, "/sum", sum{2, 3}))
+	_, err := CallJSON[int](ctx, client, http.MethodPost, "/sum", "two and three")
+	var refused *ResponseError
+	fmt.Println(errors.As(err, &refused), refused.Code)
+	// Output:
+	// 5 <nil>
+	// true 400
 }
 
 // Only the pages of one origin may connect; programs, which send none, may too.

@@ -178,6 +178,7 @@ func FuzzHandshake(f *testing.F) {
 		}
 		require.True(t, bytes.HasSuffix(in[:n], []byte("\r\n\r\n")))
 		checkAccept(in[:n], handshakeKey, nil) // must not panic
+		checkTunnel(in[:n])                    // neither must this
 
 		req, err := parseRequest(in[:n])
 		if err == nil {

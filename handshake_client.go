@@ -84,21 +84,30 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 // checkStatusLine returns an error unless the first line of an answer opens the connection. For a refusal it is a HandshakeError with
 // the status and its reason.
 func checkStatusLine(line string) error {
-	version, status, ok := strings.Cut(line, " ")
-	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(status) {
-		return errors.New("websocket: malformed status line")
-	}
-	code, reason, _ := strings.Cut(status, " ")
-	if len(code) != 3 || code[0] == '0' || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) { // RFC 9110, section 15
-		return fmt.Errorf("websocket: handshake refused: malformed status: %s", status)
-	}
-	if number, _ := strconv.Atoi(code); number != http.StatusSwitchingProtocols {
-		return &HandshakeError{Status: number, Reason: reason}
-	}
-	if version != "HTTP/1.1" { // RFC 6455, section 4.2.2
+	version, status, reason, err := parseStatusLine(line)
+	switch {
+	case err != nil:
+		return fmt.Errorf("websocket: handshake refused: %w", err)
+	case status != http.StatusSwitchingProtocols:
+		return &HandshakeError{Status: status, Reason: reason}
+	case version != "HTTP/1.1": // RFC 6455, section 4.2.2
 		return errors.New("websocket: answer is not HTTP/1.1")
 	}
 	return nil
+}
+
+// parseStatusLine reads the first line of an answer (RFC 9112, section 4).
+func parseStatusLine(line string) (version string, status int, reason string, err error) {
+	version, rest, ok := strings.Cut(line, " ")
+	if !ok || !strings.HasPrefix(version, "HTTP/1.") || !isFieldValue(rest) {
+		return "", 0, "", errors.New("malformed status line")
+	}
+	code, reason, _ := strings.Cut(rest, " ")
+	if len(code) != 3 || code[0] == '0' || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) { // RFC 9110, section 15
+		return "", 0, "", fmt.Errorf("malformed status: %s", rest)
+	}
+	status, _ = strconv.Atoi(code)
+	return version, status, reason, nil
 }
 
 // contentLength returns how many bytes an answer has for a body, as far as its status and fields tell (RFC 9112, section 6.3). If it
@@ -152,47 +161,64 @@ func extensionNames(header http.Header) (names []string) {
 	return names
 }
 
-// Reasons why a string is not the URI of a WebSocket connection (RFC 6455, section 3). None quotes the URI, which may have a
-// password in it.
+// Reasons why a string is not the URI of a WebSocket connection (RFC 6455, section 3), or of a proxy. None quotes the URI, which may
+// have a password in it.
 var (
-	errNoScheme     = errors.New("websocket: endpoint is not a ws, wss, http or https URL with a host")
-	errURISpace     = errors.New("websocket: endpoint: white space around the URL")
-	errURIFragment  = errors.New("websocket: endpoint: URL has a fragment (#), which means nothing here")
-	errURIHost      = errors.New("websocket: endpoint: malformed host")
-	errURIUnicode   = errors.New("websocket: endpoint: host is not ASCII: give an international name in its encoded form, xn--")
-	errURIBrackets  = errors.New("websocket: endpoint: an IPv6 address, and nothing else, is in brackets")
-	errURIPort      = errors.New("websocket: endpoint: port is not from 1 to 65535")
-	errURIUser      = errors.New("websocket: endpoint: user name has a colon, or it or the password a control character")
-	errURIMalformed = errors.New("websocket: endpoint: malformed URL")
+	errNoScheme     = errors.New("not a ws, wss, http or https URL with a host")
+	errURISpace     = errors.New("white space around the URL")
+	errURIFragment  = errors.New("URL has a fragment (#), which means nothing here")
+	errURIHost      = errors.New("malformed host")
+	errURIUnicode   = errors.New("host is not ASCII: give an international name in its encoded form, xn--")
+	errURIBrackets  = errors.New("an IPv6 address, and nothing else, is in brackets")
+	errURIPort      = errors.New("port is not from 1 to 65535")
+	errURIUser      = errors.New("user name has a colon, or it or the password a control character")
+	errURIMalformed = errors.New("malformed URL")
 )
 
 // parseEndpoint reads a Client's Endpoint. The URL that it returns has a port, as a decimal number.
 func parseEndpoint(endpoint string) (u *url.URL, secure bool, err error) {
 	switch {
 	case strings.TrimSpace(endpoint) != endpoint:
-		return nil, false, errURISpace
+		err = errURISpace
 	case strings.Contains(endpoint, "#"): // RFC 6455, section 3
-		return nil, false, errURIFragment
+		err = errURIFragment
+	default:
+		u, err = parseReference(new(url.URL), endpoint)
 	}
-	if u, err = url.Parse(endpoint); err != nil {
-		return nil, false, errURIMalformed // the text of err may have a part of a password
+	if err == nil {
+		_, err = basicCredentials(u.User)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("websocket: endpoint: %w", err)
+	}
+	return u, isSecure(u), nil
+}
+
+// parseReference reads the URL of a server, which may be relative to another one (RFC 3986, section 5). It has a port, as a decimal
+// number.
+func parseReference(base *url.URL, reference string) (u *url.URL, err error) {
+	if u, err = url.Parse(reference); err != nil {
+		return nil, errURIMalformed // the text of err may have a part of a password
+	}
+	if u.Scheme == "" && base.Scheme != "" {
+		u = base.ResolveReference(u)
 	}
 	port := "80"
 	switch u.Scheme {
 	case "ws", "http":
 	case "wss", "https":
-		secure, port = true, "443"
+		port = "443"
 	default:
-		return nil, false, errNoScheme
+		return nil, errNoScheme
 	}
 	if u.Host, err = hostAndPort(u, port); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if _, err = basicCredentials(u.User); err != nil {
-		return nil, false, err
-	}
-	return u, secure, nil
+	return u, nil
 }
+
+// isSecure reports whether a URL of a server is for TLS.
+func isSecure(u *url.URL) bool { return u.Scheme == "wss" || u.Scheme == "https" }
 
 // hostAndPort checks the host and the port of a URL and returns them together. An empty port is the default one (RFC 3986, section
 // 3.2.3).

@@ -21,7 +21,7 @@ import (
 // coreFiles turn bytes, values and moments into bytes and values: no I/O, clock, lock or log.
 var coreFiles = slices.Concat([]string{
 	"frame.go", "receiver.go", "assembly.go", "errors.go",
-	"handshake.go", "handshake_client.go", "fields.go", "extension.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
+	"handshake.go", "handshake_client.go", "client_redirect.go", "fields.go", "extension.go", "http_response.go", "refusal.go", "negotiate.go", "paths.go", "proxyproto.go",
 	"tls_records.go",
 	"routes.go", "request.go", "response.go",
 	"history.go", "compression.go", "deflation.go", "traffic.go", "ledger.go",
@@ -327,7 +327,7 @@ func layerRoot(expr ast.Expr) *ast.Ident {
 const (
 	houseFunction = 40
 	houseFile     = 400
-	houseRoot     = 140 // HTTP has three rooms, negotiation, paths and refusals three; Info, the PROXY protocol and addresses three; TLS four; compression eight, topics three, options and Shutdown two each, Stats four
+	houseRoot     = 141 // HTTP has three rooms, the way of a Client to its server three, Reconnect and Call eight; negotiation, paths and refusals three; Info, the PROXY protocol and addresses three; TLS four; compression eight, topics three, options and Shutdown two each, Stats four
 )
 
 func TestHouseIsSmall(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 // meanwhile. What cannot be sent is answered with status 500, and the log is told at level error: a status that is not from 300 to 599,
 // a control character in Reason or Header, a nil pointer.
 //
-// Client.Connect returns one for every answer but 101; errors.As finds it. It is the server's word, and belongs to the caller. A HandleAuth
-// that returns it passes that answer on.
+// Client.Connect returns one for every answer but 101 and the redirects that it follows; errors.As finds it. It is the server's word, and
+// belongs to the caller. A HandleAuth that returns it passes that answer on.
 type HandshakeError struct {
 	// Status is the status code. A server sends 300 to 599.
 	Status int

@@ -18,6 +18,9 @@ const (
 	// answerLook is how often it looks whether those that it waits for are still there.
 	answerLook = 20 * time.Millisecond
 
+	// answerFence is the look at which nodes are asked whether they are past a question that has not been answered.
+	answerFence = 10
+
 	// answerLull is how long after an answer another one is awaited, where the broker does not tell how many there will be.
 	answerLull = 5 * time.Millisecond
 )
@@ -85,11 +88,12 @@ func isNobody(msg *nats.Msg) bool {
 
 // question is a request to other nodes.
 type question struct {
-	subject string
-	body    []byte
-	want    func() int // how many nodes will answer, as far as is known at the moment
-	lull    bool       // fewer may: it is over if none has for answerLull after the last one
-	take    func(a answer)
+	subject  string
+	body     []byte
+	want     func() int // how many nodes will answer, as far as is known at the moment
+	interest bool       // want counts interest, which comes and goes while the nodes stay
+	lull     bool       // fewer may: it is over if none has for answerLull after the last one
+	take     func(a answer)
 }
 
 // ask sends a question, and returns when all have answered. The error is errNobody if nobody is there to answer, and ErrPartial, with that
@@ -100,50 +104,119 @@ func (n *Node) ask(ctx context.Context, q question) error {
 	}
 	e := n.inbox.expect()
 	defer n.inbox.forget(e)
+	a := asked{question: q, n: n, nodes: q.want()} // before they are asked: one that has been may be gone already
 	if err := n.publish(q.subject, e.subject, q.body); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return n.collect(ctx, q, e)
+	return a.collect(ctx, e)
+}
+
+// asked is a question that is being answered.
+type asked struct {
+	question
+	n        *Node
+	nodes    int      // that are to answer, as far as was known when it was asked
+	answered []string // nodes that have
+	looks    int
+	fence    <-chan error // nil: not yet
 }
 
 // collect takes the answers to a question.
-func (n *Node) collect(ctx context.Context, q question, e *expectation) error {
-	look := time.NewTicker(answerLook)
-	defer look.Stop()
+func (a *asked) collect(ctx context.Context, e *expectation) error {
+	ticker := time.NewTicker(answerLook)
+	defer ticker.Stop()
 	var lull <-chan time.Time
-	want := q.want()
-	for answered := 0; ; {
+	for {
 		select {
 		case msg := <-e.answers:
 			if isNobody(msg) {
 				return errNobody
 			}
-			a, ok := parseAnswer(msg.Data)
-			if !ok {
-				continue
-			}
-			q.take(a)
-			if !a.more {
-				answered++
-			}
-			if answered >= want {
+			if a.heed(msg); a.isAnswered() {
 				return nil
 			}
-			if q.lull {
+			if a.lull {
 				lull = time.After(answerLull)
 			}
 		case <-lull:
 			return nil
-		case <-look.C:
-			if want = min(want, q.want()); answered >= want {
+		case <-ticker.C:
+			if a.look(ctx) {
 				return nil
 			}
+		case err := <-a.fence:
+			return a.end(e, err)
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrPartial, ctx.Err())
-		case <-n.ctx.Done():
+		case <-a.n.ctx.Done():
 			return ErrClosed
+		}
+	}
+}
+
+// heed takes an answer.
+func (a *asked) heed(msg *nats.Msg) {
+	answer, ok := parseAnswer(msg.Data)
+	if !ok {
+		return
+	}
+	if a.take(answer); !answer.more {
+		a.answered = append(a.answered, answer.node)
+	}
+}
+
+// isAnswered reports whether all have answered, those included that may have become interested just in time to be asked.
+func (a *asked) isAnswered() bool {
+	return len(a.answered) >= a.nodes && (!a.interest || len(a.answered) >= a.want())
+}
+
+// look reports whether all have answered that are still there. It sees to it that it can be known.
+func (a *asked) look(ctx context.Context) bool {
+	a.looks++
+	now := a.want()
+	if !a.interest {
+		return a.n.stay(a.answered) >= min(now, a.nodes)
+	}
+	if a.fence == nil && (now != a.nodes || a.isAnswered() || a.looks == answerFence) {
+		a.fence = a.n.fence(ctx)
+	}
+	return false
+}
+
+// stay returns how many of those nodes are still there.
+func (n *Node) stay(nodes []string) (count int) {
+	for _, name := range nodes {
+		if n.isThere(name) {
+			count++
+		}
+	}
+	return count
+}
+
+// fence tells when all nodes are past what this one has sent before: what they answer to that has come by then. It is for questions about a
+// user: how many nodes are interested does not tell which, and so not whether one that is no longer has answered, or never will.
+func (n *Node) fence(ctx context.Context) <-chan error {
+	passed := make(chan error, 1)
+	q := question{subject: n.subjects.all(), body: []byte{byte(kindPresence)}, want: n.nodes, take: func(answer) {}} // in no topic
+	go func() { passed <- n.ask(ctx, q) }()
+	return passed
+}
+
+// end takes the answers that have come before a fence.
+func (a *asked) end(e *expectation, fence error) error {
+	if fence != nil && !errors.Is(fence, errNobody) {
+		return fmt.Errorf("%w: %w", ErrPartial, fence)
+	}
+	for {
+		select {
+		case msg := <-e.answers:
+			if !isNobody(msg) {
+				a.heed(msg)
+			}
+		default:
+			return nil
 		}
 	}
 }

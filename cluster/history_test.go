@@ -91,6 +91,11 @@ func keepsHistory(t *testing.T, sites []*site) {
 			assert.Equal(t, broadcast(want[5+i]), m.Packet)
 			assert.WithinDuration(t, time.Now(), m.Time, time.Minute)
 		}
+		leader := reading{h: s.history, topic: "topic", subject: s.subjects.kept("topic"), leader: true}
+		same, complete, err := leader.since(within(t), seqs[4], 1000)
+		require.NoError(t, err)
+		assert.True(t, complete)
+		assert.Equal(t, messages, same, "the leader has the same")
 		messages, complete, err = s.Since(within(t), "topic", seqs[4], 3)
 		require.NoError(t, err)
 		assert.True(t, complete)
@@ -389,6 +394,36 @@ func TestLate(t *testing.T) {
 	sites[1].interest.forgetNumbers() // the store is another one
 	send(1)
 	g.hears(t, "5", "7", "8", "1")
+}
+
+// TestInsist shows that a node which knows of no leader does not keep another one from finding it.
+func TestInsist(t *testing.T) {
+	s := join(t, Options{History: History{Messages: 1}})
+	other, err := s.connect() // as another node
+	require.NoError(t, err)
+	defer other.Close()
+	questions := 0
+	_, err = other.Subscribe("question", func(msg *nats.Msg) {
+		if questions++; questions == 1 {
+			return // lost
+		}
+		msg.Respond([]byte("nobody knows"))
+		if questions > 2 {
+			msg.Respond([]byte("answer"))
+		}
+	})
+	require.NoError(t, err)
+	require.NoError(t, other.Flush())
+	var got []string
+	require.NoError(t, s.history.insist(within(t), "question", nil, func(text []byte) bool {
+		got = append(got, string(text))
+		return string(text) == "answer"
+	}))
+	assert.Equal(t, []string{"nobody knows", "nobody knows", "answer"}, got)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	err = s.history.insist(ctx, "nobody", nil, func([]byte) bool { return true })
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 func TestSinceIsRefused(t *testing.T) {

@@ -20,9 +20,10 @@ import (
 	"github.com/wsloop/websocket"
 )
 
-// patience is how long a test waits for what has to happen, and look how often it looks.
+// patience is how long a test waits for what has to happen, on a machine that has much else to do: several elections take long enough
+// there. look is how often it looks.
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	look     = 2 * time.Millisecond
 )
 
@@ -136,12 +137,18 @@ func gather(t testing.TB, count int, opts Options) (sites []*site) {
 	return sites
 }
 
+// given are the addresses that tests have been given.
+var given sync.Map
+
 // freeAddress returns an address of this machine that is free, and that the system gives to nobody who asks for any: so it stays free.
 func freeAddress(t testing.TB) string {
 	for range 100 {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
-		if err == nil {
-			defer ln.Close()
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		if _, taken := given.LoadOrStore(ln.Addr().String(), true); !taken {
 			return ln.Addr().String()
 		}
 	}
@@ -174,14 +181,22 @@ type guest struct {
 // visit connects a client of a user; 0: of none.
 func visit(t testing.TB, s *site, uid uint64) *guest {
 	t.Helper()
-	before := s.srv.Clients.Conns(uid)
+	before := s.ids(uid)
 	g, err := connect(s.addr, uid)
 	require.NoError(t, err)
 	t.Cleanup(func() { g.Quit() })
 	eventually(t, "the server knows the client", func() bool {
-		return uid == 0 || slices.ContainsFunc(s.srv.Clients.Conns(uid), func(conn int) bool { return !slices.Contains(before, conn) })
+		return uid == 0 || slices.ContainsFunc(s.ids(uid), func(id uint64) bool { return !slices.Contains(before, id) })
 	})
 	return g
+}
+
+// ids returns those of a user's connections: the system uses the numbers of connections again.
+func (s *site) ids(uid uint64) (ids []uint64) {
+	for _, conn := range s.srv.Clients.Conns(uid) {
+		ids = append(ids, websocket.ID(conn))
+	}
+	return ids
 }
 
 func connect(addr string, uid uint64) (*guest, error) {
@@ -272,6 +287,12 @@ func (g *guest) lastBody() string {
 		return ""
 	}
 	return bodies[len(bodies)-1]
+}
+
+// has waits until a broadcast with this body came.
+func (g *guest) has(t testing.TB, body string) {
+	t.Helper()
+	eventually(t, "the client gets "+body, func() bool { return slices.Contains(g.bodies(), body) })
 }
 
 func (g *guest) count() int {

@@ -63,6 +63,13 @@ func (m *membership) names() (names []string) {
 	return names
 }
 
+func (m *membership) has(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.seen[name]
+	return known
+}
+
 func (m *membership) len() int { return int(m.count.Load()) }
 
 // beat tells the others that this node is there, until it leaves.

@@ -59,6 +59,14 @@ func (n *Node) nodes() int {
 	return max(n.broker.account.Interest(n.subjects.all())-1, 0)
 }
 
+// isThere reports whether another node is there.
+func (n *Node) isThere(name string) bool {
+	if n.broker == nil {
+		return n.members.has(name)
+	}
+	return n.broker.account.Interest(n.subjects.node(name)) > 0
+}
+
 // localMembers returns who has subscribed to a topic on this node.
 func (n *Node) localMembers(topic string) (members []Member) {
 	conns := make(map[uint64]int)

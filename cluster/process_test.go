@@ -63,6 +63,7 @@ type report struct {
 	Complete   bool
 	Leader     string
 	Store      string // what is in it
+	Interested int    // nodes that the broker knows of; with an external one, 1 if this node is
 	Stats      Stats
 
 	Subscriptions int // that the embedded broker has, of all nodes
@@ -97,7 +98,7 @@ func playBroker(s settings) int {
 		return 1
 	}
 	go broker.Start()
-	if !broker.ReadyForConnections(startTimeout) {
+	if !broker.ReadyForConnections(patience) {
 		return 1
 	}
 	return ready()
@@ -176,6 +177,8 @@ func (n *Node) obey(o order) (r report) {
 		} else {
 			r.Store = failed.Error()
 		}
+	case "interest":
+		r.Interested = n.interested(o.Topic)
 	case "since":
 		r.Messages, r.Complete, err = n.Since(ctx, o.Topic, o.Seq, 0)
 	}
@@ -192,6 +195,17 @@ func (n *Node) obey(o order) (r report) {
 		}
 	}
 	return r
+}
+
+// interested returns how many nodes the embedded broker knows of that have subscribers of a topic; with an external one, 1 if this one has.
+func (n *Node) interested(topic string) int {
+	switch {
+	case n.broker != nil:
+		return n.broker.account.Interest(n.subjects.topic(topic))
+	case n.interest.topic(topic) != nil:
+		return 1
+	}
+	return 0
 }
 
 // process is another process that a test has started.
@@ -289,7 +303,15 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
-func (p *process) pause(t testing.TB)  { require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP)) }
+// pause stops the process. It runs on for a moment after the signal, so pause waits until it stands still.
+func (p *process) pause(t testing.TB) {
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, status.Stopped())
+}
+
 func (p *process) resume(t testing.TB) { require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // startNodes starts a cluster of several processes, each with files of its own, and waits until they know each other.
@@ -326,6 +348,36 @@ func storing(t testing.TB, nodes ...*process) {
 	for _, p := range nodes {
 		eventually(t, "there is a store", func() bool { return p.do(order{}).Stats.History })
 	}
+}
+
+// attended waits until every node's broker knows that so many nodes have subscribers of a topic: others may publish before.
+func attended(t testing.TB, topic string, count int, nodes ...*process) {
+	t.Helper()
+	for _, p := range nodes {
+		eventually(t, "interest in "+topic+" is known", func() bool { return p.do(order{Do: "interest", Topic: topic}).Interested == count })
+	}
+}
+
+// stores publishes to a topic with history, once there is a store: there may be an election.
+func (p *process) stores(t testing.TB, topic, body string) (r report) {
+	t.Helper()
+	eventually(t, "history is there", func() bool {
+		r = p.do(order{Do: "publish", Topic: topic, Body: body})
+		return r.Sentinel != ErrHistoryUnavailable.Error()
+	})
+	require.Empty(t, r.Err)
+	return r
+}
+
+// since asks for what a topic had behind a number, once there is a store: there may be an election.
+func (p *process) since(t testing.TB, topic string, seq uint64) (r report) {
+	t.Helper()
+	eventually(t, "history can be read", func() bool {
+		r = p.do(order{Do: "since", Topic: topic, Seq: seq})
+		return r.Sentinel != ErrHistoryUnavailable.Error()
+	})
+	require.Empty(t, r.Err)
+	return r
 }
 
 // guestOf connects a client with a node, and waits until another one knows of it.

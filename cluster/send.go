@@ -120,7 +120,7 @@ func (n *Node) send(subject string, packet []byte) error {
 func (n *Node) askUser(ctx context.Context, uid uint64, body []byte, take func(answer)) error {
 	q := question{subject: n.subjects.user(uid), body: body, take: take, want: n.members.len, lull: true}
 	if n.broker != nil {
-		q.lull = false
+		q.interest, q.lull = true, false
 		q.want = func() int { return n.othersUser(q.subject, uid) }
 	}
 	err := n.ask(ctx, q)

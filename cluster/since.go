@@ -36,9 +36,10 @@ type Message struct {
 // kept, or were in a store that is lost, or may be. A subscriber whose last message is still kept always gets a complete answer. One that
 // begins, and asks with 0, need not look at it.
 //
-// What was published before is among them: with a history on several nodes their leader is asked what that is. Since waits for one
-// while ctx lasts, but no longer than five seconds, and returns ErrHistoryUnavailable then. It
-// returns ErrNoHistory for a topic without history, and websocket.ErrTopicName for what is no name.
+// What was published before is among them: with a history on several nodes their leader is asked what that is, and for the messages too if
+// the replica of this node does not have them yet. Since waits for a leader while ctx lasts, but no longer than five seconds, and returns
+// ErrHistoryUnavailable then, with ErrDisconnected at once if there is no broker either. An election takes up to nine seconds: then ask
+// again. It returns ErrNoHistory for a topic without history, and websocket.ErrTopicName for what is no name.
 func (n *Node) Since(ctx context.Context, topic string, seq uint64, most int) (messages []Message, complete bool, err error) {
 	if err = n.left(); err != nil {
 		return nil, false, err
@@ -66,6 +67,7 @@ type reading struct {
 	h       *history
 	topic   string
 	subject string
+	leader  bool // it is the leader that is asked
 }
 
 // since reads until it has as many messages as are wanted, or all: including what was delivered here before. Each part begins with the last
@@ -89,7 +91,9 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 			complete = complete && len(more) == 0 // else it has not come to the replica that answers
 			more = more[:min(len(more), most-len(messages))]
 		default:
-			complete = r.isUntouched(ctx, seq)
+			if complete, err = r.isUntouched(ctx, seq); err != nil {
+				return nil, false, err
+			}
 			more = more[:min(len(more), most)]
 		}
 		if messages = append(messages, more...); len(messages) > 0 {
@@ -101,11 +105,19 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 		if len(more) > 0 {
 			continue
 		}
-		select { // another node answers, or this one knows more by then
-		case <-time.After(readPause):
-		case <-ctx.Done():
-			return nil, false, ctx.Err()
+		r.leader = true // the replica here is behind, and the broker asks none but that
+		if err = pause(ctx, readPause); err != nil {
+			return nil, false, err
 		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -123,50 +135,125 @@ func (r *reading) latest(ctx context.Context) (seq uint64, err error) {
 	return seq, nil
 }
 
-// latestOf asks the leader for the number of the latest message of a subject, 0 if there is none, until there is a leader.
+// latestOf asks the leader for the number of the latest message of a subject, 0 if there is none.
 func (h *history) latestOf(ctx context.Context, subject string) (seq uint64, err error) {
-	for ctx.Err() == nil {
-		attempt, cancel := context.WithTimeout(ctx, storeAttempt)
-		answer, err := h.request(attempt, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + h.name, Data: fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)})
-		cancel()
-		var last struct {
-			Message *struct{ Seq uint64 }
-			Error   *struct{ Code int }
-		}
-		if err == nil && !isNobody(answer) && json.Unmarshal(answer.Data, &last) == nil {
-			switch {
-			case last.Message != nil:
-				return last.Message.Seq, nil
-			case last.Error != nil && last.Error.Code == 404:
-				return 0, nil
-			}
-		}
-		select {
-		case <-time.After(readPause):
-		case <-ctx.Done():
-		}
+	m, err := h.fetch(ctx, fetch{Last: subject})
+	if m == nil {
+		return 0, err
 	}
-	return 0, ctx.Err()
+	return m.Seq, nil
 }
 
-// read asks for messages from a number on. left is how many there are behind them.
-func (r *reading) read(ctx context.Context, from uint64, most int) (messages []Message, left uint64, err error) {
-	type batch struct {
-		Seq      uint64 `json:"seq"`
-		Subject  string `json:"next_by_subj"`
-		Batch    int    `json:"batch"`
-		MaxBytes int    `json:"max_bytes"`
+// fetch is which message the leader is asked for.
+type fetch struct {
+	Seq  uint64 `json:"seq,omitempty"`          // the first one from this on,
+	Next string `json:"next_by_subj,omitempty"` // of this subject
+	Last string `json:"last_by_subj,omitempty"` // the last one of this subject
+}
+
+// fetched is a message that the leader has answered with.
+type fetched struct {
+	Seq  uint64
+	Time time.Time
+	Data []byte
+}
+
+// noMessage is the number by which NATS says that there is no such message.
+const noMessage = 10037
+
+// fetch asks the leader for a message, until there is a leader. It returns nil if there is no such message.
+func (h *history) fetch(ctx context.Context, which fetch) (m *fetched, err error) {
+	body, _ := json.Marshal(which) // a number and strings
+	err = h.insist(ctx, "$JS.API.STREAM.MSG.GET."+h.name, body, func(text []byte) bool {
+		var answer struct {
+			Message *fetched
+			Error   *struct {
+				Reason int `json:"err_code"`
+			}
+		}
+		if json.Unmarshal(text, &answer) != nil {
+			return false
+		}
+		m = answer.Message
+		return m != nil || answer.Error != nil && answer.Error.Reason == noMessage
+	})
+	return m, err
+}
+
+// insist asks NATS until it gets an answer that will do. While there is no leader there may be none, and a node that does not know of the
+// leader yet says that there is none while the leader answers as well.
+func (h *history) insist(ctx context.Context, subject string, body []byte, will func(text []byte) bool) error {
+	e := h.n.inbox.expect()
+	defer h.n.inbox.forget(e)
+	for {
+		if err := h.n.conn.PublishMsg(&nats.Msg{Subject: subject, Reply: e.subject, Data: body}); err != nil {
+			return fmt.Errorf("%w: %w", ErrDisconnected, err)
+		}
+		again := time.After(storeAttempt)
+		for waits := true; waits; {
+			select {
+			case msg := <-e.answers:
+				if !isNobody(msg) && will(msg.Data) {
+					return nil
+				}
+				again = time.After(readPause)
+			case <-again:
+				waits = false
+			case <-ctx.Done():
+				return fmt.Errorf("no leader has answered: %w", ctx.Err())
+			}
+		}
 	}
-	body, _ := json.Marshal(batch{from, r.subject, most, max(readBytes, int(r.h.n.conn.MaxPayload())+readRoom)}) // numbers and a string
+}
+
+// read asks for messages from a number on. left is how many there are behind them, as far as is known.
+func (r *reading) read(ctx context.Context, from uint64, most int) (messages []Message, left uint64, err error) {
+	if r.leader {
+		return r.readLeader(ctx, from, most)
+	}
+	for {
+		messages, left, err = r.readReplica(ctx, from, most)
+		if !errors.Is(err, errAgain) {
+			return messages, left, err
+		}
+		if err = pause(ctx, readPause); err != nil {
+			return nil, 0, fmt.Errorf("no node with a replica has answered: %w", err)
+		}
+	}
+}
+
+// readLeader reads from the leader, which has all, but gives one message for each question.
+func (r *reading) readLeader(ctx context.Context, from uint64, most int) (messages []Message, left uint64, err error) {
+	for size := 0; len(messages) < most && size < readBytes; {
+		m, err := r.h.fetch(ctx, fetch{Seq: from, Next: r.subject})
+		if m == nil {
+			return messages, 0, err
+		}
+		messages = append(messages, Message{Topic: r.topic, Seq: m.Seq, Time: m.Time, Packet: uncarried(m.Data)})
+		size += len(m.Data)
+		from = m.Seq + 1
+	}
+	return messages, 1, nil
+}
+
+// readReplica reads from any node that has a replica. errAgain says that none has answered.
+func (r *reading) readReplica(ctx context.Context, from uint64, most int) (messages []Message, left uint64, err error) {
+	type batch struct {
+		fetch
+		Batch    int `json:"batch"`
+		MaxBytes int `json:"max_bytes"`
+	}
+	room := max(readBytes, int(r.h.n.conn.MaxPayload())+readRoom)
+	body, _ := json.Marshal(batch{fetch{Seq: from, Next: r.subject}, most, room}) // numbers and a string
 	e := r.h.n.inbox.expect()
 	defer r.h.n.inbox.forget(e)
 	if err = r.h.n.conn.PublishMsg(&nats.Msg{Subject: "$JS.API.DIRECT.GET." + r.h.name, Reply: e.subject, Data: body}); err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
 	for {
-		msg, err := e.next(ctx)
+		msg, err := e.within(ctx, storeAttempt)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, errAgain
 		}
 		switch status := first(msg.Header, "Status"); status {
 		case "":
@@ -180,10 +267,19 @@ func (r *reading) read(ctx context.Context, from uint64, most int) (messages []M
 			return messages, left, nil
 		case "404": // nothing
 			return nil, 0, nil
+		case "503": // nobody
+			return nil, 0, errAgain
 		default:
 			return nil, 0, errors.New(status + " " + first(msg.Header, "Description"))
 		}
 	}
+}
+
+// within waits for the next answer, for that long.
+func (e *expectation) within(ctx context.Context, d time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return e.next(ctx)
 }
 
 func (r *reading) message(msg *nats.Msg) (m Message, err error) {
@@ -194,30 +290,42 @@ func (r *reading) message(msg *nats.Msg) (m Message, err error) {
 	if m.Time, err = time.Parse(time.RFC3339Nano, first(msg.Header, "Nats-Time-Stamp")); err != nil {
 		return m, err
 	}
-	if len(msg.Data) > 0 {
-		m.Packet = msg.Data[1:]
-	}
+	m.Packet = uncarried(msg.Data)
 	return m, nil
 }
 
+// uncarried undoes carry.
+func uncarried(data []byte) (packet []byte) {
+	if len(data) == 0 {
+		return nil
+	}
+	return data[1:]
+}
+
 // isUntouched reports whether nothing of the topic was dropped behind a number that is none of those that are kept.
-func (r *reading) isUntouched(ctx context.Context, seq uint64) bool {
-	oldest, left, err := r.read(ctx, 1, 1)
+func (r *reading) isUntouched(ctx context.Context, seq uint64) (is bool, err error) {
+	oldest, _, err := r.read(ctx, 1, 1)
 	if err != nil {
-		return false // nobody knows
+		return false, err
 	}
-	stream, err := r.h.js.Stream(ctx, r.h.name)
+	store, err := r.h.info(ctx, r.subject)
 	if err != nil {
-		return false
+		return false, err
 	}
-	store := stream.CachedInfo()
-	if len(oldest) == 0 {
-		return isUntouched(store, seq, 0, r.h.n.opts.History.Messages)
+	if len(oldest) > 0 && oldest[0].Seq <= seq+1 {
+		return seq <= store.State.LastSeq, nil
 	}
-	if oldest[0].Seq <= seq+1 {
-		return seq <= store.State.LastSeq
-	}
-	return isUntouched(store, seq, 1+left, r.h.n.opts.History.Messages)
+	return isUntouched(store, seq, store.State.Subjects[r.subject], r.h.n.opts.History.Messages), nil
+}
+
+// info asks the leader what the store is, and how many messages of a subject it has.
+func (h *history) info(ctx context.Context, subject string) (store *jetstream.StreamInfo, err error) {
+	body, _ := json.Marshal(map[string]string{"subjects_filter": subject})
+	err = h.insist(ctx, "$JS.API.STREAM.INFO."+h.name, body, func(text []byte) bool {
+		store = new(jetstream.StreamInfo)
+		return json.Unmarshal(text, store) == nil && !store.Created.IsZero()
+	})
+	return store, err
 }
 
 // isUntouched reports whether nothing of a topic can have been dropped behind a number, though no message up to it is left: the store, which

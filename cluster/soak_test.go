@@ -21,6 +21,9 @@ import (
 // soakFor is how long TestSoak makes trouble: make cluster-soak sets it.
 var soakFor = flag.Duration("soak", 0, "how long TestSoak makes trouble")
 
+// repairTime is how long it may take until interest and presence are right again.
+const repairTime = 10 * time.Second
+
 const (
 	soakGuests = 8 // on each node
 	soakTopics = 3

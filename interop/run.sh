@@ -15,6 +15,7 @@ command -v openssl >/dev/null || packages+=(openssl)
 command -v nginx >/dev/null || packages+=(nginx)
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
 command -v haproxy >/dev/null || packages+=(haproxy)
+command -v tinyproxy >/dev/null || packages+=(tinyproxy)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
 for library in websockets aiohttp autobahn; do

@@ -500,6 +500,49 @@ func TestReconnect_ends(t *testing.T) {
 	})
 }
 
+func TestReconnect_lost(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the system does not tell")
+	}
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": peer.ServerTLS()} {
+		t.Run("the cause tells how many messages of Send have not left, "+name, func(t *testing.T) {
+			cl := &websocket.Client{WriteTimeout: 100 * time.Millisecond, Reconnect: reconnectNever}
+			ln := peer.Listen(t)
+			if cl.Endpoint = ln.Endpoint(); config != nil {
+				ln.Socket = tls.NewListener(ln.Socket, config)
+				cl.Endpoint, cl.TLSConfig = strings.Replace(cl.Endpoint, "ws:", "wss:", 1), peer.ClientTLS()
+			}
+			peer.CheckGoroutines(t)
+			states := make(reconnectStates, 10)
+			cl.HandleState = states.record
+			c := ln.Open(cl)
+			states.next(t, websocket.StateConnecting)
+			states.next(t, websocket.StateConnected)
+			accepted := 0
+			for message := make([]byte, 50_000); cl.SendBin(message) == nil; {
+				accepted++
+			}
+			cause := states.next(t, websocket.StateWaiting)
+			var lost *websocket.LostError
+			require.ErrorAs(t, cause, &lost)
+			require.ErrorIs(t, cause, websocket.ErrWriteTimeout)
+			require.NotZero(t, lost.Unsent)
+			arrived := 0
+			for {
+				f, err := peer.ReadFrame(c.In)
+				if err != nil {
+					break
+				}
+				if f.Opcode == websocket.OpcodeBin {
+					arrived++
+				}
+			}
+			require.LessOrEqual(t, arrived+lost.Unsent, accepted)
+			require.GreaterOrEqual(t, arrived+lost.Unsent+lost.Unacknowledged, accepted)
+		})
+	}
+}
+
 func TestReconnect_handleState(t *testing.T) {
 	t.Run("fields that it sets are those of the next attempt", func(t *testing.T) {
 		token := 0
@@ -519,6 +562,34 @@ func TestReconnect_handleState(t *testing.T) {
 			require.Equal(t, want, c.Request.Header.Get("Token"))
 			states.next(t, websocket.StateConnected)
 		}
+	})
+	t.Run("it may connect to another server when the client has given up", func(t *testing.T) {
+		other := peer.Listen(t)
+		cl := &websocket.Client{Reconnect: reconnectFast}
+		errs := make(chan error, 1)
+		inside := false
+		cl.HandleState = func(cl *websocket.Client, state websocket.ClientState, _ error) {
+			if inside {
+				panic("told while it is told")
+			}
+			inside = true
+			if state == websocket.StateEnded && cl.Endpoint != other.Endpoint() {
+				cl.Endpoint = other.Endpoint()
+				errs <- cl.Connect()
+			}
+			inside = false
+		}
+		_, c, states := reconnectOpen(t, cl)
+		c.Send(websocket.NewFrameClose(false, websocket.StatusNormal, nil))
+		c.ReadClose()
+		c.Conn.Close()
+		states.next(t, websocket.StateEnded)
+		c = reconnectAccept(other)
+		require.NoError(t, peer.Receive(t, errs))
+		states.next(t, websocket.StateConnecting)
+		states.next(t, websocket.StateConnected)
+		cl.Quit()
+		require.NoError(t, states.next(t, websocket.StateEnded))
 	})
 	t.Run("an Endpoint that is none ends it", func(t *testing.T) {
 		cl := &websocket.Client{Reconnect: reconnectFast}

@@ -36,8 +36,8 @@ func TestClient_refusal(t *testing.T) {
 	}{
 		{"a body with a length", "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nwww-authenticate: Bearer\r\nContent-Length: 5\r\n\r\nhello world", false,
 			websocket.HandshakeError{Status: 401, Reason: "Unauthorized", Header: http.Header{"Www-Authenticate": {"Basic", "Bearer"}, "Content-Length": {"5"}}, Body: []byte("hello")}},
-		{"no body", "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", false,
-			websocket.HandshakeError{Status: 302, Reason: "Found", Header: http.Header{"Location": {"/x"}, "Content-Length": {"0"}}, Body: []byte{}}},
+		{"no body", "HTTP/1.1 300 Multiple Choices\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", false,
+			websocket.HandshakeError{Status: 300, Reason: "Multiple Choices", Header: http.Header{"Location": {"/x"}, "Content-Length": {"0"}}, Body: []byte{}}},
 		{"a body in chunks", "HTTP/1.1 503 later\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX: y\r\n\r\n", false,
 			websocket.HandshakeError{Status: 503, Reason: "later", Header: http.Header{"Transfer-Encoding": {"chunked"}}, Body: []byte("hello world")}},
 		{"a body up to the end", "HTTP/1.0 403 Forbidden\r\n\r\nhello\r\n\r\nworld", true,
