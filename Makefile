@@ -6,7 +6,7 @@ SOAKTIME  ?= 2m
 BENCHTIME ?= 100ms
 PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 netbsd/amd64 netbsd/arm64 \
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
-FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish Shutdown
+FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish Shutdown Reconnect
 
 .PHONY: help run test abuse vet lint fuzz deflate upgrade prom cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate chart
 

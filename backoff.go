@@ -56,10 +56,10 @@ func (b *backoff) next(cause error, at time.Time, random func(time.Duration) tim
 	b.failed++
 	b.window = max(b.window, b.min)
 	least := time.Duration(0)
-	var refused *HandshakeError
+	refused := refusalIn(cause)
 	var closed *CloseError
 	switch {
-	case errors.As(cause, &refused):
+	case refused != nil:
 		least = retryAfter(refused.Header, at)
 	case !errors.As(cause, &closed):
 	case closed.Code == StatusGone || closed.Code == statusServiceRestart: // all clients are told to go
@@ -82,12 +82,12 @@ const (
 
 // isFinal reports whether another try would end as the last one did: the rule is in the documentation of Reconnect.
 func isFinal(cause error) bool {
-	var refused *HandshakeError
+	refused := refusalIn(cause)
 	var closed *CloseError
 	var certificate *tls.CertificateVerificationError
 	var noTLS tls.RecordHeaderError
 	switch {
-	case errors.As(cause, &refused):
+	case refused != nil:
 		return isFinalStatus(refused.Status)
 	case errors.As(cause, &closed):
 		return isFinalClose(closed)
@@ -103,6 +103,17 @@ func isFinal(cause error) bool {
 		}
 	}
 	return false
+}
+
+// refusalIn returns the answer of a server, or of a proxy, in an error. It is nil if there is none.
+func refusalIn(cause error) *HandshakeError {
+	var ofServer *HandshakeError
+	var ofProxy *ProxyError
+	if errors.As(cause, &ofServer) {
+		return ofServer
+	}
+	errors.As(cause, &ofProxy)
+	return (*HandshakeError)(ofProxy)
 }
 
 func isFinalStatus(status int) bool {

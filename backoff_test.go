@@ -64,6 +64,9 @@ func TestBackoff(t *testing.T) {
 			{refusedWith(503, "Date", "Tue, 01 Jan 2030 00:00:00 GMT", "Retry-After", "Tue, 01 Jan 2030 00:00:07 GMT"), 7 * second, 8 * second},
 			{refusedWith(503, "Retry-After", at.Add(-time.Minute).Format(http.TimeFormat)), 0, 2 * second},
 		}},
+		"also that of a proxy": {Reconnect{}, []step{
+			{&ProxyError{Status: 503, Header: http.Header{"Retry-After": {"9"}}}, 9 * second, 9*second + second/2},
+		}},
 		"for an hour at most": {Reconnect{}, []step{
 			{refusedWith(503, "Retry-After", "3600"), time.Hour, time.Hour + second/2},
 			{refusedWith(503, "Retry-After", "3601"), time.Hour, time.Hour + second},
@@ -136,6 +139,8 @@ func TestIsFinal(t *testing.T) {
 		{refusedWith(502), false},
 		{refusedWith(503), false},
 		{refusedWith(504), false},
+		{fmt.Errorf("wrapped: %w", &ProxyError{Status: 407}), true},
+		{fmt.Errorf("wrapped: %w", &ProxyError{Status: 502}), false},
 		{closedWith(0), false},
 		{closedWith(1000), true},
 		{closedWith(1001), false},

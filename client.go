@@ -238,7 +238,7 @@ func (cl *Client) Quit() {
 // Err returns why the last connection has ended: a *CloseError with the code and reason of the server's Close frame, or of the one
 // that the client sent because the server broke the protocol or a handler failed; ErrWriteTimeout; or what the network said, an error
 // that matches ErrConnClosed. It is nil before the first connection, while the client is connected, after Quit has dropped the
-// connection, and after Close, unless the closing handshake had begun before.
+// connection, and after Close, unless the closing handshake had begun before. HandleState is told more: see LostError.
 func (cl *Client) Err() error {
 	cl.mu.Lock()
 	c := cl.conn

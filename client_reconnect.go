@@ -29,8 +29,8 @@ import (
 //
 // # What is final
 //
-// What will not change by itself is not tried again: a status of the opening handshake below 500, except 408, 425 and 429; a certificate
-// that is not accepted, or no TLS where there should be; an Endpoint that is none; an answer with the wrong Upgrade, Connection,
+// What will not change by itself is not tried again: a status below 500 of the opening handshake, or of a proxy, except 408, 425 and 429;
+// a certificate that is not accepted, or no TLS where there should be; an Endpoint that is none; an answer with the wrong Upgrade, Connection,
 // extension or subprotocol; Close frames, of either side, with 1000 (the purpose is fulfilled), 1002, 1003, 1007, 1008, 1009, 1010
 // (somebody breaks a rule), 3000 and 3003 (unauthorized, forbidden). One exception: 1008 from a server of this package that has found the
 // client silent, which a computer that slept hears when it wakes. Everything else is tried again, also after codes of applications (4000

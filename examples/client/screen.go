@@ -50,12 +50,19 @@ func (s *screen) edit(stdin io.Reader) (restore func(), ok bool) {
 	if !s.terminal || !isTerminal(stdin) || runtime.GOOS != "windows" && (os.Getenv("TERM") == "" || os.Getenv("TERM") == "dumb") {
 		return nil, false
 	}
-	if restore, ok = takeTyping(stdin.(*os.File), s.out.(*os.File)); ok {
+	if restore, ok = takeTyping(stdin.(*os.File), s.out.(*os.File), s.redraw); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.editor = new(editor)
 	}
 	return restore, ok
+}
+
+// redraw shows the prompt, and what is being typed, once more.
+func (s *screen) redraw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drawLocked()
 }
 
 // typed takes what the user has typed, shows it, and returns the lines that are done, and whether that was the end of input.

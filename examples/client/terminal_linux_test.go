@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +182,29 @@ func TestALineIsLongerThanTheTerminalIsWide(t *testing.T) {
 	p.shown.wait(t, clearLine+"> 0123456789abcdefg\x1b[17D")
 	p.press("\r")
 	p.shown.wait(t, "you: 0123456789abcdefghijklmnop\r\n")
+	p.interrupt()
+	assert.Zero(t, p.exit())
+}
+
+func TestTheTerminalIsTakenAgainWhenTheProgramGoesOn(t *testing.T) {
+	url, _ := startServer(t)
+	p := startOnTerminal(t, url, "xterm")
+	p.shown.wait(t, "You are here as alice")
+	p.press("half a li")
+	p.shown.wait(t, "> half a li")
+	taken := settings(t, p.tty)
+	shells := *taken
+	shells.Lflag |= unix.ICANON | unix.ECHO
+	tty, err := p.tty.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, tty.Control(func(fd uintptr) { err = unix.IoctlSetTermios(int(fd), unix.TCSETS, &shells) }))
+	require.NoError(t, err)
+	before := len(p.shown.String())
+	require.NoError(t, unix.Kill(unix.Getpid(), unix.SIGCONT))
+	require.Eventually(t, func() bool { return strings.Contains(p.shown.String()[before:], clearLine+"> half a li") }, patience, time.Millisecond)
+	assert.Equal(t, taken, settings(t, p.tty))
+	p.press("ne\r")
+	p.shown.wait(t, "you: half a line\r\n")
 	p.interrupt()
 	assert.Zero(t, p.exit())
 }

@@ -4,27 +4,55 @@ package main
 
 import (
 	"os"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
 
 // takeTyping has a terminal hand over each key as it is pressed, and show none, until restore is called. What is written to it, and the
-// keys for signals, stay as they are. ok is false if that cannot be done.
-func takeTyping(in, _ *os.File) (restore func(), ok bool) {
-	var before unix.Termios
+// keys for signals, stay as they are. If the program is stopped and goes on, again is called once the terminal, which a shell has had
+// meanwhile, does so again. ok is false if that cannot be done.
+func takeTyping(in, _ *os.File, again func()) (restore func(), ok bool) {
+	before, ok := takeTerminal(in)
+	if !ok {
+		return nil, false
+	}
+	goesOn, done, gone := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
+	signal.Notify(goesOn, unix.SIGCONT)
+	go func() {
+		defer close(gone)
+		for {
+			select {
+			case <-goesOn:
+				if _, ok := takeTerminal(in); ok {
+					again()
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(goesOn)
+		close(done)
+		<-gone
+		withDescriptor(in, func(fd int) { unix.IoctlSetTermios(fd, setTermios, before) })
+	}, true
+}
+
+// takeTerminal takes a terminal, and returns what it did before.
+func takeTerminal(in *os.File) (before *unix.Termios, ok bool) {
 	withDescriptor(in, func(fd int) {
 		now, err := unix.IoctlGetTermios(fd, getTermios)
 		if err != nil || !inForeground(fd) {
 			return
 		}
-		before = *now
+		was := *now
 		now.Lflag &^= unix.ICANON | unix.ECHO | unix.IEXTEN
 		now.Cc[unix.VMIN], now.Cc[unix.VTIME] = 1, 0
-		ok = unix.IoctlSetTermios(fd, setTermios, now) == nil
+		before, ok = &was, unix.IoctlSetTermios(fd, setTermios, now) == nil
 	})
-	return func() {
-		withDescriptor(in, func(fd int) { unix.IoctlSetTermios(fd, setTermios, &before) })
-	}, ok
+	return before, ok
 }
 
 // columns returns how wide a terminal is, 0 if it does not tell.

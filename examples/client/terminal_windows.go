@@ -11,7 +11,7 @@ func flushInput(terminal *os.File) { windows.FlushConsoleInputBuffer(windows.Han
 
 // takeTyping has a console hand over each key as it is pressed, and show none, until restore is called. ok is false if that cannot be
 // done.
-func takeTyping(in, out *os.File) (restore func(), ok bool) {
+func takeTyping(in, out *os.File, _ func()) (restore func(), ok bool) {
 	keys, screen := windows.Handle(in.Fd()), windows.Handle(out.Fd())
 	var keysBefore, screenBefore uint32
 	if windows.GetConsoleMode(keys, &keysBefore) != nil || windows.GetConsoleMode(screen, &screenBefore) != nil {
