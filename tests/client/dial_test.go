@@ -251,6 +251,17 @@ func TestClient_dialContext(t *testing.T) {
 		_, err := peer.Receive(t, ends).Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
 	})
+	t.Run("the handshake's deadline is not left on the connection", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		dial, ends := overPipe()
+		set := make(chan time.Time, 10)
+		(&peer.Listener{T: t, Socket: pipeListener{nil, ends}}).Open(&websocket.Client{Endpoint: "ws://a.test", DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return timed{conn, set}, err
+		}})
+		assert.False(t, peer.Receive(t, set).IsZero())
+		assert.True(t, peer.Receive(t, set).IsZero())
+	})
 	t.Run("a server that does not read does not hold up a Connect that has failed", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		dial, ends := overPipe()
@@ -266,6 +277,17 @@ type timeless struct {
 }
 
 func (c timeless) SetDeadline(time.Time) error { return c.err }
+
+// timed tells which deadlines are set.
+type timed struct {
+	net.Conn
+	set chan<- time.Time
+}
+
+func (c timed) SetDeadline(at time.Time) error {
+	c.set <- at
+	return c.Conn.SetDeadline(at)
+}
 
 // tlsPipe puts TLS on what a listener accepts.
 type tlsPipe struct{ net.Listener }
