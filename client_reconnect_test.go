@@ -1,12 +1,17 @@
 package websocket
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"reflect"
 	"runtime"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -151,5 +156,67 @@ func TestLoss(t *testing.T) {
 		}
 		cl.Quit()
 		assert.NoError(t, scriptedWait(t, causes))
+	})
+}
+
+// In virtual time: each attempt begins when HandleState was told that it would, within the window that grows.
+func TestReconnect_moments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		after := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		var server net.Conn
+		var dialled []time.Time
+		var isGone atomic.Bool
+		accept := func(conn net.Conn) {
+			if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				conn.Write(scriptedAnswer(req.Header.Get("Sec-WebSocket-Key")))
+			}
+			io.Copy(io.Discard, conn)
+		}
+		cl := &Client{Endpoint: "ws://server/", Proxy: http.ProxyURL(nil), Reconnect: &Reconnect{}, PingInterval: 24 * time.Hour}
+		cl.DialContext = func(context.Context, string, string) (client net.Conn, err error) {
+			dialled = append(dialled, time.Now())
+			if isGone.Load() {
+				return nil, errors.New("nobody is there")
+			}
+			client, server = net.Pipe()
+			go accept(server)
+			return client, nil
+		}
+		var told, due []time.Time
+		var states []ClientState
+		cl.HandleState = func(cl *Client, state ClientState, _ error) {
+			states = append(states, state)
+			if state == StateWaiting {
+				told, due = append(told, time.Now()), append(due, cl.NextAttempt())
+			}
+		}
+		require.NoError(t, cl.Connect())
+		defer cl.Quit()
+		after(time.Second)
+		isGone.Store(true)
+		server.Close()
+		after(time.Hour)
+		isGone.Store(false)
+		after(time.Minute)
+		require.Equal(t, []ClientState{StateConnecting, StateConnected, StateWaiting, StateConnecting, StateWaiting}, states[:5])
+		require.Equal(t, []ClientState{StateWaiting, StateConnecting, StateConnected}, states[len(states)-3:])
+		require.Equal(t, due, dialled[1:])
+		require.Greater(t, len(due), 100)
+		for i, window := 0, 500*time.Millisecond; i < len(due); i, window = i+1, min(2*window, 30*time.Second) {
+			require.WithinRange(t, due[i], told[i], told[i].Add(window))
+		}
+
+		isGone.Store(true)
+		server.Close()
+		synctest.Wait()
+		require.LessOrEqual(t, due[len(due)-1].Sub(told[len(told)-1]), 30*time.Second)
+		begin := time.Now()
+		cl.Quit()
+		synctest.Wait()
+		require.Equal(t, StateEnded, states[len(states)-1])
+		require.Equal(t, begin, time.Now())
 	})
 }
