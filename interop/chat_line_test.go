@@ -188,6 +188,7 @@ func chatShowsGap(t *testing.T, c *chatTests) {
 	l.alice.expect(t, `() => document.querySelectorAll("#log .new").length`, 1)
 	l.alice.expect(t, `() => document.querySelector("#log").textContent.includes("missing")`, false)
 	l.alice.evaluate(t, readAxe(t)+`; document.querySelector("#log").scrollTop = 0`)
+	l.alice.waitFor(t, "#pill:not([hidden])", "Latest messages")
 	l.alice.lookAt(t, "gap", "light", 1280, 700)
 	l.alice.lookAt(t, "gap", "dark", 390, 700)
 	l.alice.resize(t, 1280, 700)
