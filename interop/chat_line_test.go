@@ -3,11 +3,14 @@ package interop
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
 )
 
 // badLine is the chat behind a frontend, and somebody on the other side of it.
@@ -218,6 +221,30 @@ func chatIsTold(t *testing.T, c *chatTests) {
 	l.alice.holdsBack(t, "#log .failed")
 	l.alice.run(t, chromedp.Click(chromedp.CSS("#again")), chromedp.WaitVisible(chromedp.CSS("#login")))
 	l.alice.expect(t, `() => sessionStorage.getItem("key")`, nil)
+}
+
+func chatTriesAgain(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	l.alice.join(t, l.url)
+	l.alice.open(t, "@bob")
+	users := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(users, []byte("alice:alice-demo-key\n"), 0o600))
+	l.server.stop()
+	l.alice.isLost(t)
+	l.run(t, 0, "-users", users)
+	l.alice.isConnected(t)
+	l.alice.enter(t, "are you there?")
+	l.alice.waitFor(t, "#log .failed", "Not sent: there is no such user")
+	l.server.stop()
+	l.alice.isLost(t)
+	l.run(t, 0)
+	bob := l.server.join(t, "bob")
+	l.alice.isConnected(t)
+	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .again")))
+	bob.hears(t, "are you there?")
+	l.alice.waitFor(t, "#log .mine", "✓✓ Delivered to bob")
+	l.alice.shows(t, "are you there?")
+	l.alice.expect(t, `() => document.querySelector("#heard p:last-child").textContent`, "Connected again")
 }
 
 func chatSurvivesRestart(t *testing.T, c *chatTests) {

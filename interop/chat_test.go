@@ -59,6 +59,7 @@ func TestChat(t *testing.T) {
 		"private messages are sent once":            chatSendsPrivateOnce,
 		"what came in a gap":                        chatShowsGap,
 		"a key that is no longer known":             chatIsTold,
+		"somebody who is no longer known":           chatTriesAgain,
 		"a restart while somebody types":            chatSurvivesRestart,
 		"another origin":                            chatSaysWhy,
 		"a proxy with TLS":                          chatBehindTLS,
