@@ -3,11 +3,14 @@ package interop
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
 )
 
 // badLine is the chat behind a frontend, and somebody on the other side of it.
@@ -187,6 +190,11 @@ func chatShowsGap(t *testing.T, c *chatTests) {
 	l.alice.expect(t, `() => document.querySelector("#log .new").nextElementSibling.querySelector(".text").textContent`, "0")
 	l.alice.expect(t, `() => document.querySelectorAll("#log .new").length`, 1)
 	l.alice.expect(t, `() => document.querySelector("#log").textContent.includes("missing")`, false)
+	l.alice.evaluate(t, readAxe(t)+`; document.querySelector("#log").scrollTop = 0`)
+	l.alice.waitFor(t, "#pill:not([hidden])", "Latest messages")
+	l.alice.lookAt(t, "gap", "light", 1280, 700)
+	l.alice.lookAt(t, "gap", "dark", 390, 700)
+	l.alice.resize(t, 1280, 700)
 	l.alice.waitFor(t, `[data-key="@bob"] .badge`, "1")
 	l.alice.open(t, "@bob")
 	l.alice.shows(t, "in private")
@@ -195,21 +203,53 @@ func chatShowsGap(t *testing.T, c *chatTests) {
 
 func chatIsTold(t *testing.T, c *chatTests) {
 	l := c.badLine(t, 0)
-	l.alice.join(t, l.url)
 	l.server.stop()
-	l.alice.isLost(t)
+	users := writeChatUsers(t, 2)
+	l.run(t, 0, "-users", users)
+	l.alice.logIn(t, l.url, "key-of-user-001")
+	l.up.shut()
 	l.alice.enter(t, "is anybody there?")
-	l.run(t, 0, "-users", writeChatUsers(t, 1))
+	require.NoError(t, os.Rename(writeChatUsers(t, 1), users))
+	l.server.hangUp()
+	l.alice.isLost(t)
+	l.up.open()
 
 	l.alice.waitFor(t, "#why", "The server refuses: unknown key")
-	l.alice.waitFor(t, "#log .failed", "Not sent: unknown key")
+	l.alice.waitFor(t, "#log .failed", "Not known whether it arrived: unknown key")
 	l.alice.expect(t, `() => [document.body.dataset.state, document.querySelector("#retry").hidden]`, []any{"ended", true})
+	l.alice.evaluate(t, readAxe(t))
+	l.alice.lookAt(t, "refused", "light", 390, 700)
+	l.alice.lookAt(t, "refused", "dark", 1280, 700)
 	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .again")))
-	l.alice.waitFor(t, "#log .failed", "Not sent: unknown key")
+	l.alice.waitFor(t, "#log .failed", "Not known whether it arrived: unknown key")
 	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .discard")))
 	l.alice.holdsBack(t, "#log .failed")
 	l.alice.run(t, chromedp.Click(chromedp.CSS("#again")), chromedp.WaitVisible(chromedp.CSS("#login")))
 	l.alice.expect(t, `() => sessionStorage.getItem("key")`, nil)
+}
+
+func chatTriesAgain(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	l.alice.join(t, l.url)
+	l.alice.open(t, "@bob")
+	users := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(users, []byte("alice:alice-demo-key\n"), 0o600))
+	l.server.stop()
+	l.alice.isLost(t)
+	l.run(t, 0, "-users", users)
+	l.alice.isConnected(t)
+	l.alice.enter(t, "are you there?")
+	l.alice.waitFor(t, "#log .failed", "Not sent: there is no such user")
+	l.server.stop()
+	l.alice.isLost(t)
+	l.run(t, 0)
+	bob := l.server.join(t, "bob")
+	l.alice.isConnected(t)
+	l.alice.run(t, chromedp.Click(chromedp.CSS("#log .again")))
+	bob.hears(t, "are you there?")
+	l.alice.waitFor(t, "#log .mine", "✓✓ Delivered to bob")
+	l.alice.shows(t, "are you there?")
+	l.alice.expect(t, `() => document.querySelector("#heard p:last-child").textContent`, "Connected again")
 }
 
 func chatSurvivesRestart(t *testing.T, c *chatTests) {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ func TestChat(t *testing.T) {
 		"private messages are sent once":            chatSendsPrivateOnce,
 		"what came in a gap":                        chatShowsGap,
 		"a key that is no longer known":             chatIsTold,
+		"somebody who is no longer known":           chatTriesAgain,
 		"a restart while somebody types":            chatSurvivesRestart,
 		"another origin":                            chatSaysWhy,
 		"a proxy with TLS":                          chatBehindTLS,
@@ -110,6 +112,7 @@ func buildChat(t *testing.T) (program string) {
 type chatServer struct {
 	ws, page string // URLs
 	stop     func() // as Ctrl+C does
+	hangUp   func() // has it read its files again
 }
 
 // runChat runs the server of the chat. It is stopped at the end of the test, if it was not before, and must exit with 0.
@@ -149,7 +152,7 @@ func runChatAs(t *testing.T, cmd *exec.Cmd) *chatServer {
 		}
 	})
 	t.Cleanup(stop)
-	return &chatServer{ws: within(t, found), page: within(t, found), stop: stop}
+	return &chatServer{ws: within(t, found), page: within(t, found), stop: stop, hangUp: func() { cmd.Process.Signal(syscall.SIGHUP) }}
 }
 
 // writeChatUsers writes a file of users, from user-000 with the key key-of-user-000 on.

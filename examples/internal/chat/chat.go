@@ -65,7 +65,7 @@ const (
 	NoticeMessage = "message"
 
 	// NoticePrivate is a Message to one user. All devices of both users get it, except for the one that sent it: that has the
-	// answer to its request.
+	// answer to its request. (Where several servers are one that gets it too, with the ID of the answer.)
 	NoticePrivate = "message.private"
 )
 
@@ -89,7 +89,7 @@ type Message struct {
 	To   string    `json:"to,omitempty"` // a user, if there is no room
 	Text string    `json:"text"`
 	Ref  string    `json:"ref,omitempty"` // the sender's own name for it
-	ID   int64     `json:"id"`            // rises, even when the server is restarted
+	ID   int64     `json:"id"`            // rises, even when the server is restarted; if it is 0, it is the Seq of the Response
 }
 
 // Sent is a message as its sender is told of it.

@@ -53,7 +53,7 @@ func (s *server) authenticate(req *websocket.Handshake) (ctx context.Context, er
 
 // admit returns the user who may connect with a key.
 func (s *server) admit(key string) (*user, error) {
-	u := s.users.login(key)
+	u := s.users.Load().login(key)
 	switch {
 	case u == nil:
 		return nil, errUnknownKey

@@ -11,11 +11,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -163,21 +161,6 @@ func isSame(a, b [2]os.FileInfo) bool {
 		}
 	}
 	return true
-}
-
-// refreshAtSignal reads the files again at each SIGHUP until stop is called: for files whose change cannot be seen.
-func (c *certificate) refreshAtSignal() (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	go func() {
-		for range hangups {
-			c.refresh()
-		}
-	}()
-	return func() {
-		signal.Stop(hangups) // nothing is sent after it
-		close(hangups)
-	}
 }
 
 // names returns the hosts that the certificate is for, without patterns.

@@ -23,7 +23,7 @@ func (p *Program) parse() (cfg config, err error) {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	flags.SetOutput(p.Stderr)
 	flags.StringVar(&cfg.addr, "addr", "127.0.0.1:9001", "listen on `host:port`, for browsers and WebSocket clients")
-	flags.StringVar(&cfg.users, "users", "", "`file` with a line name:key for each user (default: demo users)")
+	flags.StringVar(&cfg.users, "users", "", "`file` with a line name:key for each user, read again at SIGHUP (default: demo users)")
 	flags.IntVar(&cfg.history, "history", 20, fmt.Sprintf("`number` of messages that newcomers are shown of each room, up to %d; 0: nothing is kept", chat.MaxPage))
 	flags.Func("public-url", "`URL` of a proxy in front, such as https://chat.example.com", func(text string) (err error) {
 		cfg.public, err = parsePublicURL(text)

@@ -38,6 +38,7 @@ func (s *server) join(ctx context.Context, conn int) {
 	defer cancel()
 	elsewhere := s.spread.Elsewhere(spreadCtx)
 	s.enter(v, conn, elsewhere)
+	s.checkUser(v, conn) // the users may just have been read again
 	welcome, err := s.welcome(spreadCtx, v, elsewhere)
 	if err != nil {
 		s.log.Warn("no history", "user", v.user.name, "address", v.address, "error", err)
@@ -206,9 +207,7 @@ func (s *server) presences(elsewhere []uint64) map[uint64]chat.Presence {
 		presences[id] = m.presence()
 	}
 	for _, id := range elsewhere {
-		if s.users.byID[id] != nil {
-			presences[id] = chat.Here
-		}
+		presences[id] = chat.Here
 	}
 	return presences
 }
@@ -217,7 +216,9 @@ func (s *server) presences(elsewhere []uint64) map[uint64]chat.Presence {
 func (s *server) here(elsewhere []uint64) []string {
 	names := []string{}
 	for id := range s.presences(elsewhere) {
-		names = append(names, s.users.byID[id].name)
+		if u := s.users.Load().byID[id]; u != nil { // else one who is about to be disconnected
+			names = append(names, u.name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -226,8 +227,9 @@ func (s *server) here(elsewhere []uint64) []string {
 // people returns all users: first those who are here, then those who are gone, but for those who are too many.
 func (s *server) people(elsewhere []uint64) []chat.Person {
 	presences := s.presences(elsewhere)
-	people := make([]chat.Person, 0, len(s.users.byID))
-	for id, u := range s.users.byID {
+	users := s.users.Load().byID
+	people := make([]chat.Person, 0, len(users))
+	for id, u := range users {
 		person := chat.Person{Name: u.name, Presence: chat.Gone}
 		if presence, ok := presences[id]; ok {
 			person.Presence = presence

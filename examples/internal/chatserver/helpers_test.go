@@ -44,10 +44,14 @@ func start(t *testing.T, args ...string) (addr string) {
 // launch runs the program on a free port. stop ends it and checks its exit code.
 func launch(t *testing.T, output io.Writer, args ...string) (addr string, stop func()) {
 	t.Helper()
+	return launchProgram(t, program(output, append([]string{"-addr", local + ":0"}, args...)...))
+}
+
+func launchProgram(t *testing.T, p *Program) (addr string, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	listening, exited := make(chan net.Addr, 1), make(chan int, 1)
-	p := program(output, append([]string{"-addr", local + ":0"}, args...)...)
 	p.Ready = func(on net.Addr) { listening <- on }
 	go func() { exited <- p.Run(ctx) }()
 	addr = receive(t, listening).String()

@@ -62,10 +62,11 @@ func (s *server) postPrivate(ctx context.Context, req *websocket.Request) websoc
 // otherUser returns the user whom the target of a request names.
 func (s *server) otherUser(ctx context.Context, req *websocket.Request) (to *user, wrong *websocket.Response) {
 	var res websocket.Response
-	switch to = s.users.byName[req.Params["name"]]; to {
-	case nil:
+	to = s.users.Load().byName[req.Params["name"]]
+	switch {
+	case to == nil:
 		res = refusal(http.StatusNotFound, "there is no such user")
-	case visitOf(ctx).user:
+	case to.id == visitOf(ctx).user.id:
 		res = refusal(http.StatusBadRequest, "that is you")
 	default:
 		return to, nil
@@ -81,7 +82,7 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	}
 	me := visitOf(ctx).user
 	m.From, m.Text, m.Ref, m.Time = me.name, text, ref, time.Now().UTC()
-	from := s.senders[me.id]
+	from := me.sender
 	from.mu.Lock()
 	defer from.mu.Unlock()
 	if sent, ok := from.sentLocked(m); ok {

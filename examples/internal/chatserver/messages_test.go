@@ -1,11 +1,15 @@
 package chatserver
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +263,64 @@ func TestMessageIsSentOnceUnderEachName(t *testing.T) {
 			assert.Equal(t, named[len(named)-64:], get[chat.Message](carol, http.StatusCreated, http.MethodPost, named, "Hello").Ref, "the name is alice's")
 		})
 	}
+}
+
+func TestMessageThatTwoDevicesSendAtTheSameTimeIsSentOnce(t *testing.T) {
+	addr := start(t)
+	bob, _ := join(t, addr, "bob")
+	var devices [2]*device
+	for i := range devices {
+		devices[i], _ = join(t, addr, "alice")
+	}
+	for _, d := range devices {
+		require.NoError(t, d.client.SendText([]byte(`{"id": 1, "method": "POST", "target": "/messages?ref=x", "body": "Hello"}`)))
+	}
+	first, second := receive(t, devices[0].answers), receive(t, devices[1].answers)
+	assert.ElementsMatch(t, []int32{http.StatusCreated, http.StatusOK}, []int32{first.Code, second.Code})
+	assert.Equal(t, first.Body, second.Body)
+	bob.say("the end")
+	expect[chat.User](bob, chat.NoticeJoin)
+	assert.Equal(t, "Hello", expect[chat.Message](bob, chat.NoticeMessage).Text)
+	assert.Equal(t, "the end", expect[chat.Message](bob, chat.NoticeMessage).Text)
+}
+
+// doubtful takes its first message and says that it has not.
+type doubtful struct {
+	*alone
+	hasFailed bool
+}
+
+func (d *doubtful) Say(ctx context.Context, m chat.Message) (chat.Message, error) {
+	m, err := d.alone.Say(ctx, m)
+	if !d.hasFailed {
+		d.hasFailed, err = true, errors.New("no answer from the store")
+	}
+	return m, err
+}
+
+func (d *doubtful) Find(ctx context.Context, m chat.Message, id int64) (chat.Message, bool, error) {
+	page, _, err := d.Since(ctx, View{Rooms: []string{m.Room}}, id)
+	i := slices.IndexFunc(page, func(other chat.Message) bool { return other.From == m.From && other.Ref == m.Ref })
+	if i < 0 {
+		return m, false, err
+	}
+	return page[i], true, err
+}
+
+func TestMessageThatMayHaveBeenTakenIsLookedFor(t *testing.T) {
+	p := program(io.Discard, "-addr", local+":0")
+	p.Start = func(_ context.Context, ws *websocket.Server, keep int) (Spread, func(), error) {
+		return &doubtful{alone: newAlone(ws.Clients, keep)}, func() {}, nil
+	}
+	addr, stop := launchProgram(t, p)
+	t.Cleanup(stop)
+	alice, _ := join(t, addr, "alice")
+	assert.EqualValues(t, http.StatusServiceUnavailable, alice.ask(http.MethodPost, "/messages?ref=x", "Hello").Code)
+	taken := expect[chat.Message](alice, chat.NoticeMessage)
+	sent := get[chat.Sent](alice, http.StatusCreated, http.MethodPost, "/messages?ref=x", "Hello")
+	assert.Equal(t, taken, sent.Message)
+	alice.say("and now something else")
+	assert.Equal(t, "Hello and now something else", texts(get[[]chat.Message](alice, http.StatusOK, http.MethodGet, "/history", "")))
 }
 
 func TestRepeatedMessageIsNoFlood(t *testing.T) {

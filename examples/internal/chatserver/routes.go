@@ -38,7 +38,7 @@ func (s *server) route() error {
 // limited holds what others are told of to a pace.
 func (s *server) limited(next websocket.RouteHandler) websocket.RouteHandler {
 	return func(ctx context.Context, req *websocket.Request) websocket.Response {
-		from := s.senders[visitOf(ctx).user.id]
+		from := visitOf(ctx).user.sender
 		from.mu.Lock()
 		wait := from.signals.take(signalling, time.Now())
 		from.mu.Unlock()

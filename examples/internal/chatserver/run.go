@@ -62,8 +62,8 @@ func (p *Program) serve(ctx context.Context, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.cert != "" {
-		defer s.certificate.refreshAtSignal()()
+	if cfg.cert != "" || cfg.users != "" {
+		defer atHangup(func() { s.reload(cfg) })()
 	}
 	ln, err := net.Listen("tcp", cfg.addr)
 	if err != nil {
@@ -108,6 +108,31 @@ func newConfigured(cfg config, stderr io.Writer) (*server, error) {
 		s.certificate, err = loadCertificate(cfg.cert, cfg.key, s.log)
 	}
 	return s, err
+}
+
+// reload reads the files again: that of the users, and those of the certificate, which a look did not show to have changed.
+func (s *server) reload(cfg config) {
+	if cfg.users != "" {
+		s.reloadUsers(cfg.users)
+	}
+	if cfg.cert != "" {
+		s.certificate.refresh()
+	}
+}
+
+// atHangup calls a function at each SIGHUP until stop is called.
+func atHangup(do func()) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			do()
+		}
+	}()
+	return func() {
+		signal.Stop(hangups) // nothing is sent after it
+		close(hangups)
+	}
 }
 
 // prepare gives the server what depends on where it listens.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wsloop/websocket"
@@ -27,7 +28,7 @@ type server struct {
 	// Immutable once it serves.
 	ws          *websocket.Server
 	spread      Spread
-	users       *directory
+	users       atomic.Pointer[directory] // replaced as a whole
 	log         *slog.Logger
 	certificate *certificate // nil: no TLS
 	last        int          // messages that newcomers are shown; zero: no message is kept at all
@@ -39,23 +40,17 @@ type server struct {
 	mu      sync.Mutex
 	members map[uint64]*member // who is here, by user id; guarded by mu
 	visits  map[uint64]*visit  // by websocket.ID; guarded by mu
-
-	senders map[uint64]*sender // by user id; does not change
 }
 
 func newServer(users *directory, last int, log *slog.Logger) (*server, error) {
 	s := &server{
-		users:   users,
 		log:     log,
 		last:    last,
 		started: time.Now(),
 		members: make(map[uint64]*member),
 		visits:  make(map[uint64]*visit),
-		senders: make(map[uint64]*sender),
 	}
-	for id := range users.byID {
-		s.senders[id] = new(sender)
-	}
+	s.users.Store(users)
 	s.ws = websocket.NewServer(&websocket.ServerOptions{
 		HandleAuth:         s.authenticate,
 		HandleClientAdd:    s.join,

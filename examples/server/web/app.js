@@ -60,23 +60,22 @@ function leave() {
 }
 
 async function main() {
-  let config;
-  try {
-    config = await (await fetch("config.json")).json();
-  } catch {
-    setText(byId("login-error"), "The server cannot be reached. Load the page again.");
-    return;
-  }
-  showDemoUsers(config.demoUsers, (key) => join(config, key));
-  byId("login-form").onsubmit = (event) => {
-    event.preventDefault();
-    join(config, byId("key").value.trim());
+  const loading = fetch("config.json").then((answer) => answer.json());
+  byId("login-form").onsubmit = async (event) => {
+    event.preventDefault(); // also before the configuration is there: who is fast must not lose what was typed
+    join(await loading, byId("key").value.trim());
   };
   addEventListener("beforeunload", (event) => {
     if (session?.outbox.hasAny) event.preventDefault(); // the browser asks
   });
-  const key = sessionStorage.getItem("key");
-  if (key) join(config, key);
+  try {
+    const config = await loading;
+    showDemoUsers(config.demoUsers, (key) => join(config, key));
+    const key = sessionStorage.getItem("key");
+    if (key) join(config, key);
+  } catch {
+    setText(byId("login-error"), "The server cannot be reached. Load the page again.");
+  }
 }
 
 main();

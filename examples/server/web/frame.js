@@ -1,6 +1,6 @@
 // Frame is what stands around the messages: whose they are, whether there is a connection, what is unread.
 
-import { byId, setText } from "./dom.js";
+import { byId, element, setText } from "./dom.js";
 
 const heardLines = 10; // messages that a screen reader may still have to say
 
@@ -10,7 +10,10 @@ export class Frame {
     this.session = session;
     this.narrow = matchMedia("(max-width: 760px)");
     const { signal } = session.watching;
-    byId("retry").onclick = () => session.client.retry();
+    byId("retry").onclick = () => {
+      session.client.retry();
+      byId("text").focus(); // the button is about to go
+    };
     byId("again").onclick = onLeave;
     byId("leave").onclick = onLeave;
     byId("back").onclick = () => this.#back();
@@ -21,9 +24,10 @@ export class Frame {
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
     const ticking = setInterval(() => this.#count(), 250);
     signal.addEventListener("abort", () => clearInterval(ticking));
-    model.onMessage = (message, conversation) => this.#say(message, conversation);
+    model.onMessage = (message, conversation) => this.#sayMessage(message, conversation);
     byId("heard").replaceChildren();
     setText(byId("me"), model.me);
+    setText(byId("why"), "");
     this.setMenu(false);
   }
 
@@ -52,11 +56,13 @@ export class Frame {
     if (this.isMenuOpen) byId("side").querySelector("[aria-current]")?.focus();
   }
 
-  // #say has a screen reader say a message that has just come.
-  #say({ from, text, to }, { name, isPrivate }) {
-    const line = document.createElement("p");
-    line.textContent = `${from}${isPrivate || to ? ", private" : ` in ${name}`}: ${text}`;
-    byId("heard").append(line);
+  // #sayMessage has a screen reader say a message that has just come.
+  #sayMessage({ from, text }, { name, isPrivate }) {
+    this.#say(`${from}${isPrivate ? ", private" : ` in ${name}`}: ${text}`);
+  }
+
+  #say(text) {
+    byId("heard").append(element("p", {}, text));
     while (byId("heard").childElementCount > heardLines) byId("heard").firstElementChild.remove();
   }
 
@@ -80,7 +86,9 @@ export class Frame {
     const texts = { connecting: "Connecting…", connected: "Connected", waiting: "Not connected", ended: "Not connected" };
     setText(byId("status"), texts[name]);
     byId("trouble").hidden = name === "connected" || (name === "connecting" && !error);
-    setText(byId("why"), this.#why(name, error));
+    const why = this.#why(name, error);
+    if (why !== byId("why").textContent) this.#say(why || "Connected again");
+    setText(byId("why"), why);
     byId("retry").hidden = name !== "waiting";
     byId("again").hidden = name !== "ended";
     this.#count();

@@ -79,7 +79,7 @@ export class Model {
   }
 
   note(after, text) {
-    for (const conversation of this.conversations.values()) conversation.notes.push({ after, text });
+    for (const conversation of this.conversations.values()) conversation.notes = [...conversation.notes.slice(-9), { after, text }];
     this.changed();
   }
 

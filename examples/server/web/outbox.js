@@ -102,4 +102,4 @@ export class Outbox {
   }
 }
 
-const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
+export const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));

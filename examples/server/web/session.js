@@ -2,7 +2,7 @@
 // examples/internal/chat.
 
 import { Client } from "./wsloop.js";
-import { Outbox } from "./outbox.js";
+import { Outbox, pause } from "./outbox.js";
 
 const goingAway = 1001; // close code of a server that stops (RFC 6455, section 7.4.1)
 const pageSize = 50; // messages that are shown more when older ones are asked for
@@ -129,13 +129,22 @@ export class Session {
       for (const message of page) model.add(message, what);
       if (more) this.#seen(page.at(-1).id);
     }
-    for (const room of model.joined) {
-      if (welcome.hears.includes(room)) continue;
-      await line.request("PUT", `/rooms/${room}`); // the server was started anew
-      model.rooms.add(room);
+    for (const room of [...model.joined]) {
+      if (!welcome.hears.includes(room)) await this.#rejoin(line, room); // the server was started anew
     }
     this.isCatchingUp = false;
     this.#seen(this.newest);
+  }
+
+  async #rejoin(line, room) {
+    try {
+      await line.request("PUT", `/rooms/${room}`);
+      this.model.rooms.add(room);
+    } catch (error) {
+      if (error.kind !== "answer") throw error;
+      if (error.code !== 429) this.model.joined.delete(room);
+      else await pause(error.answer.json().retryAfter).then(() => this.#rejoin(line, room));
+    }
   }
 
   // #trackOf says which message of its room a notice is. A server that is the only one loses none, and does not number them.
