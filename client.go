@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -60,6 +61,18 @@ type Client struct {
 
 	// HandleBin is given binary messages. If it is nil they are dropped.
 	HandleBin ClientHandler
+
+	// HandleReader is given each message while it comes, however long it is, if it is of a kind that has no handler: binary messages if
+	// HandleBin is nil, text messages if HandleText is. So a message need not be held in memory; MaxMessageSize and MaxFragments do not
+	// apply. It is called once the beginning has come, and r waits for more. While 64 KiB wait to be read, nothing more is read from the
+	// server, and TCP makes it wait; Pings are answered until then. Text is checked to be UTF-8 as it comes; a read may end inside a
+	// character.
+	//
+	// r returns io.EOF at the end of the message. If the connection ends before that, what has come can be read, and then the error
+	// matches io.ErrUnexpectedEOF and ErrConnClosed. r is for one goroutine, and until HandleReader returns; what that leaves unread is
+	// dropped as it comes. Its error, or panic, closes the connection as that of a ClientHandler does. A compressed message is
+	// inflated whole first, and limited by MaxMessageSize.
+	HandleReader func(cl *Client, opcode Opcode, r io.Reader) (err error)
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
 	// whoever ended it. It may call Connect.

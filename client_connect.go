@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -241,7 +240,7 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (res
 	if err = c.agree(response); err != nil {
 		return nil, err
 	}
-	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
+	c.in, c.intake.unread, c.intake.at = c.conn, rest, time.Now()
 	return response, nil
 }
 

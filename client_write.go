@@ -33,7 +33,6 @@ type clientOutbox struct {
 	// Immutable once init has been called.
 	messageGate gate          // held while a message is sent, so that its fragments are not mixed with those of another
 	writeGate   gate          // held while something is written
-	wake        chan struct{} // has an element if control has something to do
 	room        chan struct{} // has an element if the queue has been emptied
 	closeDone   chan struct{} // closed when the Close frame has been written, or never will be
 
@@ -53,7 +52,7 @@ type clientOutbox struct {
 // init makes the zero value ready.
 func (o *clientOutbox) init() {
 	o.messageGate, o.writeGate = make(gate, 1), make(gate, 1)
-	o.wake, o.room, o.closeDone = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	o.room, o.closeDone = make(chan struct{}, 1), make(chan struct{})
 }
 
 // gate is a lock that can be waited for together with something else. The channel has an element while the lock is held.
@@ -61,6 +60,9 @@ type gate chan struct{}
 
 // enter takes the lock, or returns false if end is closed. If both are possible, either may happen.
 func (g gate) enter(end <-chan struct{}) bool {
+	if g.tryEnter() {
+		return true
+	}
 	select {
 	case g <- struct{}{}:
 		return true
@@ -206,7 +208,7 @@ func (c *clientConn) answerPing(payload []byte) {
 	for stalled := false; !c.out.addPong(payload, stalled); {
 		stalled = c.awaitRoom()
 	}
-	notify(c.out.wake)
+	c.kick()
 }
 
 // awaitRoom waits until the queue has been emptied. It returns true if the server keeps the one who writes from that, or the connection
@@ -264,12 +266,11 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 	return c.writeFrame(h, payload)
 }
 
-// flush sends the queue. If somebody else is writing, it returns immediately: the queue is looked at after that write.
-func (c *clientConn) flush() error {
-	if !c.out.pending.Load() || !c.out.writeGate.tryEnter() {
-		return nil
+// kick has the queue sent by a goroutine of its own. If somebody is writing, it does nothing: the queue is looked at after that write.
+func (c *clientConn) kick() {
+	if c.out.pending.Load() && !c.isDown() && c.out.writeGate.tryEnter() {
+		go c.flushAndLeave()
 	}
-	return c.flushAndLeave()
 }
 
 // flushAndLeave sends the queue and gives writeGate back, which the caller holds.
@@ -292,12 +293,10 @@ func (c *clientConn) flushAndLeave() (err error) {
 	return err
 }
 
-// leaveWriting gives writeGate back. What was queued meanwhile is left to the control goroutine.
+// leaveWriting gives writeGate back. What was queued meanwhile is left to another goroutine.
 func (c *clientConn) leaveWriting() {
 	c.out.writeGate.leave()
-	if c.out.pending.Load() {
-		notify(c.out.wake)
-	}
+	c.kick()
 }
 
 // writeFrame writes the queue and a frame behind it, unless the Close frame is in the queue, or was.
@@ -362,7 +361,7 @@ func (c *clientConn) write(b []byte, pings, closes bool) error {
 	case err == nil:
 		if pings {
 			c.socket.pingSent()
-			notify(c.out.wake) // control has a new moment to wait for
+			c.look() // there is a new moment
 		}
 		return nil
 	case c.isDown():
