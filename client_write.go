@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -16,6 +17,9 @@ const (
 
 	// clientWriteSize is how many bytes of a frame a client masks and writes in one go.
 	clientWriteSize = 64 << 10
+
+	// keysAtOnce is how many masking keys are made at once.
+	keysAtOnce = 16
 
 	// pingSize is the length in bytes of a client's Ping. Its payload says how many bytes were sent in front of it.
 	pingSize = 2 + keySize + 8
@@ -35,6 +39,9 @@ type clientOutbox struct {
 	writeGate   gate          // held while something is written
 	room        chan struct{} // has an element if the queue has been emptied
 	closeDone   chan struct{} // closed when the Close frame has been written, or never will be
+
+	// Owned by who holds writeGate.
+	keys []byte // random bytes for masking keys; reading them one by one would take longer than masking a short message
 
 	pending atomic.Bool // something is in the queue; set with mu held
 
@@ -194,6 +201,21 @@ func (o *clientOutbox) take(spare int, sent uint64) (buf []byte, pings, closes b
 	return buf, pings, closes
 }
 
+// nextKey returns a masking key that nobody can predict. It is called with writeGate held.
+func (o *clientOutbox) nextKey() uint32 {
+	if len(o.keys) == 0 {
+		if o.keys == nil {
+			o.keys = make([]byte, keysAtOnce*keySize)
+		}
+		o.keys = o.keys[:cap(o.keys)]
+		rand.Read(o.keys) // never fails
+	}
+	last := len(o.keys) - keySize
+	key := binary.LittleEndian.Uint32(o.keys[last:])
+	o.keys = o.keys[:last]
+	return key
+}
+
 // emptied returns a buffer without its content if it is small enough to be kept, else nil.
 func emptied(b []byte) []byte {
 	if cap(b) > 1<<10 {
@@ -320,7 +342,7 @@ func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 		fallthrough
 	default:
 		if err == nil {
-			h.length, h.key = uint64(len(payload)), newKey()
+			h.length, h.key = uint64(len(payload)), c.out.nextKey()
 			err = c.writePieces(appendHeader(buf, h), payload, h.key)
 		}
 	}
