@@ -10,7 +10,7 @@ import (
 // clientReadSize is the size in bytes of an idle client's read buffer. A read that fills it is followed by reads of clientBusySize bytes,
 // until one of them gets no more than the small one has room for.
 const (
-	clientReadSize = 4 << 10
+	clientReadSize = 1 << 10
 	clientBusySize = 64 << 10
 )
 
