@@ -46,7 +46,9 @@ func (a *assembly) begin(r *rules, frame header) {
 			a.limit = math.MaxInt // a part has no limit but what comes at once
 		}
 	}
-	a.fragments++
+	if !a.streamed { // which takes no more memory for more of them
+		a.fragments++
+	}
 }
 
 // add unmasks a piece of a data frame into the message, where it may be already; taken is its place in the frame's payload. It
@@ -105,7 +107,7 @@ func (a *assembly) part() (part []byte) {
 		end = a.checked
 	}
 	part = a.message[:end]
-	a.message, a.checked, a.fragments = append([]byte(nil), a.message[end:]...), 0, 0
+	a.message, a.checked = append([]byte(nil), a.message[end:]...), 0
 	return part
 }
 

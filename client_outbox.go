@@ -3,7 +3,6 @@ package websocket
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -33,7 +32,7 @@ type clientOutbox struct {
 	keys []byte // random bytes for masking keys; reading them one by one would take longer than masking a short message
 
 	pending atomic.Bool  // something is in the queue; set with mu held
-	paused  atomic.Int64 // since when a writer that holds messageGate has sent nothing; math.MaxInt64 if it sends, or none holds it
+	paused  atomic.Int64 // since when a writer that holds messageGate has sent nothing; never if it sends, or none holds it
 
 	// The queue, in the order in which it is sent. Guarded by mu, which is held for a moment.
 	mu         sync.Mutex
@@ -49,7 +48,7 @@ type clientOutbox struct {
 // init makes the zero value ready.
 func (o *clientOutbox) init() {
 	o.messageGate, o.writeGate = make(gate, 1), make(gate, 1)
-	o.paused.Store(math.MaxInt64)
+	o.paused.Store(never)
 	o.room, o.closeDone = make(chan struct{}, 1), make(chan struct{})
 }
 

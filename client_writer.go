@@ -3,7 +3,6 @@ package websocket
 import (
 	"errors"
 	"io"
-	"math"
 	"time"
 )
 
@@ -133,7 +132,7 @@ func (w *clientWriter) send(size int) {
 			return
 		}
 	}
-	out.paused.Store(math.MaxInt64) // what takes long is not the program
+	out.paused.Store(never) // what takes long is not the program
 	if err := w.c.writeFrame(w.next, w.buf[:size]); err != nil {
 		w.end(err)
 		return
@@ -149,7 +148,7 @@ func (w *clientWriter) end(err error) {
 	w.buf = nil
 	if w.holds {
 		w.holds = false
-		w.c.out.paused.Store(math.MaxInt64)
+		w.c.out.paused.Store(never)
 		w.c.out.messageGate.leave()
 	}
 }
@@ -169,7 +168,10 @@ func (c *clientConn) enterMessage() bool {
 			return false
 		case <-timer.C:
 		}
-		pause := time.Duration(max(now()-c.out.paused.Load(), 0))
+		pause := time.Duration(0)
+		if since := c.out.paused.Load(); since != never {
+			pause = time.Duration(now() - since)
+		}
 		if pause >= maxWriterPause {
 			c.fail(time.Now(), StatusInternalError, "message was not finished")
 		}
