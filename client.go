@@ -18,8 +18,9 @@ const (
 )
 
 // ClientHandler is given a whole message as one frame, or a reserved control frame, from the server. The frame and its payload belong
-// to it. An error closes the connection with StatusBadRequest; its text is the reason, cut after 123 bytes. A panic is logged, and
-// closes the connection likewise.
+// to it; a payload of a message that nobody uses any more may be given to PutBuffer, which saves much of what long messages cost. An
+// error closes the connection with StatusBadRequest; its text is the reason, cut after 123 bytes. A panic is logged, and closes the
+// connection likewise.
 type ClientHandler func(cl *Client, frame *Frame) (err error)
 
 // Client is a WebSocket client (RFC 6455). The zero value with an Endpoint is ready to Connect. A Client must not be copied.
@@ -27,11 +28,12 @@ type ClientHandler func(cl *Client, frame *Frame) (err error)
 // The fields are set before Connect, and not changed until the connection has ended or Close or Quit has returned: then they may be
 // set for the next one, even while a handler still runs. All methods may be called from any goroutine, handlers included.
 //
-// A connection has three goroutines. One reads. One calls the handlers, one at a time, in the order of the messages. The third sends
-// Pings, and answers those of the server, each in its place: behind what handlers send about earlier messages, unless they take longer
-// than 200 milliseconds, and in front of what they send about later ones. If the server does not read its Pongs, only its latest Ping
-// is answered. If handlers are slow, up to 64 KiB of messages, or one message, wait for them; then nothing is read, and TCP makes the
-// server wait.
+// An idle connection has one goroutine. It reads, and calls the handlers itself, one at a time, in the order of the messages. If they take
+// longer than a few milliseconds, another goroutine goes on reading, and messages wait for the first one: up to 64 KiB of them, or one
+// message; then nothing is read, and TCP makes the server wait. A handler that calls Close, or waits for a Call, need not care.
+//
+// Pings of the server are answered each in its place: behind what handlers send about earlier messages, unless they take longer than 200
+// milliseconds, and in front of what they send about later ones. If the server does not read its Pongs, only its latest Ping is answered.
 //
 // What the server sent before its Close frame, or before it broke the protocol, is still handled and may be answered; the client's
 // Close frame waits for that, for a second at most. Sending after that returns ErrConnClosed.

@@ -28,10 +28,11 @@ type conn interface {
 
 // libraries open a connection. answered is told of each message, and returns whether it is to be sent again.
 var libraries = map[string]func(url string, answered func(payload []byte) bool) (conn, error){
-	"wsloop":  dialWsloop,
-	"gws":     dialGws,
-	"gorilla": dialGorilla,
-	"coder":   dialCoder,
+	"wsloop":      dialWsloop,
+	"wsloop-kept": dialWsloopKept,
+	"gws":         dialGws,
+	"gorilla":     dialGorilla,
+	"coder":       dialCoder,
 }
 
 // echoes counts the answers on all connections.
@@ -67,7 +68,7 @@ func (e *echoes) message() []byte {
 }
 
 func main() {
-	library := flag.String("library", "wsloop", "wsloop, gws, gorilla or coder")
+	library := flag.String("library", "wsloop", "wsloop, wsloop-kept, gws, gorilla or coder")
 	url := flag.String("url", "ws://127.0.0.1:9001/", "of an echo server")
 	size := flag.Int("size", 128, "bytes of a message, 2 at least")
 	inFlight := flag.Int("in-flight", 1, "messages under way")

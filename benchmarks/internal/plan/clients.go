@@ -32,6 +32,7 @@ var ClientScenarios = []ClientScenario{
 // Clients are the libraries, in the order of the tables. Before is there if a program of another tree is given.
 var Clients = []struct{ Name, Module string }{
 	{Subject, ""},
+	{Subject + "-kept", ""}, // leaves payloads to the garbage collector
 	{Before, ""},
 	{Common, "github.com/lxzan/gws"},
 	{"gorilla", "github.com/gorilla/websocket"},
