@@ -240,7 +240,7 @@ func (cl *Client) shakeHands(c *clientConn, u *url.URL, deadline time.Time) (res
 	if err = c.agree(response); err != nil {
 		return nil, err
 	}
-	c.in, c.intake.unread, c.intake.at = c.conn, rest, time.Now()
+	c.in, c.intake.unread, c.intake.at = c.conn, slices.Clone(rest), time.Now()
 	return response, nil
 }
 

@@ -143,7 +143,8 @@ func (c *clientConn) nextMessage() (m clientMessage, ok bool) {
 		c.clearBacklogLocked()
 	}
 	for len(c.backlog) > 0 {
-		m, c.backlog = c.backlog[0], c.backlog[1:]
+		m, c.backlog[0] = c.backlog[0], clientMessage{} // it is not kept by those behind it
+		c.backlog = c.backlog[1:]
 		if m.Opcode() == OpcodePing {
 			c.answerQueuedPingLocked(m)
 			continue
