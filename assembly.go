@@ -55,8 +55,11 @@ func (a *assembly) begin(r *rules, frame header) {
 // fails at the first byte that cannot be UTF-8 in a text message (RFC 6455, section 8.1).
 func (a *assembly) add(frame header, taken uint64, b []byte) *protocolError {
 	have := len(a.message)
-	if have+len(b) > cap(a.message) {
-		a.grow(frame, taken, 2*uint64(have+len(b)))
+	if size := uint64(have + len(b)); size > uint64(cap(a.message)) {
+		if !a.streamed { // else it is taken out before more comes
+			size *= 2
+		}
+		a.grow(frame, taken, size)
 	}
 	a.message = a.message[:have+len(b)]
 	mask(a.message[have:], b, frame.key, int(taken&3))
