@@ -205,9 +205,9 @@ func (c *clientConn) finish(reason error) {
 	c.log.Debug("websocket: client connection ends", "endpoint", c.url, "cause", reason)
 }
 
-// beginClosing begins the closing handshake because of something that happened at a moment, unless it has begun before. The Close frame is sent when the messages in front of it have
-// been handled, after maxAnswerTime at the latest. The server has wait in all to end the connection; what it sends meanwhile is
-// discarded.
+// beginClosing begins the closing handshake because of what happened at a moment, unless it has begun before. The Close frame is sent when
+// the messages in front of it have been handled, maxAnswerTime after that moment at the latest. The server has wait in all to end the
+// connection; what it sends meanwhile is discarded.
 func (c *clientConn) beginClosing(at time.Time, reason error, closeFrame []byte, wait time.Duration) {
 	if c.markClosing(at, reason, closeFrame, wait) {
 		c.look() // there is a new moment
