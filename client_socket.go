@@ -18,8 +18,8 @@ import (
 type clientSocket struct {
 	// Immutable once the connection has been started.
 	net.Conn
-	raw      syscall.RawConn // nil if Conn has no descriptor; something may be between it and Conn
-	direct   bool            // nothing is: what is read from the descriptor, and written to it, is what Conn reads and writes
+	raw      syscall.RawConn // nil if Conn has no descriptor
+	isBare   bool            // Conn is that descriptor, and nothing is between them
 	patience time.Duration   // how long a write waits for a server that takes nothing; 0: until Conn's own deadline
 	down     <-chan struct{} // closed when no write has to wait any more
 
@@ -51,7 +51,7 @@ func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		_, err := readSocket(-1, nil)
-		s.direct = err != ErrUnsupported
+		s.isBare = err != ErrUnsupported
 	}
 	s.receive = func(fd uintptr) bool {
 		s.in.n, s.in.err = readSocket(int(fd), s.in.b)
@@ -66,7 +66,7 @@ func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 			s.raw = raw
 		}
 	}
-	s.direct = s.direct && s.raw != nil
+	s.isBare = s.isBare && s.raw != nil
 	return s
 }
 
@@ -81,7 +81,7 @@ func (s *clientSocket) Read(b []byte) (n int, err error) {
 }
 
 func (s *clientSocket) read(b []byte) (n int, err error) {
-	if !s.direct || len(b) == 0 {
+	if !s.isBare || len(b) == 0 {
 		return s.Conn.Read(b)
 	}
 	s.in.b = b
@@ -138,7 +138,7 @@ func (s *clientSocket) Write(b []byte) (n int, err error) {
 
 // writeSome writes what the system takes without waiting. Most of the time that is all, and no deadline has to be set.
 func (s *clientSocket) writeSome(b []byte) (n int) {
-	if !s.direct {
+	if !s.isBare {
 		return 0
 	}
 	s.out.b, s.out.n = b, 0
