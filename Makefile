@@ -8,7 +8,7 @@ PLATFORMS = linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64 freebsd/
             openbsd/amd64 openbsd/arm64 dragonfly/amd64
 FIGURES   = BlockedHandlers SleepingHandlers DeafClient SlowRequest Churn IdleConnection Publish Shutdown Reconnect
 
-.PHONY: help run test abuse vet lint fuzz deflate upgrade prom cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate chart
+.PHONY: help run test abuse vet lint fuzz deflate upgrade prom cover figures microbench apidiff interop cluster cluster-soak cluster-bench soak bench bench-all bench-wss bench-deflate bench-client chart
 
 help:
 	@echo "Needs Go alone: go run ./examples/server, go test ./... (about 3 minutes). The rest:"
@@ -31,7 +31,7 @@ help:
 	@echo "make cluster-bench  the figures of CLUSTER.md: about 3 minutes"
 	@echo "make soak        mixed and hostile traffic over a bad network for SOAKTIME ($(SOAKTIME))"
 	@echo "make bench       echo servers side by side, under 10 minutes; bench-all: all of it; bench-wss: over TLS"
-	@echo "make bench-deflate  the same with permessage-deflate, about 10 minutes; make chart: SVG of the others"
+	@echo "make bench-deflate  the same with permessage-deflate, about 10 minutes; bench-client: clients; make chart: SVG of the others"
 
 run:
 	$(GO) run ./examples/server
@@ -101,5 +101,5 @@ cluster-bench:
 soak:
 	$(GO) run ./soak -for $(SOAKTIME)
 
-bench bench-all bench-wss bench-deflate chart:
+bench bench-all bench-wss bench-deflate bench-client chart:
 	$(MAKE) -C benchmarks $@

@@ -1,6 +1,9 @@
 package websocket
 
-import "unicode/utf8"
+import (
+	"math"
+	"unicode/utf8"
+)
 
 // directRead is how many bytes of a message must have arrived, and how many of its frame must be missing, for the rest to be read
 // straight into the message.
@@ -13,6 +16,7 @@ const maxDirect = 64 << 10
 type assembly struct {
 	inMessage  bool   // a message has begun; its payload so far follows
 	compressed bool   // it is: whether it is UTF-8 is seen once it is inflated
+	streamed   bool   // it is given out in parts
 	first      header // of its first frame
 	fragments  int
 	limit      uint64 // bytes that it may have
@@ -26,27 +30,36 @@ type messageState struct {
 	fragments  int
 	begun      bool
 	compressed bool
+	streamed   bool
 }
 
 func (a *assembly) state() messageState {
-	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage, compressed: a.compressed}
+	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage, compressed: a.compressed, streamed: a.streamed}
 }
 
 // begin counts a data frame and, if it is the first of its message, starts the message.
 func (a *assembly) begin(r *rules, frame header) {
 	if !a.inMessage {
 		a.inMessage, a.first, a.compressed = true, frame, r.isCompressed(frame)
-		a.limit = r.maxLength(a.compressed)
+		a.streamed = r.isStreamed(frame)
+		if a.limit = r.maxLength(a.compressed); a.streamed {
+			a.limit = math.MaxInt // a part has no limit but what comes at once
+		}
 	}
-	a.fragments++
+	if !a.streamed { // which takes no more memory for more of them
+		a.fragments++
+	}
 }
 
 // add unmasks a piece of a data frame into the message, where it may be already; taken is its place in the frame's payload. It
 // fails at the first byte that cannot be UTF-8 in a text message (RFC 6455, section 8.1).
 func (a *assembly) add(frame header, taken uint64, b []byte) *protocolError {
 	have := len(a.message)
-	if have+len(b) > cap(a.message) {
-		a.grow(frame, taken, 2*uint64(have+len(b)))
+	if size := uint64(have + len(b)); size > uint64(cap(a.message)) {
+		if !a.streamed { // else it is taken out before more comes
+			size *= 2
+		}
+		a.grow(frame, taken, size)
 	}
 	a.message = a.message[:have+len(b)]
 	mask(a.message[have:], b, frame.key, int(taken&3))
@@ -88,6 +101,17 @@ func (a *assembly) room(frame header, taken uint64, waiting func() int) []byte {
 	}
 	free := a.message[len(a.message):cap(a.message)]
 	return free[:min(uint64(len(free)), frame.length-taken, maxDirect)]
+}
+
+// part takes what has come out of the message: text without the beginning of a character at its end.
+func (a *assembly) part() (part []byte) {
+	end := len(a.message)
+	if a.isText() {
+		end = a.checked
+	}
+	part = a.message[:end]
+	a.message, a.checked = append([]byte(nil), a.message[end:]...), 0
+	return part
 }
 
 // isText reports whether the bytes of the message are to be UTF-8.

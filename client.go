@@ -3,6 +3,7 @@ package websocket
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,8 +22,9 @@ const (
 )
 
 // ClientHandler is given a whole message as one frame, or a reserved control frame, from the server. The frame and its payload belong
-// to it. An error closes the connection with StatusBadRequest; its text is the reason, cut after 123 bytes. A panic is logged, and
-// closes the connection likewise.
+// to it; a payload of a message that nobody uses any more may be given to PutBuffer, which saves much of what long messages cost. An
+// error closes the connection with StatusBadRequest; its text is the reason, cut after 123 bytes. A panic is logged, and closes the
+// connection likewise.
 type ClientHandler func(cl *Client, frame *Frame) (err error)
 
 // Client is a WebSocket client (RFC 6455). The zero value with an Endpoint is ready to Connect. A Client must not be copied.
@@ -31,11 +33,12 @@ type ClientHandler func(cl *Client, frame *Frame) (err error)
 // set for the next one, even while a handler still runs. With Reconnect that a connection has ended is not enough; HandleState may set
 // them then. All methods may be called from any goroutine, handlers included.
 //
-// A connection has three goroutines. One reads. One calls the handlers, one at a time, in the order of the messages. The third sends
-// Pings, and answers those of the server, each in its place: behind what handlers send about earlier messages, unless they take longer
-// than 200 milliseconds, and in front of what they send about later ones. If the server does not read its Pongs, only its latest Ping
-// is answered. If handlers are slow, up to 64 KiB of messages, or one message, wait for them; then nothing is read, and TCP makes the
-// server wait.
+// An idle connection has one goroutine. It reads, and calls the handlers itself, one at a time, in the order of the messages. If they take
+// longer than a few milliseconds, another goroutine goes on reading, and messages wait for the first one: up to 64 KiB of them, or one
+// message; then nothing is read, and TCP makes the server wait. A handler that calls Close, or waits for a Call, need not care.
+//
+// Pings of the server are answered each in its place: behind what handlers send about earlier messages, unless they take longer than 200
+// milliseconds, and in front of what they send about later ones. If the server does not read its Pongs, only its latest Ping is answered.
 //
 // What the server sent before its Close frame, or before it broke the protocol, is still handled and may be answered; the client's
 // Close frame waits for that, for a second at most. Sending after that returns ErrConnClosed.
@@ -93,6 +96,18 @@ type Client struct {
 
 	// HandleBin is given binary messages. If it is nil they are dropped.
 	HandleBin ClientHandler
+
+	// HandleReader is given each message while it comes, however long it is, if it is of a kind that has no handler: binary messages if
+	// HandleBin is nil, text messages if HandleText is. So a message need not be held in memory; MaxMessageSize and MaxFragments do not
+	// apply. It is called once the beginning has come, and r waits for more. While 64 KiB wait to be read, nothing more is read from the
+	// server, and TCP makes it wait; Pings are answered until then. Text is checked to be UTF-8 as it comes; a read may end inside a
+	// character.
+	//
+	// r returns io.EOF at the end of the message. If the connection ends before that, what has come can be read, and then the error
+	// matches io.ErrUnexpectedEOF and ErrConnClosed. r is for one goroutine, and until HandleReader returns; what that leaves unread is
+	// dropped as it comes. Its error, or panic, closes the connection as that of a ClientHandler does. A compressed message is
+	// inflated whole first, and limited by MaxMessageSize; so is a text that begins while a Call waits for its answer.
+	HandleReader func(cl *Client, opcode Opcode, r io.Reader) (err error)
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
 	// whoever ended it. It may call Connect, unless Reconnect does that.

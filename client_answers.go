@@ -26,6 +26,9 @@ type callEnd struct {
 	err error
 }
 
+// mayCome reports whether an answer may come.
+func (cs *calls) mayCome() bool { return cs.open.Load() > 0 }
+
 // add adds a call.
 func (cs *calls) add(id uint64) (<-chan callEnd, error) {
 	cs.mu.Lock()
@@ -104,7 +107,7 @@ func (cs *calls) failAll(err error) {
 
 // takeAnswer takes a message that answers a call, or would have. Others are left to their handler.
 func (c *clientConn) takeAnswer(f *Frame) bool {
-	if c.calls.open.Load() == 0 || f.Opcode() != OpcodeText {
+	if !c.calls.mayCome() || f.Opcode() != OpcodeText {
 		return false
 	}
 	id, ok := answerID(f.payload)

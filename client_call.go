@@ -237,6 +237,7 @@ func (c *clientConn) endCall(id uint64, answered <-chan callEnd, inDoubt bool, e
 func (c *clientConn) beginWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stepAsideLocked()
 	if c.backlogCost >= maxBacklog {
 		c.changed.Broadcast()
 	}

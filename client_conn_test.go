@@ -20,7 +20,7 @@ import (
 func startOver(cl *Client, conn net.Conn, change ...func(c *clientConn)) {
 	c := newClientConn(cl)
 	c.attach(conn)
-	c.in = bufio.NewReaderSize(c.conn, clientReadSize)
+	c.in = c.conn
 	for _, change := range change {
 		change(c)
 	}

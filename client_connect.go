@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -261,7 +260,7 @@ func (cl *Client) shakeHands(c *clientConn, to hop, deadline time.Time) (respons
 	if err = c.agree(response); err != nil {
 		return nil, err
 	}
-	c.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), c.conn), clientReadSize)
+	c.in, c.intake.unread, c.intake.at = c.conn, slices.Clone(rest), time.Now()
 	return response, nil
 }
 

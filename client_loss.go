@@ -44,12 +44,10 @@ func (s *clientSocket) lost() (unsent, inDoubt int) {
 	return s.ledger.count(acked, left)
 }
 
-// close closes the connection, which has ended. Before, it finds out what is lost, unless the program itself has ended it.
-func (c *clientConn) close() {
-	c.mu.Lock()
-	wanted := c.reason == ErrConnClosed
-	c.mu.Unlock()
-	if !wanted && c.socket.ledger != nil {
+// finish is the end of a connection that has been dropped: it finds out what is lost, unless the program itself has ended it, closes the
+// socket, and logs why it has ended.
+func (c *clientConn) finish(reason error) {
+	if reason != ErrConnClosed && c.socket.ledger != nil {
 		timer := time.NewTimer(maxSettle)
 		select {
 		case c.out.writeGate <- struct{}{}: // a write that was under way has ended
@@ -61,6 +59,10 @@ func (c *clientConn) close() {
 	}
 	close(c.settled)
 	c.conn.Close()
+	c.clock.Lock()
+	c.alarm.Stop()
+	c.clock.Unlock()
+	c.log.Debug("websocket: client connection ends", "endpoint", c.url, "cause", reason)
 }
 
 // lossCause returns why the connection has ended, for HandleState.

@@ -220,7 +220,7 @@ func (cl *Client) settings(at *attempt) *Client {
 	settings := &Client{
 		Headers: maps.Clone(cl.Headers), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
 		Proxy: cl.Proxy, DialContext: cl.DialContext, Jar: cl.Jar,
-		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText,
+		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText, HandleReader: cl.HandleReader,
 		Logger: cl.Logger, Endpoint: cl.Endpoint,
 		PingInterval: cl.PingInterval, HandshakeTimeout: cl.HandshakeTimeout, WriteTimeout: cl.WriteTimeout,
 		SilenceTimeout: cl.SilenceTimeout, MinRate: cl.MinRate, FragmentSize: cl.FragmentSize,

@@ -24,7 +24,13 @@ type clientSocket struct {
 	down     <-chan struct{} // closed when no write has to wait any more
 	ledger   *ledger         // of messages; nil: nobody wants to know. What it has is guarded by mu
 
+	receive  func(fd uintptr) (isDone bool)
+	transmit func(fd uintptr)
+
 	noWait atomic.Bool // a write is done immediately, as far as the system takes it, or not at all
+
+	in  socketCall // of receive; owned by who reads
+	out socketCall // of transmit; owned by who writes
 
 	// Guarded by mu, which is held for a moment.
 	mu    sync.Mutex
@@ -32,13 +38,27 @@ type clientSocket struct {
 	vigil vigil
 }
 
+// socketCall has the arguments and results of a system call that does not wait, and so need not tell the scheduler. What makes the call is
+// made once for a connection.
+type socketCall struct {
+	b   []byte
+	n   int
+	err error
+}
+
 // newClientSocket returns a socket without patience.
 func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 	s := &clientSocket{Conn: conn, down: down}
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
-		s.isBare = true
+		_, err := readSocket(-1, nil)
+		s.isBare = err != ErrUnsupported
 	}
+	s.receive = func(fd uintptr) bool {
+		s.in.n, s.in.err = readSocket(int(fd), s.in.b)
+		return s.in.err != errWouldBlock
+	}
+	s.transmit = func(fd uintptr) { s.out.n, s.out.err = writeSocket(int(fd), s.out.b, false) }
 	for inner, ok := conn.(interface{ NetConn() net.Conn }); ok; inner, ok = conn.(interface{ NetConn() net.Conn }) {
 		conn = inner.NetConn()
 	}
@@ -47,13 +67,13 @@ func newClientSocket(conn net.Conn, down <-chan struct{}) *clientSocket {
 			s.raw = raw
 		}
 	}
+	s.isBare = s.isBare && s.raw != nil
 	return s
 }
 
 // Read reads, and takes any byte as a sign of life.
 func (s *clientSocket) Read(b []byte) (n int, err error) {
-	n, err = s.Conn.Read(b)
-	if n > 0 {
+	if n, err = s.read(b); n > 0 {
 		s.mu.Lock()
 		s.vigil.heard()
 		s.mu.Unlock()
@@ -61,11 +81,32 @@ func (s *clientSocket) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
+func (s *clientSocket) read(b []byte) (n int, err error) {
+	if !s.isBare || len(b) == 0 {
+		return s.Conn.Read(b)
+	}
+	s.in.b = b
+	err = s.raw.Read(s.receive)
+	s.in.b = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case s.in.err != nil:
+		return 0, &net.OpError{Op: "read", Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: os.NewSyscallError("recvfrom", s.in.err)}
+	case s.in.n == 0:
+		return 0, io.EOF
+	}
+	return s.in.n, nil
+}
+
 // Write writes all of b. If the server takes nothing for as long as the patience lasts, it returns an error that is a time-out. The
 // system reports room in a socket only once there is a lot of it; since less is a sign of life too, Write looks for that now and then.
 func (s *clientSocket) Write(b []byte) (n int, err error) {
 	if s.noWait.Load() {
 		return s.writeNow(b)
+	}
+	if n = s.writeSome(b); n == len(b) {
+		return n, nil
 	}
 	held, lastTaken := -1, time.Now() // held: bytes that the system still had at the last look
 	for {
@@ -96,16 +137,26 @@ func (s *clientSocket) Write(b []byte) (n int, err error) {
 	}
 }
 
-// writeNow writes what the system takes without waiting. If that is not all, it returns an error, and the rest is lost.
+// writeSome writes what the system takes without waiting. Most of the time that is all, and no deadline has to be set.
+func (s *clientSocket) writeSome(b []byte) (n int) {
+	if !s.isBare {
+		return 0
+	}
+	s.out.b, s.out.n = b, 0
+	s.raw.Control(s.transmit) // an error: it is closed
+	s.out.b = nil
+	s.mu.Lock()
+	s.sent += uint64(s.out.n)
+	s.mu.Unlock()
+	return s.out.n
+}
+
+// writeNow is Write without waiting. If the system does not take all, it returns an error, and the rest is lost.
 func (s *clientSocket) writeNow(b []byte) (n int, err error) {
-	if s.raw == nil || !s.isBare { // a DialContext may have put something in between, such as TLS
-		return 0, errWouldBlock
+	if n = s.writeSome(b); n < len(b) {
+		return n, io.ErrShortWrite
 	}
-	ctlErr := s.raw.Control(func(fd uintptr) { n, err = writeSocket(int(fd), b, false) })
-	if err == nil && ctlErr == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	return n, errors.Join(err, ctlErr)
+	return n, nil
 }
 
 // ask asks the system for a number of bytes. It returns 0 if the system does not know.

@@ -137,6 +137,10 @@ func lengthFieldSize(length uint64) int {
 // is the offset of src[0] in the payload.
 func mask(dst, src []byte, key uint32, pos int) {
 	dst = dst[:len(src)]
+	if key == 0 { // as in all frames of a server; often they are in their place already
+		copy(dst, src)
+		return
+	}
 	key = bits.RotateLeft32(key, -8*(pos&3))
 	word := uint64(key)<<32 | uint64(key)
 	for len(src) >= 32 {

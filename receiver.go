@@ -10,6 +10,19 @@ type rules struct {
 	fromClient      bool   // frames must be masked; else they must not be
 	reservedControl bool   // reserved control frames are events, not errors
 	deflates        bool   // permessage-deflate was agreed on: see isCompressed
+	streamsText     bool   // text messages are given out in parts, as they come, and so have no limits: see takePart
+	streamsBin      bool   // likewise binary ones
+}
+
+// isStreamed reports whether the message with that first frame is given out in parts.
+func (r *rules) isStreamed(first header) bool {
+	switch first.opcode() {
+	case OpcodeText:
+		return r.streamsText && !r.isCompressed(first)
+	case OpcodeBin:
+		return r.streamsBin && !r.isCompressed(first)
+	}
+	return false
 }
 
 // isCompressed reports whether the message with that first frame is compressed (RFC 7692, section 6).
@@ -84,10 +97,18 @@ func (r *rules) checkLength(h header, size int, msg messageState) *protocolError
 		return errLengthRange
 	case field != lengthFieldSize(h.length): // section 5.2
 		return errLengthForm
-	case !h.opcode().isControl() && msg.length+h.length > r.maxMessage && msg.length+h.length > r.maxLength(msg.compressed || r.isCompressed(h)): // section 10.4
+	case !h.opcode().isControl() && msg.length+h.length > r.maxMessage && r.isTooLong(h, msg): // section 10.4
 		return errMessageTooLarge
 	}
 	return nil
+}
+
+// isTooLong reports whether a message of more than maxMessage bytes is too long all the same.
+func (r *rules) isTooLong(h header, msg messageState) bool {
+	if msg.streamed || r.isStreamed(h) {
+		return false
+	}
+	return msg.length+h.length > r.maxLength(msg.compressed || r.isCompressed(h))
 }
 
 // eventKind tells what a receiver has read.
@@ -100,6 +121,9 @@ const (
 	eventPong
 	eventControl // a reserved control frame
 	eventClose   // code (0: none) and the reason in payload; nothing comes after it
+
+	eventPart     // what has come of a message that is given out in parts: see takePart. The payload is the caller's to keep
+	eventLastPart // its end
 )
 
 // event is something that the bytes from the peer amount to. The payload of a control frame is valid until the next call.
@@ -327,4 +351,18 @@ func (rc *receiver) filled(n int) (ev event, err *protocolError) {
 		rc.end()
 	}
 	return ev, err
+}
+
+// takePart makes an event of what has come of the message in progress, if there is anything and its rules want that. Then the message
+// has no more than what is left of it: its event is the last part.
+func (rc *receiver) takePart(ev *event) bool {
+	if rc.partial == nil || !rc.partial.streamed || !rc.partial.inMessage {
+		return false
+	}
+	part := rc.partial.part()
+	if len(part) > 0 {
+		ev.setMessage(rc.partial.first, part)
+		ev.kind = eventPart
+	}
+	return len(part) > 0
 }

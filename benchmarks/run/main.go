@@ -30,6 +30,8 @@ type options struct {
 	cpus              string
 	profiles          string
 	namespace         bool
+	clients           bool
+	before            string
 	dir               string // of the files that one run needs
 	certificate       certificate
 }
@@ -48,6 +50,8 @@ func main() {
 	flag.StringVar(&o.cpus, "cpus", "own", "own: a CPU for the server, another one for the generator; shared: one for both; any: as the system likes")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles of the servers")
 	flag.BoolVar(&o.namespace, "namespace", true, "use a network namespace with Reno if that is permitted")
+	flag.BoolVar(&o.clients, "clients", false, "clients instead of servers, all with the same server")
+	flag.StringVar(&o.before, "before", "", "program clients of another tree, to be measured beside this one's")
 	render := flag.String("render", "", "measure nothing; write the Markdown of this JSON file to standard output")
 	flag.Parse()
 	err := error(nil)
@@ -56,6 +60,8 @@ func main() {
 		err = renderFile(*render)
 	case o.namespace && enterNamespace():
 		return
+	case o.clients:
+		err = runClients(&o)
 	default:
 		err = run(&o)
 	}
