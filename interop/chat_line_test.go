@@ -86,11 +86,14 @@ func chatNoticesDeadNetwork(t *testing.T, c *chatTests) {
 	l.alice.join(t, l.url)
 	l.alice.evaluate(t, `
 		globalThis.died = performance.now();
+		globalThis.late = 0; // by how much a timer was: a machine that is busy proves nothing
+		let before = died;
+		setInterval(() => { late = Math.max(late, performance.now() - before - 100); before = performance.now(); }, 100);
 		new MutationObserver(() => { if (document.body.dataset.state !== "connected") globalThis.noticed ??= performance.now(); })
 			.observe(document.body, { attributes: true })`)
 	l.die()
 	l.alice.isLost(t)
-	l.alice.expect(t, `() => noticed - died < 10000`, true)
+	l.alice.expect(t, `() => noticed - died < 10000 || late > 500`, true)
 	l.alice.waitFor(t, "#why", "does not answer")
 	l.cut() // tries end at once from here on
 	l.alice.poll(t, `() => /^Next try in [0-9]+ s$/.test(document.querySelector("#countdown").textContent)`)
@@ -195,6 +198,7 @@ func chatShowsGap(t *testing.T, c *chatTests) {
 	l.alice.lookAt(t, "gap", "light", 1280, 700)
 	l.alice.lookAt(t, "gap", "dark", 390, 700)
 	l.alice.resize(t, 1280, 700)
+	l.alice.expect(t, `() => document.querySelector("#side").inert`, false) // it is beside the messages again
 	l.alice.waitFor(t, `[data-key="@bob"] .badge`, "1")
 	l.alice.open(t, "@bob")
 	l.alice.shows(t, "in private")

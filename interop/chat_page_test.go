@@ -284,17 +284,21 @@ func chatShowsThousand(t *testing.T, c *chatTests) {
 
 func chatShowsCrowd(t *testing.T, c *chatTests) {
 	server := runChat(t, c.program, "-users", writeChatUsers(t, 200))
+	users := []*chatUser{}
 	for i := 1; i < 150; i++ {
-		server.join(t, fmt.Sprintf("user-%03d", i))
+		users = append(users, server.join(t, fmt.Sprintf("user-%03d", i)))
 	}
 	reader := c.tab(t, "reader")
 	reader.logIn(t, server.page, "key-of-user-000")
 	reader.expect(t, `() => document.querySelectorAll("#people li").length`, 199)
 	reader.waitFor(t, "#people-count", "149 here")
+	reader.evaluate(t, readAxe(t))
+	reader.lookAt(t, "crowd", "dark", 1280, 700)
 	for _, width := range []int64{1280, 390} {
 		reader.resize(t, width, 700)
 		if width == 390 {
 			reader.openMenu(t)
+			reader.lookAt(t, "crowd", "light", 390, 700)
 		}
 		reader.fill(t, "#find", "17")
 		reader.expect(t, `() => [...document.querySelectorAll("#people .name")].map((e) => e.textContent)`,
@@ -304,6 +308,8 @@ func chatShowsCrowd(t *testing.T, c *chatTests) {
 		reader.waitFor(t, "#log .mine:last-child", "✓✓ Delivered to user-117")
 	}
 	reader.openMenu(t)
+	users[87].whisper(t, "user-000", "over here")
+	reader.expect(t, `() => document.querySelector("#people button").dataset.key`, "@user-088")
 	reader.open(t, "@user-170")
 	reader.enter(t, "hello")
 	reader.waitFor(t, "#log .mine", "user-170 is not here")

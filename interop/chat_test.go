@@ -332,6 +332,7 @@ func (tab *chatTab) open(t *testing.T, key string) {
 // openMenu shows the lists, where there is no place for them beside the messages.
 func (tab *chatTab) openMenu(t *testing.T) {
 	t.Helper()
+	tab.expect(t, `() => document.querySelector("#side").inert`, true) // the page knows how wide it is
 	tab.run(t, chromedp.Click(chromedp.CSS("#menu")))
 	tab.expect(t, `() => document.querySelector("#side").getBoundingClientRect().left`, 0) // it has moved there
 }

@@ -85,6 +85,9 @@ func (s *server) leave(ctx context.Context, conn int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.members[v.user.id]
+	if m == nil {
+		return // it ended before it could be counted
+	}
 	before := m.presence()
 	delete(m.devices, conn)
 	if len(m.devices) > 0 {

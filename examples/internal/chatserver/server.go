@@ -28,7 +28,6 @@ type server struct {
 	// Immutable once it serves.
 	ws          *websocket.Server
 	spread      Spread
-	users       atomic.Pointer[directory] // replaced as a whole
 	log         *slog.Logger
 	certificate *certificate // nil: no TLS
 	last        int          // messages that newcomers are shown; zero: no message is kept at all
@@ -36,6 +35,8 @@ type server struct {
 	proxies     proxies      // whose X-Forwarded-For is believed
 	isDemo      bool         // the users are those of the demonstration
 	started     time.Time
+
+	users atomic.Pointer[directory] // another one when the file is read again
 
 	mu      sync.Mutex
 	members map[uint64]*member // who is here, by user id; guarded by mu

@@ -124,7 +124,9 @@ export class PeopleView {
     names.delete(me);
     const presenceOf = (name) => (isConnected && people.get(name)) || "gone";
     const isGone = (name) => presenceOf(name) === "gone";
-    const sorted = [...names].sort((a, b) => isGone(a) - isGone(b) || a.localeCompare(b));
+    const unreadOf = (name) => conversations.get(`@${name}`)?.unread ?? 0;
+    const hasNone = (name) => unreadOf(name) === 0; // who has written comes first, however many there are
+    const sorted = [...names].sort((a, b) => hasNone(a) - hasNone(b) || isGone(a) - isGone(b) || a.localeCompare(b));
     const wanted = byId("find").value.trim().toLowerCase();
     byId("find-field").hidden = sorted.length < findFrom;
     const found = sorted.filter((name) => name.toLowerCase().includes(wanted));
@@ -134,7 +136,7 @@ export class PeopleView {
       name,
       note: isConnected ? presences[presenceOf(name)] : "",
       state: presenceOf(name),
-      unread: conversations.get(`@${name}`)?.unread ?? 0,
+      unread: unreadOf(name),
       isCurrent: current.key === `@${name}`,
     })));
     setText(byId("people-count"), isConnected ? `${sorted.filter((name) => !isGone(name)).length} here` : "");
