@@ -261,11 +261,7 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 		h.first, payload = byte(OpcodeCont), payload[c.fragmentSize:]
 	}
 	h.first |= bitFin
-	err := c.writeFrame(h, payload)
-	if err == nil {
-		c.socket.noteMessage()
-	}
-	return err
+	return c.writeFrame(h, payload)
 }
 
 // flush sends the queue. If somebody else is writing, it returns immediately: the queue is looked at after that write.
@@ -327,6 +323,9 @@ func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 		if err == nil {
 			h.length, h.key = uint64(len(payload)), newKey()
 			err = c.writePieces(appendHeader(buf, h), payload, h.key)
+		}
+		if err == nil && h.first&bitFin != 0 {
+			c.socket.noteMessage() // before something else is written
 		}
 	}
 	PutBuffer(buf)
