@@ -16,7 +16,7 @@ func (s *clientSocket) keepLedger() {
 	}
 }
 
-// noteMessage notes that what was written last ends a message.
+// noteMessage notes that what was written last ends a message. It is called with writeGate held.
 func (s *clientSocket) noteMessage() {
 	if s.ledger == nil {
 		return

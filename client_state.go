@@ -13,6 +13,7 @@ const (
 	StateConnecting ClientState = iota + 1
 
 	// StateConnected says that the connection is open. HandleState may send and Call; messages of the server wait until it has returned.
+	// Connect does not wait for it.
 	StateConnected
 
 	// StateWaiting says that a connection was lost, or an attempt has failed, and the next one begins at Client.NextAttempt.

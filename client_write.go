@@ -79,11 +79,7 @@ func (c *clientConn) send(opcode Opcode, payload []byte) error {
 		h.first, payload = byte(OpcodeCont), payload[c.fragmentSize:]
 	}
 	h.first |= bitFin
-	err := c.writeFrame(h, payload)
-	if err == nil {
-		c.socket.noteMessage()
-	}
-	return err
+	return c.writeFrame(h, payload)
 }
 
 // kick has the queue sent by a goroutine of its own. If somebody is writing, it does nothing: the queue is looked at after that write.
@@ -142,6 +138,9 @@ func (c *clientConn) writeFrame(h header, payload []byte) (err error) {
 		if err == nil {
 			h.length, h.key = uint64(len(payload)), c.out.nextKey()
 			err = c.writePieces(appendHeader(buf, h), payload, h.key)
+		}
+		if err == nil && h.first&bitFin != 0 {
+			c.socket.noteMessage() // before something else is written
 		}
 	}
 	PutBuffer(buf)
