@@ -169,7 +169,7 @@ func check(cfg config, rest []string) error {
 func sayOnce(ctx context.Context, s *session, out *screen, cfg config) error {
 	m, err := s.say(ctx, cfg.to, cfg.say)
 	if err == nil {
-		out.print(m.describe("")) // with all names, for scripts
+		out.print(describeSent(m, "")) // with all names, for scripts
 	}
 	return err
 }

@@ -59,14 +59,8 @@ func (r *reporter) notice(res websocket.Response) error {
 	return nil // a newer server may know more
 }
 
-// welcome is a chat.Welcome, and what newer servers add.
-type welcome struct {
-	chat.Welcome
-	More bool `json:"more"` // History is a part of what there is
-}
-
 func (r *reporter) welcome(body []byte) error {
-	var w welcome
+	var w chat.Welcome
 	if err := json.Unmarshal(body, &w); err != nil {
 		return err
 	}
@@ -160,6 +154,15 @@ func describe(m chat.Message, me string) string {
 		who += " to " + name(m.To) + " (private)"
 	}
 	return m.Time.Local().Format("15:04") + " " + who + ": " + plain(m.Text)
+}
+
+// describeSent returns a message as it is shown to its sender.
+func describeSent(m chat.Sent, me string) string {
+	shown := describe(m.Message, me)
+	if m.To != "" && m.Reached == 0 {
+		shown += " (not here now)"
+	}
+	return shown
 }
 
 func list(names []string) string {

@@ -182,26 +182,11 @@ func (s *session) unanswered(failed *websocket.CallError) error {
 	return errOffline
 }
 
-// sent is a message as the server has taken it.
-type sent struct {
-	chat.Message
-	Reached *int `json:"reached"` // how many devices of a user; nil: the server does not tell
-}
-
-// describe returns the message as it is shown to its sender.
-func (m *sent) describe(me string) string {
-	shown := describe(m.Message, me)
-	if m.Reached != nil && *m.Reached == 0 && m.To != "" {
-		shown += " (not here now)"
-	}
-	return shown
-}
-
 // say sends a message to all, or with a name to that user only. It waits for the answer: the server may handle several requests
 // of one connection in any order.
 //
 // The server ends a connection on which a request is far too long, so what cannot be a message is refused here.
-func (s *session) say(ctx context.Context, to, text string) (m sent, err error) {
+func (s *session) say(ctx context.Context, to, text string) (m chat.Sent, err error) {
 	if utf8.RuneCountInString(strings.TrimSpace(text)) > chat.MaxText {
 		return m, &refusedError{code: http.StatusRequestEntityTooLarge, why: chat.TooLong}
 	}

@@ -192,6 +192,6 @@ func whisper(ctx context.Context, s *session, out *screen, rest string) error {
 	if err != nil {
 		return err
 	}
-	out.print(m.describe(m.From)) // this device gets no notice of it
+	out.print(describeSent(m, m.From)) // this device gets no notice of it
 	return nil
 }
