@@ -399,7 +399,7 @@ func TestLate(t *testing.T) {
 	g.subscribe(t, "topic")
 	settle(t, sites)
 	subject := sites[0].subjects.topic("topic")
-	eventually(t, "the subscription is known", func() bool { return sites[0].othersTopic(subject, "topic") == 1 })
+	eventually(t, "the subscription is known", func() bool { return sites[0].othersTopic("topic") == 1 })
 	send := func(seq uint64) {
 		msg := &nats.Msg{Subject: subject, Data: carry(broadcast(fmt.Sprint(seq)))}
 		msg.Header = nats.Header{"Nats-Sequence": {fmt.Sprint(seq)}, "Nats-Last-Sequence": {"0"}}

@@ -23,7 +23,7 @@ func TestCrowd(t *testing.T) {
 	far.subscribe(t, "topic")
 	guests = append(guests, far)
 	settle(t, sites)
-	eventually(t, "the subscription is known", func() bool { return here.othersTopic(here.subjects.topic("topic"), "topic") == 1 })
+	eventually(t, "the subscription is known", func() bool { return here.othersTopic("topic") == 1 })
 
 	var want []string
 	for i := range 3 * aheadSize {

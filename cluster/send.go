@@ -80,11 +80,10 @@ func (n *Node) Publish(ctx context.Context, topic string, packet []byte) (seq ui
 	if n.alone() {
 		return 0, nil
 	}
-	subject := n.subjects.topic(topic)
-	if n.broker != nil && n.othersTopic(subject, topic) == 0 {
+	if n.broker != nil && n.othersTopic(topic) == 0 {
 		return 0, nil
 	}
-	return 0, n.send(subject, packet)
+	return 0, n.send(n.subjects.topic(topic), packet)
 }
 
 // left returns ErrClosed once the node has left.
@@ -102,7 +101,7 @@ func (n *Node) alone() bool {
 
 // isElsewhere reports whether another node may have connections of a user.
 func (n *Node) isElsewhere(uid uint64) bool {
-	return !n.alone() && (n.broker == nil || n.othersUser(n.subjects.user(uid), uid) > 0)
+	return !n.alone() && (n.broker == nil || n.othersUser(uid) > 0)
 }
 
 // carry returns the message that carries a packet.
@@ -121,7 +120,7 @@ func (n *Node) askUser(ctx context.Context, uid uint64, body []byte, take func(a
 	q := question{subject: n.subjects.user(uid), body: body, take: take, want: n.members.len, lull: true}
 	if n.broker != nil {
 		q.interest, q.lull = true, false
-		q.want = func() int { return n.othersUser(q.subject, uid) }
+		q.want = func() int { return n.othersUser(uid) }
 	}
 	err := n.ask(ctx, q)
 	if errors.Is(err, errNobody) {
