@@ -37,7 +37,8 @@ func (n *Node) sendElsewhere(ctx context.Context, uid uint64, packet []byte) (re
 
 // SendAll sends one packet to every connection of every node, as ClientManager.SendAll does on each: first on this one. It does not wait
 // for the others, and does not learn what they did. With many connections here it does not wait for them either, unless too much waits for
-// them already: what is sent faster than it is written is written together. ErrDisconnected and ErrTooLarge mean that it was delivered here alone.
+// them already or the packet has more than 16 KiB: what is sent faster than it is written is written together. ErrDisconnected and
+// ErrTooLarge mean that it was delivered here alone.
 func (n *Node) SendAll(_ context.Context, packet []byte) error {
 	if err := n.left(); err != nil {
 		return err
