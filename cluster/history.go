@@ -181,7 +181,7 @@ func (h *history) publish(ctx context.Context, topic string, packet []byte) (seq
 	if !h.ready.Load() {
 		return 0, ErrHistoryUnavailable
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := h.limit(ctx)
 	defer cancel()
 	msg := &nats.Msg{Subject: h.n.subjects.kept(topic), Data: carry(packet), Header: nats.Header{"Nats-Msg-Id": {nuid.Next()}}}
 	for {
@@ -189,15 +189,29 @@ func (h *history) publish(ctx context.Context, topic string, packet []byte) (seq
 		if !errors.Is(err, errAgain) {
 			return seq, err
 		}
-		select {
-		case <-time.After(storePause):
-		case <-h.n.ctx.Done():
-			return 0, ErrClosed
-		case <-ctx.Done():
+		if err = pause(ctx, storePause); err != nil {
 			h.ready.Store(false) // until the next look: others need not wait
-			return 0, fmt.Errorf("%w: %w", ErrHistoryUnavailable, ctx.Err())
+			return 0, h.unavailable(err)
 		}
 	}
+}
+
+// limit is how long the store is waited for.
+func (h *history) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	stop := context.AfterFunc(h.n.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// unavailable is the error for a store that was waited for in vain.
+func (h *history) unavailable(err error) error {
+	if left := h.n.left(); left != nil {
+		return left
+	}
+	return fmt.Errorf("%w: %w", ErrHistoryUnavailable, err)
 }
 
 // errAgain says that a packet is to be sent to the store again.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -392,6 +393,27 @@ func TestHistoryNeedsAQuorum(t *testing.T) {
 	assert.ErrorIs(t, err, ErrHistoryUnavailable)
 }
 
+// TestCloseWhileHistoryIsAwaited shows that nobody who waits for a store keeps waiting when the node leaves.
+func TestCloseWhileHistoryIsAwaited(t *testing.T) {
+	s := join(t, Options{Listen: "127.0.0.1:0", Peers: []string{"127.0.0.1:1", "127.0.0.1:2"}, History: History{Messages: 10, Replicas: 3}})
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := s.Since(within(t), "topic", 0, 0)
+		ended <- err
+	}()
+	looks := 0
+	eventually(t, "it waits", func() bool {
+		s.inbox.mu.Lock()
+		defer s.inbox.mu.Unlock()
+		if looks++; len(s.inbox.waiting) == 0 { // the node asks too, but is told at once that nobody is there
+			looks = 0
+		}
+		return looks > 5
+	})
+	require.NoError(t, s.Node.Close(within(t)))
+	assert.ErrorIs(t, <-ended, net.ErrClosed)
+}
+
 // TestLate shows what happens to messages that the network has held back, or sent twice.
 func TestLate(t *testing.T) {
 	sites := gather(t, 2, Options{})
@@ -399,7 +421,7 @@ func TestLate(t *testing.T) {
 	g.subscribe(t, "topic")
 	settle(t, sites)
 	subject := sites[0].subjects.topic("topic")
-	eventually(t, "the subscription is known", func() bool { return sites[0].othersTopic(subject, "topic") == 1 })
+	eventually(t, "the subscription is known", func() bool { return sites[0].othersTopic("topic") == 1 })
 	send := func(seq uint64) {
 		msg := &nats.Msg{Subject: subject, Data: carry(broadcast(fmt.Sprint(seq)))}
 		msg.Header = nats.Header{"Nats-Sequence": {fmt.Sprint(seq)}, "Nats-Last-Sequence": {"0"}}

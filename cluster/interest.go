@@ -145,21 +145,27 @@ func (in *interest) enter(users map[uint64]*nats.Subscription, topics map[string
 	}
 }
 
-// othersUser returns how many other nodes have connections of a user, whose subject that is, as far as the embedded broker knows at the moment.
-func (n *Node) othersUser(subject string, uid uint64) int {
+// othersUser returns how many other nodes have connections of a user, as far as the embedded broker knows at the moment.
+func (n *Node) othersUser(uid uint64) int {
 	own := n.interest.user(uid)
-	all := n.broker.account.Interest(subject)
-	if own != nil && own == n.interest.user(uid) { // the broker has counted this node, all the time
+	if own == nil {
+		return n.broker.account.Interest(n.subjects.user(uid))
+	}
+	all := n.broker.account.Interest(own.Subject) // which need not be built then
+	if own == n.interest.user(uid) {              // the broker has counted this node, all the time
 		all--
 	}
 	return max(all, 0)
 }
 
 // othersTopic is othersUser for the subscribers of a topic.
-func (n *Node) othersTopic(subject, topic string) int {
+func (n *Node) othersTopic(topic string) int {
 	own := n.interest.topic(topic)
-	all := n.broker.account.Interest(subject)
-	if own != nil && own == n.interest.topic(topic) {
+	if own == nil {
+		return n.broker.account.Interest(n.subjects.topic(topic))
+	}
+	all := n.broker.account.Interest(own.sub.Subject)
+	if own == n.interest.topic(topic) {
 		all--
 	}
 	return max(all, 0)

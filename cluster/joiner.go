@@ -77,6 +77,7 @@ func (j *joiner) send(packet []byte) {
 // can be joined. Few connections are served by Publish itself, which costs less then.
 type crowd struct {
 	waiting chan awaited
+	ended   chan struct{} // closed when nothing that waits is delivered any more
 	all     fan
 }
 
@@ -91,18 +92,13 @@ type awaited struct {
 	to     target
 	fan    *fan
 	packet []byte
+	served chan struct{} // closed when it is delivered; nil if nobody waits for that
 }
 
 // deliverHere delivers a packet to connections of this node, or has it delivered. It waits while too much waits.
 func (n *Node) deliverHere(to target, f *fan, packet []byte) {
-	if f != nil && (f.reach.Load() >= crowdSize || f.queued.Load() > 0) {
-		f.queued.Add(1)
-		select {
-		case n.crowd.waiting <- awaited{to, f, append([]byte(nil), packet...)}:
-			return
-		case <-n.ctx.Done():
-			f.queued.Add(-1)
-		}
+	if f != nil && (f.reach.Load() >= crowdSize || f.queued.Load() > 0) && n.enqueue(to, f, packet) {
+		return
 	}
 	var sent int
 	if to.all {
@@ -115,8 +111,34 @@ func (n *Node) deliverHere(to target, f *fan, packet []byte) {
 	}
 }
 
+// enqueue has a packet delivered. It returns false if the node leaves. One that is too large to be joined is not copied: it is waited for,
+// so that what waits needs little memory.
+func (n *Node) enqueue(to target, f *fan, packet []byte) bool {
+	a := awaited{to: to, fan: f}
+	if len(packet) <= joinSize/2 {
+		a.packet = append([]byte(nil), packet...)
+	} else {
+		a.packet, a.served = packet, make(chan struct{})
+	}
+	f.queued.Add(1)
+	select {
+	case n.crowd.waiting <- a:
+	case <-n.ctx.Done():
+		f.queued.Add(-1)
+		return false
+	}
+	if a.served != nil {
+		select {
+		case <-a.served:
+		case <-n.crowd.ended:
+		}
+	}
+	return true
+}
+
 // serveCrowd delivers what waits, until the node leaves and nothing does any more.
 func (n *Node) serveCrowd() {
+	defer close(n.crowd.ended)
 	j := newJoiner(n.srv)
 	for {
 		select {
@@ -135,12 +157,12 @@ func (n *Node) serveCrowd() {
 
 // serveWaiting delivers a packet, and those behind it that wait already.
 func (n *Node) serveWaiting(j *joiner, a awaited) {
-	served := []*fan{a.fan}
+	served := []awaited{a}
 	j.add(a.to, a.packet, &a.fan.reach)
 	for len(served) < aheadSize {
 		select {
 		case a = <-n.crowd.waiting:
-			served = append(served, a.fan)
+			served = append(served, a)
 			j.add(a.to, a.packet, &a.fan.reach)
 			continue
 		default:
@@ -148,7 +170,10 @@ func (n *Node) serveWaiting(j *joiner, a awaited) {
 		break
 	}
 	j.flush()
-	for _, f := range served {
-		f.queued.Add(-1)
+	for _, a := range served {
+		a.fan.queued.Add(-1)
+		if a.served != nil {
+			close(a.served)
+		}
 	}
 }

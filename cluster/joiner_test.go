@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,7 +24,7 @@ func TestCrowd(t *testing.T) {
 	far.subscribe(t, "topic")
 	guests = append(guests, far)
 	settle(t, sites)
-	eventually(t, "the subscription is known", func() bool { return here.othersTopic(here.subjects.topic("topic"), "topic") == 1 })
+	eventually(t, "the subscription is known", func() bool { return here.othersTopic("topic") == 1 })
 
 	var want []string
 	for i := range 3 * aheadSize {
@@ -42,6 +43,20 @@ func TestCrowd(t *testing.T) {
 			body := fmt.Sprint("all ", i)
 			require.NoError(t, here.SendAll(within(t), broadcast(body)))
 			want = append(want, body)
+		}
+		for _, g := range guests {
+			g.hears(t, want...)
+		}
+	})
+	t.Run("a large packet keeps its place, and belongs to the caller again", func(t *testing.T) {
+		for i := range 3 {
+			body := strings.Repeat(fmt.Sprint(i), joinSize)
+			want = append(want, "before "+body[:1], body, "behind "+body[:1])
+			require.NoError(t, here.SendAll(within(t), broadcast(want[len(want)-3])))
+			packet := broadcast(body)
+			require.NoError(t, here.SendAll(within(t), packet))
+			clear(packet)
+			require.NoError(t, here.SendAll(within(t), broadcast(want[len(want)-1])))
 		}
 		for _, g := range guests {
 			g.hears(t, want...)

@@ -78,7 +78,7 @@ func Join(ctx context.Context, srv *websocket.Server, opts Options) (n *Node, er
 		incoming: make(chan *nats.Msg, incomingSize),
 	}
 	n.interest.init()
-	n.crowd.waiting = make(chan awaited, aheadSize)
+	n.crowd.waiting, n.crowd.ended = make(chan awaited, aheadSize), make(chan struct{})
 	n.ctx, n.leave = context.WithCancel(context.Background())
 	if err = n.open(ctx); err != nil {
 		n.shut(context.Background())

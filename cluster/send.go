@@ -37,7 +37,8 @@ func (n *Node) sendElsewhere(ctx context.Context, uid uint64, packet []byte) (re
 
 // SendAll sends one packet to every connection of every node, as ClientManager.SendAll does on each: first on this one. It does not wait
 // for the others, and does not learn what they did. With many connections here it does not wait for them either, unless too much waits for
-// them already: what is sent faster than it is written is written together. ErrDisconnected and ErrTooLarge mean that it was delivered here alone.
+// them already or the packet has more than 16 KiB: what is sent faster than it is written is written together. ErrDisconnected and
+// ErrTooLarge mean that it was delivered here alone.
 func (n *Node) SendAll(_ context.Context, packet []byte) error {
 	if err := n.left(); err != nil {
 		return err
@@ -80,11 +81,10 @@ func (n *Node) Publish(ctx context.Context, topic string, packet []byte) (seq ui
 	if n.alone() {
 		return 0, nil
 	}
-	subject := n.subjects.topic(topic)
-	if n.broker != nil && n.othersTopic(subject, topic) == 0 {
+	if n.broker != nil && n.othersTopic(topic) == 0 {
 		return 0, nil
 	}
-	return 0, n.send(subject, packet)
+	return 0, n.send(n.subjects.topic(topic), packet)
 }
 
 // left returns ErrClosed once the node has left.
@@ -102,7 +102,7 @@ func (n *Node) alone() bool {
 
 // isElsewhere reports whether another node may have connections of a user.
 func (n *Node) isElsewhere(uid uint64) bool {
-	return !n.alone() && (n.broker == nil || n.othersUser(n.subjects.user(uid), uid) > 0)
+	return !n.alone() && (n.broker == nil || n.othersUser(uid) > 0)
 }
 
 // carry returns the message that carries a packet.
@@ -121,7 +121,7 @@ func (n *Node) askUser(ctx context.Context, uid uint64, body []byte, take func(a
 	q := question{subject: n.subjects.user(uid), body: body, take: take, want: n.members.len, lull: true}
 	if n.broker != nil {
 		q.interest, q.lull = true, false
-		q.want = func() int { return n.othersUser(q.subject, uid) }
+		q.want = func() int { return n.othersUser(uid) }
 	}
 	err := n.ask(ctx, q)
 	if errors.Is(err, errNobody) {

@@ -59,11 +59,11 @@ func (n *Node) since(ctx context.Context, topic string, seq uint64, most, enough
 	if most <= 0 {
 		most = defaultMost
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := n.history.limit(ctx)
 	defer cancel()
 	r := reading{h: n.history, topic: topic, subject: n.subjects.kept(topic), enough: enough}
 	if messages, complete, err = r.since(ctx, seq, most); err != nil {
-		return nil, false, fmt.Errorf("%w: %w", ErrHistoryUnavailable, err)
+		return nil, false, n.history.unavailable(err)
 	}
 	return messages, complete, nil
 }
