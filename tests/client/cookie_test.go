@@ -41,13 +41,13 @@ func TestClient_jar(t *testing.T) {
 			"ws://a.test/moved":   "HTTP/1.1 302 x\r\nSet-Cookie: moved=1; Secure; HttpOnly\r\nset-cookie: b=\"c d\"; Path=/\r\nLocation: wss://a.test/\r\n",
 		})
 		answer := w.answer
-		w.answer = func(v *visit) {
+		w.answers(func(v *visit) {
 			if v.at == "ws://a.test/" {
 				v.accept("Set-Cookie: opened=1; Path=/\r\n")
 			} else {
 				answer(v)
 			}
-		}
+		})
 		jar := newJar(t)
 		cl := w.client("ws://a.test/")
 		cl.Jar = jar
@@ -81,9 +81,9 @@ func TestClient_jar(t *testing.T) {
 	t.Run("an answer that is none to the handshake sets none", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		w := startWeb(t, nil)
-		w.answer = func(v *visit) {
+		w.answers(func(v *visit) {
 			io.WriteString(v.conn, "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\nSet-Cookie: a=b\r\n\r\n")
-		}
+		})
 		cl, jar := w.client("ws://a.test/"), newJar(t)
 		cl.Jar = jar
 		require.ErrorContains(t, cl.Connect(), "Sec-WebSocket-Accept")

@@ -23,9 +23,9 @@ import (
 type web struct {
 	t             *testing.T
 	plain, secure net.Listener
-	answer        func(w *visit)
 
 	mu     sync.Mutex
+	answer func(w *visit)
 	visits []string // "ws://host/path", and what shows who the client is
 }
 
@@ -88,9 +88,24 @@ func (w *web) serve(conn net.Conn, scheme string) {
 	}
 	w.mu.Lock()
 	w.visits = append(w.visits, said)
+	answer := w.answer
 	w.mu.Unlock()
-	w.answer(v)
+	answer(v)
 	io.Copy(io.Discard, in)
+}
+
+// answers sets how the servers answer from now on.
+func (w *web) answers(answer func(*visit)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
+}
+
+// forget forgets the visits.
+func (w *web) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.visits = nil
 }
 
 // accept opens the connection, with more lines in the answer.
@@ -165,14 +180,14 @@ func TestClient_redirects(t *testing.T) {
 			peer.CheckGoroutines(t)
 			w := startWeb(t, nil)
 			first := true
-			w.answer = func(v *visit) {
+			w.answers(func(v *visit) {
 				if first { // one visit after the other
 					first = false
 					io.WriteString(v.conn, moved(302, test.location)+"\r\n")
 				} else {
 					v.accept("")
 				}
-			}
+			})
 			require.NoError(t, w.client(test.from).Connect())
 			require.Len(t, w.visited(), 2)
 			assert.Equal(t, test.to, w.visited()[1])
@@ -260,7 +275,7 @@ func TestClient_redirects(t *testing.T) {
 		peer.CheckGoroutines(t)
 		w := startWeb(t, nil)
 		keys := make(chan string, 2)
-		w.answer = func(v *visit) {
+		w.answers(func(v *visit) {
 			keys <- v.Header.Get("Sec-WebSocket-Key")
 			assert.Equal(t, "https://origin.test", v.Header.Get("Origin"))
 			assert.Equal(t, "v1", v.Header.Get("Sec-WebSocket-Protocol"))
@@ -269,7 +284,7 @@ func TestClient_redirects(t *testing.T) {
 			} else {
 				v.accept("Sec-WebSocket-Protocol: v1\r\n")
 			}
-		}
+		})
 		cl := w.client("ws://a.test")
 		cl.Headers, cl.Subprotocols = http.Header{"Origin": {"https://origin.test"}}, []string{"v1"}
 		require.NoError(t, cl.Connect())
@@ -296,13 +311,13 @@ func TestClient_redirects(t *testing.T) {
 			peer.CheckGoroutines(t)
 			w := startWeb(t, nil)
 			waits := make(chan bool, 1)
-			w.answer = func(v *visit) {
+			w.answers(func(v *visit) {
 				if v.Host == "a.test" {
 					io.WriteString(v.conn, moved(302, "//b.test")+"\r\n")
 				} else {
 					waits <- true
 				}
-			}
+			})
 			cl := w.client("ws://a.test")
 			cl.HandshakeTimeout = time.Hour
 			ctx, cancel := context.WithCancel(context.Background())
@@ -318,10 +333,10 @@ func TestClient_redirects(t *testing.T) {
 		peer.CheckGoroutines(t)
 		peer.CheckDescriptors(t)
 		w := startWeb(t, nil)
-		w.answer = func(v *visit) { // 10 of these take longer
+		w.answers(func(v *visit) { // 10 of these take longer
 			<-time.After(50 * time.Millisecond)
 			io.WriteString(v.conn, moved(302, "/")+"\r\n")
-		}
+		})
 		cl := w.client("ws://a.test")
 		cl.HandshakeTimeout = 200 * time.Millisecond
 		err := cl.Connect()
@@ -372,7 +387,7 @@ func TestClient_redirectCredentials(t *testing.T) {
 			for i := range want { // the program's own field, in place of the user of the URL
 				want[i] = strings.Replace(want[i], "Basic dXNlcjpzZWNyZXQ=", "Bearer x", 1)
 			}
-			w.visits = nil
+			w.forget()
 			cl.Endpoint, cl.TLSConfig = test.urls[0], &tls.Config{RootCAs: peer.Trust(), ServerName: peer.ServerName}
 			cl.Headers.Set("Authorization", "Bearer x")
 			require.NoError(t, cl.Connect())
