@@ -10,6 +10,9 @@ import (
 // one takes over reading.
 const handlerTime = 4 * time.Millisecond
 
+// handlerGone is the reason of the Close frame if a handler has ended its goroutine, with runtime.Goexit.
+const handlerGone = "handler ended its goroutine"
+
 // clientMessage is what waits for its handler: a frame, or the beginning of a message that is given to HandleReader while it comes.
 type clientMessage struct {
 	*Frame
@@ -128,8 +131,15 @@ func (c *clientConn) stepAsideLocked() {
 
 // greet tells that the connection is open, which is the first handler, and handles what waits behind it.
 func (c *clientConn) greet() {
+	hasReturned := false
+	defer func() {
+		if !hasReturned { // but HandleState has ended its goroutine
+			c.failHandler(handlerGone)
+		}
+		go c.work()
+	}()
 	c.tellOpened()
-	c.work()
+	hasReturned = true
 }
 
 // work handles what waits, until nothing does.
@@ -217,7 +227,7 @@ func (c *clientConn) call(m clientMessage) {
 			c.logPanic(r)
 			c.failHandler(errHandlerPanicked.text)
 		case !hasReturned: // but ended its goroutine with runtime.Goexit
-			c.failHandler("handler ended its goroutine")
+			c.failHandler(handlerGone)
 			c.stepAside()
 			go c.work()
 		case err != nil:

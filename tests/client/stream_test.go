@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -309,6 +310,7 @@ func TestClientReader_long(t *testing.T) {
 func readMessage(t *testing.T, c *peer.Script, h hash.Hash, meter io.Writer) (first websocket.Opcode, frames, controls int) {
 	t.Helper()
 	for {
+		c.Conn.SetDeadline(time.Now().Add(peer.Deadline))
 		f, err := peer.ReadFrame(c.In)
 		require.NoError(t, err)
 		if f.Opcode >= websocket.OpcodeClose {
