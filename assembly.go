@@ -12,6 +12,9 @@ const directRead = 16 << 10
 // maxDirect is how many bytes one such read takes: as many as are read without telling the scheduler.
 const maxDirect = 64 << 10
 
+// uncounted stands for the number of frames of a message that has no limits.
+const uncounted = -1
+
 // assembly puts the frames of a message together as their bytes arrive. Its zero value holds no message.
 type assembly struct {
 	inMessage  bool   // a message has begun; its payload so far follows
@@ -27,14 +30,13 @@ type assembly struct {
 // messageState is what a header's rules need to know of the message in progress.
 type messageState struct {
 	length     uint64 // bytes so far, never above the limit
-	fragments  int
+	fragments  int    // uncounted if the message is given out in parts
 	begun      bool
 	compressed bool
-	streamed   bool
 }
 
 func (a *assembly) state() messageState {
-	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage, compressed: a.compressed, streamed: a.streamed}
+	return messageState{length: uint64(len(a.message)), fragments: a.fragments, begun: a.inMessage, compressed: a.compressed}
 }
 
 // begin counts a data frame and, if it is the first of its message, starts the message.
@@ -46,8 +48,8 @@ func (a *assembly) begin(r *rules, frame header) {
 			a.limit = math.MaxInt // a part has no limit but what comes at once
 		}
 	}
-	if !a.streamed { // which takes no more memory for more of them
-		a.fragments++
+	if a.fragments++; a.streamed { // which takes no more memory for more of them
+		a.fragments = uncounted
 	}
 }
 

@@ -412,6 +412,47 @@ func ExampleClient_socks() {
 	}
 }
 
+// A client that sends and receives a message of any length without holding it in memory. The server's HandleBin is given the whole.
+func ExampleClient_NewWriter() {
+	serv := NewServer(&ServerOptions{HandleBin: func(conn int, payload []byte) {
+		if err := SendBin(conn, payload); err != nil {
+			log.Print(err)
+		}
+	}})
+	ln := listen()
+	go serv.Serve(ln)
+	defer serv.Stop()
+
+	received := make(chan string, 1)
+	client := &Client{
+		Endpoint: "ws://" + ln.Addr().String(),
+		HandleReader: func(_ *Client, _ Opcode, r io.Reader) error {
+			n, err := io.Copy(io.Discard, r) // or to a file
+			received <- fmt.Sprint(n, " bytes received")
+			return err
+		},
+	}
+	if err := client.Connect(); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	w, err := client.NewWriter(OpcodeBin)
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := io.Copy(w, io.LimitReader(rand.NewChaCha8([32]byte{}), 1<<20)) // or from a file
+	if err != nil {
+		client.CloseWith(StatusInternalError, "cannot read the file") // the message cannot be taken back
+		return
+	}
+	fmt.Println(n, "bytes written,", w.Close())
+	fmt.Println(<-received)
+	// Output:
+	// 1048576 bytes written, <nil>
+	// 1048576 bytes received
+}
+
 // A packet may hold several frames, and its last one may be cut off.
 func ExampleUnpack() {
 	packet := NewFrameText(true, []byte("hello"))

@@ -105,7 +105,7 @@ func (r *rules) checkLength(h header, size int, msg messageState) *protocolError
 
 // isTooLong reports whether a message of more than maxMessage bytes is too long all the same.
 func (r *rules) isTooLong(h header, msg messageState) bool {
-	if msg.streamed || r.isStreamed(h) {
+	if msg.fragments == uncounted || r.isStreamed(h) {
 		return false
 	}
 	return msg.length+h.length > r.maxLength(msg.compressed || r.isCompressed(h))
