@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,14 +55,14 @@ func TestStats_whole(t *testing.T) {
 		}
 		websocket.SendText(conn, p)
 	}
-	removes, closes := make(chan int, 1), make(chan int, 1) // the connections of which those handlers wait
+	var removes, closes atomic.Int64 // the connections of which those handlers wait
 	opts.HandleClientRemove = func(_ context.Context, conn int) {
-		if len(removes) > 0 && conn == <-removes {
+		if int64(conn) == removes.Load() {
 			<-removing
 		}
 	}
 	opts.OnClose = func(info websocket.ConnInfo, _ websocket.CloseCause) {
-		if len(closes) > 0 && info.Conn == <-closes {
+		if int64(info.Conn) == closes.Load() {
 			<-closing
 		}
 	}
@@ -177,12 +178,12 @@ func TestStats_whole(t *testing.T) {
 	come()
 
 	_, conn = open()
-	removes <- conn
+	removes.Store(int64(conn))
 	s.ClientRemove(conn)
 	want.Connections.Open, want.Connections.Ending = 3, 1
 	come()
 	gone, conn := open()
-	closes <- conn
+	closes.Store(int64(conn))
 	s.ClientRemove(conn)
 	gone.ExpectClose(1000)
 	want.Connections.Open, want.Connections.Closed = 3, 1
