@@ -8,7 +8,8 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,18 +138,19 @@ func TestSOCKS(t *testing.T) {
 }
 
 // tinyproxy opens tunnels for those who know a user and a password.
-var tinyproxy = proxy{name: "tinyproxy", config: "tinyproxy.conf", args: []string{"-d", "-c"}}
+var tinyproxy = proxy{name: "tinyproxy", program: "tinyproxy"}
 
 // TestTunnels has our client go through a proxy of HTTP that is in use.
 func TestTunnels(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath(tinyproxy.name); err != nil {
-		missing(t, "tinyproxy is not installed")
-	}
+	tinyproxy.need(t)
 	address := freeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	require.True(t, tinyproxy.run(t, address, "Listen 127.0.0.1\nPort "+port+"\nBasicAuth user secret\nTimeout 60\nMaxClients 20\n"))
+	config := filepath.Join(t.TempDir(), "tinyproxy.conf")
+	require.NoError(t, os.WriteFile(config, []byte("Listen 127.0.0.1\nPort "+port+"\nBasicAuth user secret\nTimeout 60\nMaxClients 20\n"), 0o644))
+	r := &running{proxy: tinyproxy, address: address, folder: t.TempDir(), command: []string{"-d", "-c", config}}
+	require.True(t, r.run(t))
 	through := func(password string) func(*http.Request) (*url.URL, error) {
 		return http.ProxyURL(&url.URL{Scheme: "http", Host: address, User: url.UserPassword("user", password)})
 	}
