@@ -74,6 +74,7 @@ type reading struct {
 	topic   string
 	subject string
 	enough  int  // bytes of packets
+	size    int  // bytes that there are
 	leader  bool // it is the leader that is asked
 }
 
@@ -85,7 +86,7 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 	if err != nil {
 		return nil, false, err
 	}
-	for last, size := seq, 0; ; {
+	for last := seq; ; {
 		more, left, err := r.read(ctx, max(last, 1), most-len(messages)+1)
 		if err != nil {
 			return nil, false, err
@@ -103,14 +104,11 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 			}
 			more = more[:min(len(more), most)]
 		}
-		for i, m := range more {
-			last = m.Seq
-			if size += len(m.Packet); size >= r.enough {
-				return append(messages, more[:i+1]...), complete, nil
-			}
+		more, full := r.cut(more)
+		if messages = append(messages, more...); len(messages) > 0 {
+			last = messages[len(messages)-1].Seq
 		}
-		messages = append(messages, more...)
-		if len(messages) >= most || left == 0 && last >= latest {
+		if full || len(messages) >= most || left == 0 && last >= latest {
 			return messages, complete, nil
 		}
 		if len(more) > 0 {
@@ -121,6 +119,16 @@ func (r *reading) since(ctx context.Context, seq uint64, most int) (messages []M
 			return nil, false, err
 		}
 	}
+}
+
+// cut returns the messages up to the one by which there are enough bytes, and whether there are.
+func (r *reading) cut(more []Message) (_ []Message, full bool) {
+	for i, m := range more {
+		if r.size += len(m.Packet); r.size >= r.enough {
+			return more[:i+1], true
+		}
+	}
+	return more, false
 }
 
 func pause(ctx context.Context, d time.Duration) error {
