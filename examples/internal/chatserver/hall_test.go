@@ -113,6 +113,9 @@ func TestTypingIsToldToThoseWhoHearIt(t *testing.T) {
 	alice, _ := join(t, addr, "alice")
 	bob, _ := join(t, addr, "bob")
 	carol, _ := join(t, addr, "carol")
+	for _, d := range []*device{alice, bob, carol} {
+		d.ask(http.MethodGet, "/", "") // whoever is answered hears the rooms
+	}
 	get[chat.Typing](bob, http.StatusOK, http.MethodPost, "/users/alice/typing", "")
 	get[chat.Typing](bob, http.StatusOK, http.MethodPost, "/rooms/lobby/typing", "")
 	expect[chat.User](alice, chat.NoticeJoin)
