@@ -177,7 +177,9 @@ func (s *server) endWelcome(ctx context.Context, v *visit, w *chat.Welcome) erro
 		}
 		w.More = len(rest) > 0
 	}
-	if w.More || last > w.LastID { // it may be said meanwhile
+	// What is said meanwhile may be in the history. Of newcomers it is no measure: their rooms were looked at one after the other, so it
+	// may lack one with a lower ID.
+	if w.More || v.isBack && last > w.LastID || w.LastID == 0 {
 		w.LastID = last
 	}
 	return nil
