@@ -109,7 +109,7 @@ func (s *server) sendLocked(from *sender, v *visit, m chat.Message, to *user, co
 	defer cancel()
 	if m.Ref != "" && (v.isBack || from.inDoubt) {
 		var ok bool
-		if sent.Message, ok, err = s.spread.Find(ctx, m, v.since); ok || err != nil {
+		if sent.Message, ok, err = s.spread.Find(ctx, m); ok || err != nil {
 			return sent, err
 		}
 	}

@@ -298,8 +298,8 @@ func (d *doubtful) Say(ctx context.Context, m chat.Message) (chat.Message, error
 	return m, err
 }
 
-func (d *doubtful) Find(ctx context.Context, m chat.Message, id int64) (chat.Message, bool, error) {
-	page, _, err := d.Since(ctx, View{Rooms: []string{m.Room}}, id)
+func (d *doubtful) Find(ctx context.Context, m chat.Message) (chat.Message, bool, error) {
+	page, _, err := d.Since(ctx, View{Rooms: []string{m.Room}}, 0)
 	i := slices.IndexFunc(page, func(other chat.Message) bool { return other.From == m.From && other.Ref == m.Ref })
 	if i < 0 {
 		return m, false, err
