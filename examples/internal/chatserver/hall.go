@@ -37,7 +37,10 @@ func (s *server) join(ctx context.Context, conn int) {
 	spreadCtx, cancel := brief()
 	defer cancel()
 	elsewhere := s.spread.Elsewhere(spreadCtx)
-	s.enter(v, conn, elsewhere)
+	if s.enter(v, conn, elsewhere) > maxDevices { // some may have been admitted at the same time
+		s.ws.Clients.Close(conn, tryAgainLater, errTooMany.Error())
+		return
+	}
 	s.checkUser(v, conn) // the users may just have been read again
 	welcome, err := s.welcome(spreadCtx, v, elsewhere)
 	if err != nil {
@@ -58,8 +61,8 @@ func (s *server) join(ctx context.Context, conn int) {
 	s.log.Info("joined", "user", v.user.name, "address", v.address, "conn", conn)
 }
 
-// enter counts a device in, and tells all others if it is its user's first one.
-func (s *server) enter(v *visit, conn int, elsewhere []uint64) {
+// enter counts a device in, and tells all others if it is its user's first one. It returns how many the user has.
+func (s *server) enter(v *visit, conn int, elsewhere []uint64) (devices int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.visits[websocket.ID(conn)] = v
@@ -68,12 +71,13 @@ func (s *server) enter(v *visit, conn int, elsewhere []uint64) {
 		before := m.presence()
 		m.devices[conn] = false
 		s.tellPresenceLocked(v.user, m, before)
-		return
+		return len(m.devices)
 	}
 	s.members[v.user.id] = &member{devices: map[int]bool{conn: false}}
 	if !slices.Contains(elsewhere, v.user.id) {
 		s.toAll(chat.NoticeJoin, chat.User{Name: v.user.name})
 	}
+	return 1
 }
 
 // leave counts a device out.
