@@ -16,7 +16,7 @@
 //	POST   /users/:name/typing    200: so is that user
 //
 // A message may be given a name by its sender, ?ref=NAME: 1 to 64 letters, digits, - and _, such as a random number. One that repeats
-// a name which this user has given before is not sent again, but answered with 200. So a client that got no answer may ask again,
+// a name which this user has given before is not sent again, but answered with 200, or with 409 if it is another message. So a client that got no answer may ask again,
 // over another connection, too.
 //
 // What was said is asked for in pages of at most MaxPage messages, the oldest first: []Message.

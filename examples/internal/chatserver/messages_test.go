@@ -257,6 +257,10 @@ func TestMessageIsSentOnceUnderEachName(t *testing.T) {
 			assert.Equal(t, strings.Repeat("x", 64), first.Ref)
 			again, _ := join(t, addr, "alice")
 			assert.Equal(t, first, get[chat.Message](again, http.StatusOK, http.MethodPost, named, "Hello"), "over another connection")
+			for _, target := range []string{test.target, "/rooms/lobby/messages", "/users/carol/messages"} {
+				res := again.ask(http.MethodPost, target+"?ref="+first.Ref, "Hello, too")
+				assert.EqualValues(t, http.StatusConflict, res.Code, "another message")
+			}
 			other := get[chat.Message](alice, http.StatusCreated, http.MethodPost, test.target+"?ref=y", "Hello")
 			assert.Equal(t, first, expect[chat.Message](bob, test.notice))
 			assert.Equal(t, other, expect[chat.Message](bob, test.notice), "nothing between")
