@@ -185,6 +185,13 @@ func (d *device) say(room, text, ref string) chat.Sent {
 	return get[chat.Sent](d, http.StatusCreated, http.MethodPost, "/rooms/"+room+"/messages?ref="+ref, text)
 }
 
+func TestHistoryIsNeeded(t *testing.T) {
+	var said strings.Builder
+	p := chatserver.Program{Start: new(options).start, Args: []string{"-addr", "127.0.0.1:0", "-history", "0"}, Stdout: io.Discard, Stderr: &said}
+	assert.Equal(t, 1, p.Run(t.Context()))
+	assert.Contains(t, said.String(), errNothingKept.Error())
+}
+
 func TestTwoServersAreOne(t *testing.T) {
 	first, second := startServers(t)
 	alice, _ := first.join(t, "alice", "")
