@@ -3,12 +3,23 @@ package interop
 import (
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
+
+// TestChatByItself runs the tests of the page's modules that need no browser.
+func TestChatByItself(t *testing.T) {
+	t.Parallel()
+	needNodeModules(t)
+	cmd := exec.Command("node", "--test", "chat_conversation.test.mjs")
+	cmd.Dir = "node"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
 
 func chatTalks(t *testing.T, c *chatTests) {
 	server := runChat(t, c.program)
