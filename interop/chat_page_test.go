@@ -266,6 +266,12 @@ func chatLoadsHistory(t *testing.T, c *chatTests) {
 func chatShowsThousand(t *testing.T, c *chatTests) {
 	l := c.badLine(t, 0)
 	l.server.stop()
+
+	stranger := c.tab(t, "stranger") // was at another server, which counts from further up
+	stranger.run(t, chromedp.Navigate(server.page))
+	stranger.evaluate(t, `localStorage.setItem("chat last user-002", "9000000000000000")`)
+	stranger.logIn(t, server.page, "key-of-user-002")
+	stranger.expect(t, `() => `+texts+`.length`, want)
 	l.run(t, 0, "-users", writeChatUsers(t, 50))
 	l.alice.logIn(t, l.url, "key-of-user-000")
 	users := []*chatUser{}
