@@ -160,8 +160,9 @@ func chatShowsMessages(t *testing.T, c *chatTests) {
 	carol.say(t, "see https://example.com/a_(b)?c=d&e#f. Or (http://example.org), javascript:alert(1), data:text/html,x")
 	bob.say(t, "<img src=x onerror=alert(1)> \u202e sdrawkcab https://evil.example/\u202egpj.exe \u2066 open")
 	bob.say(t, "last")
-	alice.waitFor(t, "#log", "last")
-	alice.expect(t, `() => [...document.querySelectorAll("#log .message")].map((e) => e.classList.contains("grouped"))`, []bool{false, true, false, false, true})
+	carol.say(t, "ראו https://example.net/א/ב/")
+	alice.waitFor(t, "#log", "example.net")
+	alice.expect(t, `() => [...document.querySelectorAll("#log .message")].map((e) => e.classList.contains("grouped"))`, []bool{false, true, false, false, true, false})
 	alice.waitFor(t, "#log .day", "Today")
 	alice.expect(t, `() => [...document.querySelectorAll("#log a")].map((a) => [a.href, a.target, a.rel])`, [][]string{
 		{"https://example.com/a_(b)?c=d&e#f", "_blank", "noopener noreferrer nofollow"},
@@ -169,7 +170,9 @@ func chatShowsMessages(t *testing.T, c *chatTests) {
 		{"https://evil.example/", "_blank", "noopener noreferrer nofollow"},
 	})
 	alice.expect(t, `() => document.querySelectorAll("#log img").length`, 0)
+		{"https://example.net/%D7%90/%D7%91/", "_blank", "noopener noreferrer nofollow"},
 	// What turns the direction of text around does so inside of its message alone: nothing else is elsewhere for it.
+	alice.expect(t, `() => [...document.querySelectorAll("#log a")].every((e) => getComputedStyle(e).direction === "ltr")`, true) // so that its host comes first
 	alice.expect(t, `() => [...document.querySelectorAll("#log .text")].every((e) => getComputedStyle(e).unicodeBidi === "isolate")`, true)
 	alice.expect(t, `() => [...document.querySelectorAll("#log .who, #title, #people .name")].every((e) => e.tagName === "BDI" || e.closest("bdi"))`, true)
 	// A screen reader is told of each message once.
