@@ -45,6 +45,7 @@ func chatTalks(t *testing.T, c *chatTests) {
 	bob.shows(t, "only for you", "thanks")
 
 	bob.run(t, chromedp.Click(chromedp.CSS("#leave")), chromedp.WaitVisible(chromedp.CSS("#login")))
+	bob.expect(t, `() => document.querySelector("#log").childElementCount`, 0) // whoever comes next finds nothing
 	alice.waitFor(t, `#people .gone [data-key="@bob"]`, "bob")
 	alice.run(t, chromedp.Reload())
 	alice.isConnected(t)
@@ -148,6 +149,7 @@ func chatCountsUnread(t *testing.T, c *chatTests) {
 	alice.evaluate(t, `Object.defineProperty(document, "visibilityState", { value: "hidden" }); document.dispatchEvent(new Event("visibilitychange"))`)
 	bob.whisper(t, "alice", "are you there?")
 	alice.expect(t, `() => document.title`, "(1) bob · Chat")
+	alice.expect(t, `() => document.querySelector("#log .new").nextElementSibling.textContent.includes("are you there?")`, true) // "psst" was read
 }
 
 func chatShowsMessages(t *testing.T, c *chatTests) {
@@ -168,11 +170,11 @@ func chatShowsMessages(t *testing.T, c *chatTests) {
 		{"https://example.com/a_(b)?c=d&e#f", "_blank", "noopener noreferrer nofollow"},
 		{"http://example.org/", "_blank", "noopener noreferrer nofollow"},
 		{"https://evil.example/", "_blank", "noopener noreferrer nofollow"},
-	})
-	alice.expect(t, `() => document.querySelectorAll("#log img").length`, 0)
 		{"https://example.net/%D7%90/%D7%91/", "_blank", "noopener noreferrer nofollow"},
-	// What turns the direction of text around does so inside of its message alone: nothing else is elsewhere for it.
+	})
 	alice.expect(t, `() => [...document.querySelectorAll("#log a")].every((e) => getComputedStyle(e).direction === "ltr")`, true) // so that its host comes first
+	alice.expect(t, `() => document.querySelectorAll("#log img").length`, 0)
+	// What turns the direction of text around does so inside of its message alone: nothing else is elsewhere for it.
 	alice.expect(t, `() => [...document.querySelectorAll("#log .text")].every((e) => getComputedStyle(e).unicodeBidi === "isolate")`, true)
 	alice.expect(t, `() => [...document.querySelectorAll("#log .who, #title, #people .name")].every((e) => e.tagName === "BDI" || e.closest("bdi"))`, true)
 	// A screen reader is told of each message once.
@@ -264,17 +266,17 @@ func chatLoadsHistory(t *testing.T, c *chatTests) {
 	}`)
 	other.expect(t, `() => `+texts+`.every((n, i) => n === i)`, true)
 	other.waitFor(t, "#log .beginning", "This is the beginning of #lobby.")
-}
-
-func chatShowsThousand(t *testing.T, c *chatTests) {
-	l := c.badLine(t, 0)
-	l.server.stop()
 
 	stranger := c.tab(t, "stranger") // was at another server, which counts from further up
 	stranger.run(t, chromedp.Navigate(server.page))
 	stranger.evaluate(t, `localStorage.setItem("chat last user-002", "9000000000000000")`)
 	stranger.logIn(t, server.page, "key-of-user-002")
 	stranger.expect(t, `() => `+texts+`.length`, want)
+}
+
+func chatShowsThousand(t *testing.T, c *chatTests) {
+	l := c.badLine(t, 0)
+	l.server.stop()
 	l.run(t, 0, "-users", writeChatUsers(t, 50))
 	l.alice.logIn(t, l.url, "key-of-user-000")
 	users := []*chatUser{}
