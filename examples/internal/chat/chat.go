@@ -45,7 +45,7 @@ import (
 // Notices.
 const (
 	// NoticeWelcome is sent once to each connection, with a Welcome. Comings and goings that arrive before it are part of what it tells,
-	// so a client may ignore those. A message that was said in the same moment may come twice: its ID tells.
+	// so a client may ignore those. A message that is said in the same moment may come in front of it, or twice: its ID tells.
 	NoticeWelcome = "welcome"
 
 	// NoticeJoin and NoticeLeave announce a user's first and last device, with a User.

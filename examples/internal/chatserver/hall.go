@@ -30,8 +30,8 @@ func (m *member) presence() chat.Presence {
 	return chat.Away
 }
 
-// join counts a device in and tells it what it has missed. What is said while it does so may come to the device twice, but not never:
-// it subscribes to its rooms behind the welcome, and is then sent what came in between.
+// join counts a device in and tells it what it has missed. What is said while it does so may come to the device twice, or in front of the
+// welcome, but not never: it hears its rooms before it looks at their history.
 func (s *server) join(ctx context.Context, conn int) {
 	v := visitOf(ctx)
 	spreadCtx, cancel := brief()
@@ -42,22 +42,13 @@ func (s *server) join(ctx context.Context, conn int) {
 		return
 	}
 	s.checkUser(v, conn) // the users may just have been read again
-	welcome, err := s.welcome(spreadCtx, v, elsewhere)
+	welcome, err := s.welcome(spreadCtx, v, conn, elsewhere)
 	if err != nil {
 		s.log.Warn("no history", "user", v.user.name, "address", v.address, "error", err)
 		s.ws.Clients.Close(conn, tryAgainLater, "the history cannot be had at the moment")
 		return
 	}
 	websocket.TrySend(conn, Packet(chat.NoticeWelcome, welcome)) // if it fails the connection has gone already
-	for _, room := range v.rooms {
-		s.hear(conn, room)
-	}
-	between, _, _ := s.spread.Since(spreadCtx, v.view(), welcome.LastID)
-	for i := range between {
-		if !welcome.More && between[i].Room != "" {
-			websocket.TrySend(conn, Packet(chat.NoticeMessage, between[i]))
-		}
-	}
 	s.log.Info("joined", "user", v.user.name, "address", v.address, "conn", conn)
 }
 
@@ -143,13 +134,16 @@ func (s *server) toAll(notice string, body any) {
 }
 
 // welcome returns what a device is told first.
-func (s *server) welcome(ctx context.Context, v *visit, elsewhere []uint64) (w chat.Welcome, err error) {
+func (s *server) welcome(ctx context.Context, v *visit, conn int, elsewhere []uint64) (w chat.Welcome, err error) {
 	w.Name, w.Users, w.People = v.user.name, s.here(elsewhere), s.people(elsewhere)
 	if w.Rooms, err = s.roomList(ctx); err != nil {
 		return w, err
 	}
 	v.rooms = knownRooms(v.rooms, w.Rooms)
 	w.Hears = v.rooms
+	for _, room := range v.rooms {
+		s.hear(conn, room) // an error means that the connection has gone
+	}
 	if w.LastID, w.Began, err = s.spread.Ends(ctx); err != nil {
 		return w, err
 	}
@@ -181,9 +175,7 @@ func (s *server) endWelcome(ctx context.Context, v *visit, w *chat.Welcome) erro
 		}
 		w.More = len(rest) > 0
 	}
-	// What is said meanwhile may be in the history. Of newcomers it is no measure: their rooms were looked at one after the other, so it
-	// may lack one with a lower ID.
-	if w.More || v.isBack && last > w.LastID || w.LastID == 0 {
+	if w.More || last > w.LastID { // it may be said meanwhile
 		w.LastID = last
 	}
 	return nil

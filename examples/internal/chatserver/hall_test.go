@@ -115,11 +115,19 @@ func TestNewcomersMissNothingThatIsSaidMeanwhile(t *testing.T) {
 	d := newDevice(t, addr, "?rooms=den&key="+keyOf(t, "alice"), nil)
 	require.NoError(t, d.client.Connect())
 	told := map[string]bool{}
-	for _, m := range d.welcomed().History {
-		told[m.Text] = true
-	}
 	for len(told) < 3 {
-		told[expect[chat.Message](d, chat.NoticeMessage).Text] = true
+		switch notice := receive(t, d.notices); notice.Message {
+		case chat.NoticeWelcome:
+			var welcome chat.Welcome
+			require.NoError(t, json.Unmarshal([]byte(notice.Body), &welcome))
+			for _, m := range welcome.History {
+				told[m.Text] = true
+			}
+		case chat.NoticeMessage:
+			var m chat.Message
+			require.NoError(t, json.Unmarshal([]byte(notice.Body), &m))
+			told[m.Text] = true
+		}
 	}
 	assert.Equal(t, map[string]bool{"seen": true, "behind": true, "den": true}, told)
 }
