@@ -37,7 +37,7 @@ func (l *badLine) run(t *testing.T, delay time.Duration, args ...string) {
 	l.leadTo(hostOf(t, l.server.page), hostOf(t, l.server.ws), delay)
 }
 
-// chatOverASlowLine has two people type faster than any answer comes.
+// chatOverASlowLine has two people type faster than any answer comes, over a line that is slow, is lost, and stalls.
 func chatOverASlowLine(t *testing.T, c *chatTests) {
 	l := c.badLine(t, 0)
 	bob := c.tab(t, "bob")
@@ -60,6 +60,19 @@ func chatOverASlowLine(t *testing.T, c *chatTests) {
 	l.alice.holdsBack(t, ".pending")
 	l.alice.expect(t, `() => document.querySelector("#text").value`, "still typing")
 	l.alice.expect(t, `() => document.querySelectorAll("#log .mine").length`, 2)
+
+	l.down.shut() // it stalls
+	l.alice.run(t, pressEnter)
+	l.alice.waitFor(t, ".pending", "still typing")
+	bob.enter(t, "what?")
+	bob.waitFor(t, ".pending", "what?")
+	l.down.open()
+	for _, tab := range []*chatTab{l.alice, bob} {
+		tab.waitFor(t, "#log .text", "still typing")
+		tab.waitFor(t, "#log .text", "what?")
+		tab.holdsBack(t, ".pending")
+		tab.expect(t, `() => document.querySelectorAll("#log .message").length`, 5)
+	}
 }
 
 func chatShowsBeforeAnswer(t *testing.T, c *chatTests) {

@@ -3,12 +3,23 @@ package interop
 import (
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
+
+// TestChatByItself runs the tests of the page's modules that need no browser.
+func TestChatByItself(t *testing.T) {
+	t.Parallel()
+	needNodeModules(t)
+	cmd := exec.Command("node", "--test", "chat_conversation.test.mjs")
+	cmd.Dir = "node"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
 
 func chatTalks(t *testing.T, c *chatTests) {
 	server := runChat(t, c.program)
@@ -34,6 +45,7 @@ func chatTalks(t *testing.T, c *chatTests) {
 	bob.shows(t, "only for you", "thanks")
 
 	bob.run(t, chromedp.Click(chromedp.CSS("#leave")), chromedp.WaitVisible(chromedp.CSS("#login")))
+	bob.expect(t, `() => document.querySelector("#log").childElementCount`, 0) // whoever comes next finds nothing
 	alice.waitFor(t, `#people .gone [data-key="@bob"]`, "bob")
 	alice.run(t, chromedp.Reload())
 	alice.isConnected(t)
@@ -137,6 +149,7 @@ func chatCountsUnread(t *testing.T, c *chatTests) {
 	alice.evaluate(t, `Object.defineProperty(document, "visibilityState", { value: "hidden" }); document.dispatchEvent(new Event("visibilitychange"))`)
 	bob.whisper(t, "alice", "are you there?")
 	alice.expect(t, `() => document.title`, "(1) bob · Chat")
+	alice.expect(t, `() => document.querySelector("#log .new").nextElementSibling.textContent.includes("are you there?")`, true) // "psst" was read
 }
 
 func chatShowsMessages(t *testing.T, c *chatTests) {
@@ -149,14 +162,17 @@ func chatShowsMessages(t *testing.T, c *chatTests) {
 	carol.say(t, "see https://example.com/a_(b)?c=d&e#f. Or (http://example.org), javascript:alert(1), data:text/html,x")
 	bob.say(t, "<img src=x onerror=alert(1)> \u202e sdrawkcab https://evil.example/\u202egpj.exe \u2066 open")
 	bob.say(t, "last")
-	alice.waitFor(t, "#log", "last")
-	alice.expect(t, `() => [...document.querySelectorAll("#log .message")].map((e) => e.classList.contains("grouped"))`, []bool{false, true, false, false, true})
+	carol.say(t, "ראו https://example.net/א/ב/")
+	alice.waitFor(t, "#log", "example.net")
+	alice.expect(t, `() => [...document.querySelectorAll("#log .message")].map((e) => e.classList.contains("grouped"))`, []bool{false, true, false, false, true, false})
 	alice.waitFor(t, "#log .day", "Today")
 	alice.expect(t, `() => [...document.querySelectorAll("#log a")].map((a) => [a.href, a.target, a.rel])`, [][]string{
 		{"https://example.com/a_(b)?c=d&e#f", "_blank", "noopener noreferrer nofollow"},
 		{"http://example.org/", "_blank", "noopener noreferrer nofollow"},
 		{"https://evil.example/", "_blank", "noopener noreferrer nofollow"},
+		{"https://example.net/%D7%90/%D7%91/", "_blank", "noopener noreferrer nofollow"},
 	})
+	alice.expect(t, `() => [...document.querySelectorAll("#log a")].every((e) => getComputedStyle(e).direction === "ltr")`, true) // so that its host comes first
 	alice.expect(t, `() => document.querySelectorAll("#log img").length`, 0)
 	// What turns the direction of text around does so inside of its message alone: nothing else is elsewhere for it.
 	alice.expect(t, `() => [...document.querySelectorAll("#log .text")].every((e) => getComputedStyle(e).unicodeBidi === "isolate")`, true)
@@ -250,6 +266,12 @@ func chatLoadsHistory(t *testing.T, c *chatTests) {
 	}`)
 	other.expect(t, `() => `+texts+`.every((n, i) => n === i)`, true)
 	other.waitFor(t, "#log .beginning", "This is the beginning of #lobby.")
+
+	stranger := c.tab(t, "stranger") // was at another server, which counts from further up
+	stranger.run(t, chromedp.Navigate(server.page))
+	stranger.evaluate(t, `localStorage.setItem("chat last user-002", "9000000000000000")`)
+	stranger.logIn(t, server.page, "key-of-user-002")
+	stranger.expect(t, `() => `+texts+`.length`, want)
 }
 
 func chatShowsThousand(t *testing.T, c *chatTests) {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/wsloop/websocket"
 	"github.com/wsloop/websocket/examples/internal/chat"
@@ -17,16 +19,20 @@ const (
 	maxEarly = 256     // messages that wait for the welcome
 )
 
-// reporter shows notices, each message once. It is owned by the handlers of the client, of which one runs at a time.
+// reporter shows notices, each message once.
 type reporter struct {
+	// Immutable.
 	out  *screen
 	more func(since int64) ([]chat.Message, error)
 
+	// Owned by the handlers of the client, of which one runs at a time.
 	me       string // known from the first welcome on
 	welcomed bool   // on this connection
 	early    []chat.Message
-	last     int64   // ID of the last message that was a notice, or part of a welcome
-	seen     []int64 // IDs of messages that were shown, the last maxSeen of them
+	last     int64 // ID of the last message that was a notice, or part of a welcome
+
+	mu   sync.Mutex
+	seen []int64 // IDs of messages that were shown, the last maxSeen of them; guarded by mu
 }
 
 // interrupted is told that the connection has ended.
@@ -50,7 +56,7 @@ func (r *reporter) notice(res websocket.Response) error {
 	case chat.NoticeWelcome:
 		return r.welcome(body)
 	case chat.NoticePrivate, chat.NoticeMessage:
-		return r.message(body)
+		return r.message(body, int64(res.Seq))
 	case chat.NoticeJoin:
 		return r.comingOrGoing(body, "is here")
 	case chat.NoticeLeave:
@@ -97,11 +103,12 @@ func (r *reporter) pages(page []chat.Message, more bool) {
 	}
 }
 
-func (r *reporter) message(body []byte) error {
+func (r *reporter) message(body []byte, seq int64) error {
 	var m chat.Message
 	if err := json.Unmarshal(body, &m); err != nil {
 		return err
 	}
+	m.ID = cmp.Or(m.ID, seq)
 	if !r.welcomed && len(r.early) < maxEarly {
 		r.early = append(r.early, m)
 		return nil
@@ -114,20 +121,27 @@ func (r *reporter) message(body []byte) error {
 func (r *reporter) show(messages []chat.Message) {
 	for _, m := range messages {
 		r.last = max(r.last, m.ID)
-		if m.ID != 0 && slices.Contains(r.seen, m.ID) {
-			continue
+		if r.isNew(m.ID) {
+			r.out.print(describe(m, r.me))
 		}
-		r.saw(m.ID)
-		r.out.print(describe(m, r.me))
 	}
 }
 
-// saw notes that a message is shown.
-func (r *reporter) saw(id int64) {
+// isNew reports whether a message has not been shown, and notes that it is now.
+func (r *reporter) isNew(id int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id == 0 { // of a server that has no IDs
+		return true
+	}
+	if slices.Contains(r.seen, id) {
+		return false
+	}
 	r.seen = append(r.seen, id)
 	if len(r.seen) > 2*maxSeen {
 		r.seen = slices.Clone(r.seen[maxSeen:])
 	}
+	return true
 }
 
 func (r *reporter) comingOrGoing(body []byte, what string) error {

@@ -192,6 +192,11 @@ func whisper(ctx context.Context, s *session, out *screen, rest string) error {
 	if err != nil {
 		return err
 	}
-	out.print(describeSent(m, m.From)) // this device gets no notice of it
+	switch {
+	case s.notices.isNew(m.ID):
+		out.print(describeSent(m, m.From))
+	case m.Reached == 0: // where several servers are one, this device gets a notice of it too
+		out.print("* " + plain(m.To) + " is not here now.")
+	}
 	return nil
 }

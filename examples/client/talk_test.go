@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -227,6 +228,50 @@ func TestWhisperSaysWhetherItWasHeard(t *testing.T) {
 		alice.interrupt()
 		assert.Zero(t, alice.exit())
 	}
+}
+
+// TestAMessageIsShownOnce has a server that is one of several: it tells the sender of a private message what all devices are told, and
+// numbers what is said in a room by Response.Seq.
+func TestAMessageIsShownOnce(t *testing.T) {
+	private := `{"id": 8, "from": "alice", "to": "bob", "text": "psst"`
+	numbered, err := json.Marshal(&websocket.Response{Message: chat.NoticeMessage, Body: `{"from": "bob", "text": "hello"}`, Seq: 7})
+	require.NoError(t, err)
+	sinces := make(chan string, 8)
+	opts := &websocket.ServerOptions{HandleAuth: func(req *websocket.Handshake) (context.Context, error) {
+		since := req.URL.Query().Get("since")
+		sinces <- since
+		return context.WithValue(context.Background(), sinceKey{}, since), nil
+	}}
+	opts.HandleClientAdd = func(ctx context.Context, conn int) {
+		if ctx.Value(sinceKey{}) == "" {
+			websocket.Send(conn, notice(chat.NoticeWelcome, `{"name": "alice"}`))
+			websocket.Send(conn, websocket.NewFrameText(false, numbered))
+			return
+		}
+		websocket.Send(conn, notice(chat.NoticeWelcome, `{"name": "alice", "history": [{"id": 7, "from": "bob", "text": "hello"}, `+private+`}]}`))
+		websocket.Send(conn, notice(chat.NoticeMessage, `{"id": 9, "from": "bob", "text": "the end"}`))
+	}
+	server, url := fakeServer(t, opts)
+	require.NoError(t, server.RegisterTextHandler(http.MethodPost, "/users/:name/messages", func(_ context.Context, req *websocket.Request) websocket.Response {
+		if req.Body == "and gone" {
+			websocket.Send(req.Conn, websocket.NewFrameClose(false, 1012, nil))
+			return websocket.Response{Code: http.StatusCreated, Body: `{}`}
+		}
+		websocket.Send(req.Conn, notice(chat.NoticePrivate, private+`}`))
+		return websocket.Response{Code: http.StatusCreated, Body: private + `, "reached": 0}`}
+	}))
+	alice := startClient(t, "-url", url, "-user", "alice")
+	alice.stdout.wait(t, "bob: hello\n")
+	alice.enter("/to bob psst")
+	alice.stdout.wait(t, "* bob is not here now.\n")
+	alice.enter("/to bob and gone")
+	alice.enter("/retry")
+	alice.stdout.wait(t, "the end\n")
+	for _, text := range []string{"bob: hello\n", "you to bob (private): psst\n"} {
+		assert.Equal(t, 1, strings.Count(alice.stdout.String(), text), text)
+	}
+	assert.Empty(t, <-sinces)
+	assert.Equal(t, "8", <-sinces)
 }
 
 func TestAPasteSaysWhichLinesWereRefused(t *testing.T) {

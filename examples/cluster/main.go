@@ -15,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"strings"
@@ -30,6 +31,9 @@ const leaveTimeout = 3 * time.Second
 
 // secretVariable has the secret, which does not belong into a command line.
 const secretVariable = "CHAT_SECRET"
+
+// errNothingKept is for -history 0: which rooms there are, and what was sent already, a server knows by what is kept.
+var errNothingKept = errors.New("-history 0 is for a server that is the only one")
 
 func main() {
 	o := new(options)
@@ -52,13 +56,16 @@ func (o *options) flags(flags *flag.FlagSet) {
 
 // start makes the server a node.
 func (o *options) start(ctx context.Context, ws *websocket.Server, keep int) (chatserver.Spread, func(), error) {
+	if keep == 0 {
+		return nil, nil, errNothingKept
+	}
 	opts := cluster.Options{
 		Name:   "chat",
 		URL:    o.nats,
 		Listen: o.listen,
 		Secret: os.Getenv(secretVariable),
 		History: cluster.History{
-			Messages: max(1, min(keep, keptMessages)),
+			Messages: min(keep, keptMessages),
 			Dir:      o.dir,
 			Replicas: o.replicas,
 			Topics:   []string{chatserver.Topic("*"), inbox("*"), rooms},

@@ -185,6 +185,13 @@ func (d *device) say(room, text, ref string) chat.Sent {
 	return get[chat.Sent](d, http.StatusCreated, http.MethodPost, "/rooms/"+room+"/messages?ref="+ref, text)
 }
 
+func TestHistoryIsNeeded(t *testing.T) {
+	var said strings.Builder
+	p := chatserver.Program{Start: new(options).start, Args: []string{"-addr", "127.0.0.1:0", "-history", "0"}, Stdout: io.Discard, Stderr: &said}
+	assert.Equal(t, 1, p.Run(t.Context()))
+	assert.Contains(t, said.String(), errNothingKept.Error())
+}
+
 func TestTwoServersAreOne(t *testing.T) {
 	first, second := startServers(t)
 	alice, _ := first.join(t, "alice", "")
@@ -245,9 +252,17 @@ func TestWhoComesToAnotherServerMissesNothingAndSaysNothingTwice(t *testing.T) {
 	assert.False(t, welcome.More)
 	again := get[chat.Sent](alice, http.StatusCreated, http.MethodPost, "/messages?ref=b", "was that sent?")
 	assert.Equal(t, mine.ID, again.ID)
+	require.NoError(t, alice.client.Close())
+	alice, _ = second.join(t, "alice", fmt.Sprintf("&since=%d", mine.ID)) // it was seen, though its answer was not
+	again = get[chat.Sent](alice, http.StatusOK, http.MethodPost, "/messages?ref=b", "was that sent?")
+	assert.Equal(t, mine.ID, again.ID, "this server has taken it itself")
+	another := bob.say(chat.Lobby, "to be seen", "e")
+	require.NoError(t, bob.client.Close())
+	bob, _ = second.join(t, "bob", fmt.Sprintf("&since=%d", another.ID))
+	assert.Equal(t, another.ID, bob.say(chat.Lobby, "to be seen", "e").ID, "the other one has")
 	alice.say(chat.Lobby, "last", "d")
 	got := texts(get[[]chat.Message](bob, http.StatusOK, http.MethodGet, "/history?last=9", ""))
-	assert.Equal(t, []string{"seen", "was that sent?", "meanwhile", "last"}, got)
+	assert.Equal(t, []string{"seen", "was that sent?", "meanwhile", "to be seen", "last"}, got)
 }
 
 func TestHistoryComesInPagesInTheOrderOfAllRooms(t *testing.T) {

@@ -115,12 +115,12 @@ func (s *spread) Before(ctx context.Context, v chatserver.View, id int64, most i
 }
 
 // Find looks for a message that another node may have taken before it was gone.
-func (s *spread) Find(ctx context.Context, m chat.Message, id int64) (found chat.Message, ok bool, err error) {
+func (s *spread) Find(ctx context.Context, m chat.Message) (found chat.Message, ok bool, err error) {
 	topic := inbox(m.From)
 	if m.Room != "" {
 		topic = chatserver.Topic(m.Room)
 	}
-	messages, _, err := s.since(ctx, topic, uint64(id), keptMessages)
+	messages, _, err := s.since(ctx, topic, 0, keptMessages)
 	for _, other := range decode(chatserver.View{}, messages) {
 		if other.From == m.From && other.To == m.To && other.Ref == m.Ref {
 			return other, true, nil

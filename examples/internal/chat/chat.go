@@ -16,7 +16,7 @@
 //	POST   /users/:name/typing    200: so is that user
 //
 // A message may be given a name by its sender, ?ref=NAME: 1 to 64 letters, digits, - and _, such as a random number. One that repeats
-// a name which this user has given before is not sent again, but answered with 200. So a client that got no answer may ask again,
+// a name which this user has given before is not sent again, but answered with 200, or with 409 if it is another message. So a client that got no answer may ask again,
 // over another connection, too.
 //
 // What was said is asked for in pages of at most MaxPage messages, the oldest first: []Message.
@@ -45,7 +45,7 @@ import (
 // Notices.
 const (
 	// NoticeWelcome is sent once to each connection, with a Welcome. Comings and goings that arrive before it are part of what it tells,
-	// so a client may ignore those. A message that was said in the same moment may come twice: its ID tells.
+	// so a client may ignore those. A message that is said in the same moment may come in front of it, or twice: its ID tells.
 	NoticeWelcome = "welcome"
 
 	// NoticeJoin and NoticeLeave announce a user's first and last device, with a User.

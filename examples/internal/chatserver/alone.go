@@ -106,7 +106,7 @@ func (a *alone) Notify(_ context.Context, uid uint64, room string, packet []byte
 }
 
 // Find has nowhere else to look.
-func (a *alone) Find(_ context.Context, m chat.Message, _ int64) (chat.Message, bool, error) {
+func (a *alone) Find(_ context.Context, m chat.Message) (chat.Message, bool, error) {
 	return m, false, nil
 }
 

@@ -3,6 +3,7 @@ package chatserver
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wsloop/websocket"
+	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
 func TestLogin(t *testing.T) {
@@ -109,6 +111,23 @@ func TestPublicURLDecidesAboutPages(t *testing.T) {
 				assert.ErrorContains(t, d.client.Connect(), "403 origin not allowed", origin)
 			}
 		})
+	}
+}
+
+func TestDevicesThatComeAtTheSameTimeAreLimited(t *testing.T) {
+	users, err := newDirectory(chat.DemoUsers())
+	require.NoError(t, err)
+	s, err := newServer(users, 1, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	s.spread = newAlone(s.ws.Clients, 1)
+	visits := make([]*visit, 2*maxDevices)
+	for i := range visits {
+		visits[i] = new(visit)
+		visits[i].user, err = s.admit(keyOf(t, "alice")) // all before one of them is there
+		require.NoError(t, err)
+	}
+	for i, v := range visits {
+		assert.Equal(t, i < maxDevices, s.enter(v, i, nil) <= maxDevices)
 	}
 }
 

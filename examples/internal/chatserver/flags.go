@@ -38,12 +38,16 @@ func (p *Program) parse() (cfg config, err error) {
 	flags.StringVar(&cfg.cert, "cert", "", "speak TLS with the certificate in a PEM `file`, read again when it changes and at SIGHUP")
 	flags.StringVar(&cfg.key, "key", "", "PEM `file` with the private key of -cert")
 	flags.BoolVar(&cfg.debug, "debug", false, "log why connections end")
+	flags.Usage = func() {}
 	if p.Flags != nil {
 		p.Flags(flags)
-	} else {
-		flags.Usage = func() { usage(flags) }
 	}
-	if err = flags.Parse(p.Args); err != nil {
+	switch err = flags.Parse(p.Args); {
+	case errors.Is(err, flag.ErrHelp):
+		p.explain(flags)
+		return cfg, err
+	case err != nil:
+		fmt.Fprintln(p.Stderr, "-help shows the flags")
 		return cfg, err
 	}
 	if err = cfg.check(flags.Args()); err != nil {
@@ -56,10 +60,14 @@ func (p *Program) parse() (cfg config, err error) {
 	return cfg, nil
 }
 
-func usage(flags *flag.FlagSet) {
-	fmt.Fprintln(flags.Output(), "A group chat for browsers and terminals. Flags:")
+// explain is what -help prints.
+func (p *Program) explain(flags *flag.FlagSet) {
+	fmt.Fprintln(p.Stdout, "The server of a group chat for browsers and terminals. Flags:")
+	flags.SetOutput(p.Stdout)
 	flags.PrintDefaults()
-	fmt.Fprintln(flags.Output(), "For several servers as one, over NATS: cd examples/cluster && go run . -help")
+	if p.Flags == nil {
+		fmt.Fprintln(p.Stdout, "For several servers as one, over NATS: cd examples/cluster && go run . -help")
+	}
 }
 
 func (cfg *config) check(rest []string) error {

@@ -30,36 +30,30 @@ func (m *member) presence() chat.Presence {
 	return chat.Away
 }
 
-// join counts a device in and tells it what it has missed. What is said while it does so may come to the device twice, but not never:
-// it subscribes to its rooms behind the welcome, and is then sent what came in between.
+// join counts a device in and tells it what it has missed. What is said while it does so may come to the device twice, or in front of the
+// welcome, but not never: it hears its rooms before it looks at their history.
 func (s *server) join(ctx context.Context, conn int) {
 	v := visitOf(ctx)
 	spreadCtx, cancel := brief()
 	defer cancel()
 	elsewhere := s.spread.Elsewhere(spreadCtx)
-	s.enter(v, conn, elsewhere)
+	if s.enter(v, conn, elsewhere) > maxDevices { // some may have been admitted at the same time
+		s.ws.Clients.Close(conn, tryAgainLater, errTooMany.Error())
+		return
+	}
 	s.checkUser(v, conn) // the users may just have been read again
-	welcome, err := s.welcome(spreadCtx, v, elsewhere)
+	welcome, err := s.welcome(spreadCtx, v, conn, elsewhere)
 	if err != nil {
 		s.log.Warn("no history", "user", v.user.name, "address", v.address, "error", err)
 		s.ws.Clients.Close(conn, tryAgainLater, "the history cannot be had at the moment")
 		return
 	}
 	websocket.TrySend(conn, Packet(chat.NoticeWelcome, welcome)) // if it fails the connection has gone already
-	for _, room := range v.rooms {
-		s.hear(conn, room)
-	}
-	between, _, _ := s.spread.Since(spreadCtx, v.view(), welcome.LastID)
-	for i := range between {
-		if !welcome.More && between[i].Room != "" {
-			websocket.TrySend(conn, Packet(chat.NoticeMessage, between[i]))
-		}
-	}
 	s.log.Info("joined", "user", v.user.name, "address", v.address, "conn", conn)
 }
 
-// enter counts a device in, and tells all others if it is its user's first one.
-func (s *server) enter(v *visit, conn int, elsewhere []uint64) {
+// enter counts a device in, and tells all others if it is its user's first one. It returns how many the user has.
+func (s *server) enter(v *visit, conn int, elsewhere []uint64) (devices int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.visits[websocket.ID(conn)] = v
@@ -68,12 +62,13 @@ func (s *server) enter(v *visit, conn int, elsewhere []uint64) {
 		before := m.presence()
 		m.devices[conn] = false
 		s.tellPresenceLocked(v.user, m, before)
-		return
+		return len(m.devices)
 	}
 	s.members[v.user.id] = &member{devices: map[int]bool{conn: false}}
 	if !slices.Contains(elsewhere, v.user.id) {
 		s.toAll(chat.NoticeJoin, chat.User{Name: v.user.name})
 	}
+	return 1
 }
 
 // leave counts a device out.
@@ -139,13 +134,16 @@ func (s *server) toAll(notice string, body any) {
 }
 
 // welcome returns what a device is told first.
-func (s *server) welcome(ctx context.Context, v *visit, elsewhere []uint64) (w chat.Welcome, err error) {
+func (s *server) welcome(ctx context.Context, v *visit, conn int, elsewhere []uint64) (w chat.Welcome, err error) {
 	w.Name, w.Users, w.People = v.user.name, s.here(elsewhere), s.people(elsewhere)
 	if w.Rooms, err = s.roomList(ctx); err != nil {
 		return w, err
 	}
 	v.rooms = knownRooms(v.rooms, w.Rooms)
 	w.Hears = v.rooms
+	for _, room := range v.rooms {
+		s.hear(conn, room) // an error means that the connection has gone
+	}
 	if w.LastID, w.Began, err = s.spread.Ends(ctx); err != nil {
 		return w, err
 	}

@@ -1,8 +1,11 @@
 package chatserver
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wsloop/websocket"
 	"github.com/wsloop/websocket/examples/internal/chat"
 )
 
@@ -79,6 +83,61 @@ func TestRoomsHaveALimit(t *testing.T) {
 	res := devices[0].ask(http.MethodPut, "/rooms/one-more", "")
 	assert.EqualValues(t, http.StatusConflict, res.Code)
 	assert.EqualValues(t, http.StatusOK, devices[0].ask(http.MethodPut, "/rooms/room-1", "").Code)
+}
+
+// busy is a Spread where others talk while a newcomer is shown what was said: in the lobby when that has been read, and then in the den.
+type busy struct {
+	*alone
+	views int
+}
+
+func (b *busy) Before(ctx context.Context, v View, id int64, most int) (page []chat.Message, err error) {
+	if b.views++; b.views == 2 { // the private messages were read
+		b.alone.Say(ctx, chat.Message{From: "bob", Room: chat.Lobby, Text: "seen"})
+	}
+	page, err = b.alone.Before(ctx, v, id, most)
+	if b.views == 2 {
+		b.alone.Say(ctx, chat.Message{From: "bob", Room: chat.Lobby, Text: "behind"})
+		b.alone.Say(ctx, chat.Message{From: "bob", Room: "den", Text: "den"})
+	}
+	return page, err
+}
+
+func TestNewcomersMissNothingThatIsSaidMeanwhile(t *testing.T) {
+	p := program(io.Discard, "-addr", local+":0")
+	p.Start = func(ctx context.Context, ws *websocket.Server, keep int) (Spread, func(), error) {
+		b := &busy{alone: newAlone(ws.Clients, keep)}
+		_, err := b.OpenRoom(ctx, "den")
+		return b, func() {}, err
+	}
+	addr, stop := launchProgram(t, p)
+	t.Cleanup(stop)
+	d := newDevice(t, addr, "?rooms=den&key="+keyOf(t, "alice"), nil)
+	require.NoError(t, d.client.Connect())
+	told := map[string]bool{}
+	for len(told) < 3 {
+		switch notice := receive(t, d.notices); notice.Message {
+		case chat.NoticeWelcome:
+			var welcome chat.Welcome
+			require.NoError(t, json.Unmarshal([]byte(notice.Body), &welcome))
+			for _, m := range welcome.History {
+				told[m.Text] = true
+			}
+		case chat.NoticeMessage:
+			var m chat.Message
+			require.NoError(t, json.Unmarshal([]byte(notice.Body), &m))
+			told[m.Text] = true
+		}
+	}
+	assert.Equal(t, map[string]bool{"seen": true, "behind": true, "den": true}, told)
+}
+
+func TestConnectionsAreKeptUntilTheyHaveJoined(t *testing.T) {
+	users, err := newDirectory(chat.DemoUsers())
+	require.NoError(t, err)
+	s, err := newServer(users, 1, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	assert.Greater(t, s.ws.Options.AddTimeout, spreadTimeout)
 }
 
 func TestPresenceIsThatOfAllDevices(t *testing.T) {

@@ -68,8 +68,11 @@ func TestRunRefuses(t *testing.T) {
 }
 
 func TestRunExplainsItsFlags(t *testing.T) {
-	var output bytes.Buffer
-	assert.Zero(t, program(&output, "-h").Run(t.Context()))
+	var output, log bytes.Buffer
+	p := program(&output, "-h")
+	p.Stderr = &log
+	assert.Zero(t, p.Run(t.Context()))
+	assert.Empty(t, log.String())
 	for _, flag := range []string{"-addr", "-users", "-history", "-public-url", "-trust", "-tls", "-cert", "-key", "-debug", "examples/cluster"} {
 		assert.Contains(t, output.String(), flag)
 	}

@@ -2,6 +2,7 @@ package chatserver
 
 import (
 	"context"
+	"hash/maphash"
 	"net/http"
 	"regexp"
 	"slices"
@@ -30,14 +31,18 @@ type sender struct {
 	named   []named    // the latest, oldest first; guarded by mu
 }
 
-// named is what is known of a message that its sender has given a name. Its text the sender repeats.
+// named is what is known of a message that its sender has given a name.
 type named struct {
 	ref      string
 	id       int64
 	time     time.Time
 	room, to string
+	text     uint64 // its hash
 	reached  int
 }
+
+// textSeed is for the hashes of texts.
+var textSeed = maphash.MakeSeed()
 
 func (s *server) postMessage(ctx context.Context, req *websocket.Request) websocket.Response {
 	return s.post(ctx, req, chat.Message{Room: chat.Lobby}, nil)
@@ -85,8 +90,8 @@ func (s *server) post(ctx context.Context, req *websocket.Request, m chat.Messag
 	from := me.sender
 	from.mu.Lock()
 	defer from.mu.Unlock()
-	if sent, ok := from.sentLocked(m); ok {
-		return answer(http.StatusOK, sent)
+	if n := from.namedLocked(ref); n != nil {
+		return n.answer(m, from.talks.left(talking))
 	}
 	if wait := from.talks.take(talking, time.Now()); wait > 0 {
 		return tooEarly("too many messages", wait)
@@ -109,7 +114,7 @@ func (s *server) sendLocked(from *sender, v *visit, m chat.Message, to *user, co
 	defer cancel()
 	if m.Ref != "" && (v.isBack || from.inDoubt) {
 		var ok bool
-		if sent.Message, ok, err = s.spread.Find(ctx, m, v.since); ok || err != nil {
+		if sent.Message, ok, err = s.spread.Find(ctx, m); ok || err != nil {
 			return sent, err
 		}
 	}
@@ -121,15 +126,22 @@ func (s *server) sendLocked(from *sender, v *visit, m chat.Message, to *user, co
 	return sent, err
 }
 
-// sentLocked returns what the sender was told of a message that was sent before under the same name.
-func (from *sender) sentLocked(m chat.Message) (sent chat.Sent, ok bool) {
-	i := slices.IndexFunc(from.named, func(n named) bool { return n.ref == m.Ref })
+// namedLocked returns the message that was sent before under a name, or nil if there is none.
+func (from *sender) namedLocked(ref string) *named {
+	i := slices.IndexFunc(from.named, func(n named) bool { return n.ref == ref })
 	if i < 0 {
-		return sent, false
+		return nil
 	}
-	n := &from.named[i]
-	m.ID, m.Time, m.Room, m.To = n.id, n.time, n.room, n.to
-	return chat.Sent{Message: m, Reached: n.reached, Left: from.talks.left(talking)}, true
+	return &from.named[i]
+}
+
+// answer is that to a message with the name of this one, which is the same one.
+func (n *named) answer(m chat.Message, left int) websocket.Response {
+	if n.room != m.Room || n.to != m.To || n.text != maphash.String(textSeed, m.Text) {
+		return refusal(http.StatusConflict, "another message has this ref")
+	}
+	m.ID, m.Time = n.id, n.time
+	return answer(http.StatusOK, chat.Sent{Message: m, Reached: n.reached, Left: left})
 }
 
 func (from *sender) noteLocked(sent chat.Sent) {
@@ -139,7 +151,7 @@ func (from *sender) noteLocked(sent chat.Sent) {
 	if len(from.named) == maxNamed {
 		from.named = slices.Delete(from.named, 0, maxNamed/2)
 	}
-	from.named = append(from.named, named{sent.Ref, sent.ID, sent.Time, sent.Room, sent.To, sent.Reached})
+	from.named = append(from.named, named{sent.Ref, sent.ID, sent.Time, sent.Room, sent.To, maphash.String(textSeed, sent.Text), sent.Reached})
 }
 
 // checkMessage returns the text of a message as it is sent on and its sender's name for it, or what is wrong with them.

@@ -257,6 +257,10 @@ func TestMessageIsSentOnceUnderEachName(t *testing.T) {
 			assert.Equal(t, strings.Repeat("x", 64), first.Ref)
 			again, _ := join(t, addr, "alice")
 			assert.Equal(t, first, get[chat.Message](again, http.StatusOK, http.MethodPost, named, "Hello"), "over another connection")
+			for _, target := range []string{test.target, "/rooms/lobby/messages", "/users/carol/messages"} {
+				res := again.ask(http.MethodPost, target+"?ref="+first.Ref, "Hello, too")
+				assert.EqualValues(t, http.StatusConflict, res.Code, "another message")
+			}
 			other := get[chat.Message](alice, http.StatusCreated, http.MethodPost, test.target+"?ref=y", "Hello")
 			assert.Equal(t, first, expect[chat.Message](bob, test.notice))
 			assert.Equal(t, other, expect[chat.Message](bob, test.notice), "nothing between")
@@ -298,8 +302,8 @@ func (d *doubtful) Say(ctx context.Context, m chat.Message) (chat.Message, error
 	return m, err
 }
 
-func (d *doubtful) Find(ctx context.Context, m chat.Message, id int64) (chat.Message, bool, error) {
-	page, _, err := d.Since(ctx, View{Rooms: []string{m.Room}}, id)
+func (d *doubtful) Find(ctx context.Context, m chat.Message) (chat.Message, bool, error) {
+	page, _, err := d.Since(ctx, View{Rooms: []string{m.Room}}, 0)
 	i := slices.IndexFunc(page, func(other chat.Message) bool { return other.From == m.From && other.Ref == m.Ref })
 	if i < 0 {
 		return m, false, err

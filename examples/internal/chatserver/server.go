@@ -19,8 +19,12 @@ const (
 	// maxRequest is the size of a request in bytes: of a text of chat.MaxText characters that are all escaped, and its envelope.
 	maxRequest = 32 << 10
 
-	// spreadTimeout is how long the Spread may take for one message.
+	// spreadTimeout is how long the Spread may take for one message, and for all that a device is told when it joins.
 	spreadTimeout = 5 * time.Second
+
+	// joinTimeout is how long the end of a connection, and its messages, wait until it has joined. It is longer than the Spread may
+	// take: else the device could be gone before it is counted in, and its number be that of another one, who would get its welcome.
+	joinTimeout = 2 * spreadTimeout
 )
 
 // server is the chat.
@@ -57,6 +61,7 @@ func newServer(users *directory, last int, log *slog.Logger) (*server, error) {
 		HandleClientAdd:    s.join,
 		HandleClientRemove: s.leave,
 		OnClose:            s.left,
+		AddTimeout:         joinTimeout,
 		HandleStatus:       s.status,
 		MaxMessageSize:     maxRequest,
 		MaxTopics:          2 * MaxRooms,

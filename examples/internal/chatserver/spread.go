@@ -25,8 +25,9 @@ type Spread interface {
 	// Before returns the last messages in front of an ID that a view shows, at most most of them and a page; an ID of 0 is behind all.
 	Before(ctx context.Context, v View, id int64, most int) (page []chat.Message, err error)
 
-	// Find looks behind an ID for a message that has the sender, the place and the name of this one: another server may have taken it.
-	Find(ctx context.Context, m chat.Message, id int64) (found chat.Message, ok bool, err error)
+	// Find looks for a message that has the sender, the place and the name of this one: another server may have taken it. The device may
+	// even have seen it, if the answer was lost alone, so it does not tell where to begin.
+	Find(ctx context.Context, m chat.Message) (found chat.Message, ok bool, err error)
 
 	// Ends returns the ID of the latest message, and that of the latest which is from before the store began. 0 stands for unknown.
 	Ends(ctx context.Context) (last, began int64, err error)

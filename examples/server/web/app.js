@@ -53,6 +53,8 @@ function leave() {
     session = null;
   }
   sessionStorage.removeItem("key");
+  byId("log").replaceChildren(); // it is not for whoever comes next
+  byId("heard").replaceChildren();
   byId("chat").hidden = true;
   byId("login").hidden = false;
   document.title = "Chat";

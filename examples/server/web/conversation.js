@@ -28,7 +28,7 @@ export class Conversation {
 
   // add takes in a message. It returns false if that was here before.
   add(message) {
-    this.outbox.delete(message.ref);
+    if (this.outbox.get(message.ref)?.from === message.from) this.outbox.delete(message.ref); // others may call theirs the same
     const names = [message.id];
     if (message.ref) names.push(`${message.from} ${message.ref}`);
     if (names.some((name) => this.known.has(name))) {

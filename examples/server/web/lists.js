@@ -68,23 +68,21 @@ class List {
 export class RoomsView {
   constructor(model, session, onOpen) {
     this.model = model;
-    this.list = new List("rooms", async (key) => {
-      await session.enterRoom(key.slice(1)).catch((error) => setText(byId("room-error"), error.message));
-      onOpen();
-    });
-    byId("room-form").onsubmit = async (event) => {
-      event.preventDefault();
-      const field = byId("room-name");
-      const name = field.value.trim().toLowerCase().replace(/^#/, "").replace(/\s+/g, "-");
-      if (!name) return;
+    const enter = async (name) => {
       try {
         await session.enterRoom(name);
-        field.value = "";
+        byId("room-name").value = "";
         setText(byId("room-error"), "");
         onOpen();
       } catch (error) {
         setText(byId("room-error"), `Not possible: ${error.message}.`);
       }
+    };
+    this.list = new List("rooms", (key) => enter(key.slice(1)));
+    byId("room-form").onsubmit = (event) => {
+      event.preventDefault();
+      const name = byId("room-name").value.trim().toLowerCase().replace(/^#/, "").replace(/\s+/g, "-");
+      if (name) enter(name);
     };
   }
 

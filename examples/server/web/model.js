@@ -73,7 +73,9 @@ export class Model {
     if (!conversation.add(message)) return;
     this.typing.delete(`${conversation.key} ${message.from}`);
     if (!isMine && what !== "old") {
-      if (what === "missed" || !this.isLookedAt(conversation)) conversation.isNew(message);
+      const isUnseen = !this.isLookedAt(conversation);
+      if (isUnseen && what === "live") conversation.settle(); // the mark moves on, if what is behind it was read
+      if (isUnseen || what === "missed") conversation.isNew(message);
       this.onMessage(message, conversation);
     }
   }

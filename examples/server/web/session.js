@@ -115,6 +115,7 @@ export class Session {
     model.rooms = new Set(welcome.rooms.map((room) => room.name));
     model.setPeople(welcome.people);
     const missed = this.lastId > 0;
+    this.lastId = Math.min(this.lastId, welcome.lastId); // it may be another server, which counts from elsewhere
     if (missed && welcome.missed) {
       model.note(this.lastId, "Messages are missing here: the server does not keep that many");
     } else if (missed && this.lastId < welcome.began && !this.saidGoodbye) {
@@ -141,9 +142,10 @@ export class Session {
       await line.request("PUT", `/rooms/${room}`);
       this.model.rooms.add(room);
     } catch (error) {
-      if (error.kind !== "answer") throw error;
-      if (error.code !== 429) this.model.joined.delete(room);
-      else await pause(error.answer.json().retryAfter).then(() => this.#rejoin(line, room));
+      if ([400, 409].includes(error.code)) return void this.model.joined.delete(room); // it is refused for good
+      if (error.code !== 429) throw error;
+      await pause(error.answer.json().retryAfter);
+      await this.#rejoin(line, room);
     }
   }
 
@@ -225,7 +227,8 @@ export class Session {
     this.model.joined.delete(name);
     this.#storeRooms();
     this.model.conversations.delete(`#${name}`);
-    this.open("#lobby");
+    if (this.model.current.key === `#${name}`) this.open("#lobby");
+    this.model.changed();
   }
 
   #storeRooms() {

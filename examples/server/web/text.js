@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 
 // A link ends where a character stands that could make it look like another one: quotes, brackets, and what changes the direction of text.
-const link = /https?:\/\/[^\s<>"'`\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+/gi;
+const link = /https?:\/\/[^\s<>"'`\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+/gi;
 const closing = /[.,:;!?)\]}*_~]+$/;
 
 // withLinks makes nodes of a text, in which the addresses of pages can be clicked: http and https, and nothing else.
@@ -13,7 +13,7 @@ export function withLinks(text) {
   for (const { 0: found, index } of text.matchAll(link)) {
     const address = trim(found);
     if (!URL.canParse(address)) continue;
-    nodes.push(text.slice(at, index), element("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
+    nodes.push(text.slice(at, index), element("a", { href: address, dir: "ltr", target: "_blank", rel: "noopener noreferrer nofollow" }, address));
     at = index + address.length;
   }
   nodes.push(text.slice(at));
@@ -28,7 +28,7 @@ function trim(address) {
 }
 
 const timeFormat = new Intl.DateTimeFormat([], { timeStyle: "short" });
-const dayFormat = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
+const dayFormat = new Intl.DateTimeFormat("en", { weekday: "long", day: "numeric", month: "long" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 export const timeOf = (date) => timeFormat.format(date);
