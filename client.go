@@ -106,7 +106,8 @@ type Client struct {
 	// r returns io.EOF at the end of the message. If the connection ends before that, what has come can be read, and then the error
 	// matches io.ErrUnexpectedEOF and ErrConnClosed. r is for one goroutine, and until HandleReader returns; what that leaves unread is
 	// dropped as it comes. Its error, or panic, closes the connection as that of a ClientHandler does. A compressed message is
-	// inflated whole first, and limited by MaxMessageSize; so is a text that begins while a Call waits for its answer.
+	// inflated whole first, and limited by MaxMessageSize; so is a text that begins while a Call waits for its answer, or has given up
+	// waiting and the answer may still come.
 	HandleReader func(cl *Client, opcode Opcode, r io.Reader) (err error)
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,

@@ -292,6 +292,27 @@ func TestCall_otherTexts(t *testing.T) {
 		c.Send(callText("end"))
 		require.Equal(t, "end", peer.Receive(t, texts))
 	})
+	for name, size := range map[string]int{"in one frame": 64 << 10, "in frames": 2 << 10} {
+		t.Run("a long answer "+name+" is none of HandleReader's business", func(t *testing.T) {
+			peer.CheckGoroutines(t)
+			cl := new(websocket.Client)
+			read := readsAll(cl)
+			c := peer.Open(t, cl)
+			body := strings.Repeat("x", 20<<10)
+			for range 3 {
+				done := callGo(context.Background(), cl, callGet)
+				answer := fmt.Sprintf(`{"message":"","body":%q,"id":%d,"code":200}`, body, callRead(c).ID)
+				c.Send(begin(websocket.OpcodeText, answer[:min(size, len(answer))]))
+				for at := size; at < len(answer); at += size {
+					c.Send(goesOn(answer[at:min(at+size, len(answer))]))
+				}
+				c.Send(ends(""))
+				require.Equal(t, body, peer.Receive(t, done).body(t))
+			}
+			c.Send(callText("end"))
+			require.Equal(t, "end", peer.Receive(t, read).text)
+		})
+	}
 	t.Run("a long answer is none of HandleText's business", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		cl := new(websocket.Client)
