@@ -192,7 +192,7 @@ type Client struct {
 	quits       int           // how often Close, CloseWith or Quit was called
 	response    http.Header   // of the last handshake that has opened a connection
 	nextAttempt time.Time     // when attempt begins, if it waits
-	turn        chan struct{} // closed when there is another connection, or none will come; nil if nobody waits for that
+	turn        chan struct{} // closed when there is another connection, or none will come; nil until somebody may wait for that
 	news        []news        // for HandleState, in order
 	isTelling   bool          // HandleState runs
 

@@ -86,9 +86,9 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 		id = firstCallID - 1 + cl.lastCall.Add(1)
 	}
 	payload := appendRequestJSON(make([]byte, 0, requestSize(req)), req, id)
-	resends := cl.resends(req)
+	s := cl.resending(req)
 	for inDoubt := false; ; {
-		c, err := cl.connection(ctx, resends)
+		c, err := cl.connection(ctx, s)
 		if err != nil {
 			return nil, &CallError{InDoubt: inDoubt, Err: err}
 		}
@@ -98,7 +98,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 			return res, err
 		}
 		failed.InDoubt = failed.InDoubt || inDoubt
-		if !resends || !c.isDown() {
+		if s == nil || !c.isEnding() {
 			return nil, err
 		}
 		inDoubt = failed.InDoubt
@@ -132,35 +132,37 @@ func CallJSON[T any](ctx context.Context, cl *Client, method, target string, bod
 	return value, nil
 }
 
-// resends reports whether a call goes on over another connection.
-func (cl *Client) resends(req *Request) bool {
+// resending returns the session over whose connections a call goes on. It is nil if it does not.
+func (cl *Client) resending(req *Request) *session {
 	cl.mu.Lock()
 	s := cl.session
 	mayBe := s.isReconnecting()
 	cl.mu.Unlock()
-	return mayBe && s.reconnect.Resend != nil && s.reconnect.Resend(req)
+	if mayBe && s.reconnect.Resend != nil && s.reconnect.Resend(req) {
+		return s
+	}
+	return nil
 }
 
-// connection returns the connection. If there is none, and waits says so, it waits for another one, but not for a handler that may
-// itself be waiting for us.
-func (cl *Client) connection(ctx context.Context, waits bool) (*clientConn, error) {
+// connection returns the connection. If there is none, and a session is given, it waits for the next one of that, but not for a handler
+// that may itself be waiting for us.
+func (cl *Client) connection(ctx context.Context, s *session) (*clientConn, error) {
 	timer := time.NewTimer(handlerPatience)
 	defer timer.Stop()
 	for {
 		cl.mu.Lock()
-		if c := cl.conn; c != nil && !c.isDown() {
-			cl.mu.Unlock()
-			return c, nil
-		}
-		if !waits || !cl.session.isReconnecting() {
-			cl.mu.Unlock()
-			return nil, ErrConnClosed
-		}
-		if cl.turn == nil {
+		c, isOurs, isFollowed := cl.conn, s == nil || cl.session == s, s != nil && cl.session == s && s.isReconnecting()
+		if isFollowed && cl.turn == nil {
 			cl.turn = make(chan struct{})
 		}
 		turn := cl.turn
 		cl.mu.Unlock()
+		switch {
+		case isOurs && c != nil && !c.isEnding():
+			return c, nil
+		case !isFollowed:
+			return nil, ErrConnClosed
+		}
 		select {
 		case <-turn:
 		case <-ctx.Done():
@@ -178,8 +180,11 @@ func (cl *Client) connection(ctx context.Context, waits bool) (*clientConn, erro
 func (cl *Client) isHeldUp() bool {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	return cl.attempt == nil || cl.isTelling
+	return cl.conn.isDown() && (cl.attempt == nil || cl.isTelling)
 }
+
+// isEnding reports whether the program can send nothing any more.
+func (c *clientConn) isEnding() bool { return c.isDown() || c.out.isSealed() }
 
 // callOver makes a call over a connection. That there was no answer is a *CallError.
 func (c *clientConn) callOver(ctx context.Context, id uint64, payload []byte) (*Response, error) {

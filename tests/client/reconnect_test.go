@@ -692,6 +692,17 @@ func TestReconnect_resend(t *testing.T) {
 		c.Send(callAnswer(callRead(c).ID, "it"))
 		require.Equal(t, "it", peer.Receive(t, done).body(t))
 	})
+	t.Run("a call does not fail because its connection is closing", func(t *testing.T) {
+		cl := &websocket.Client{Reconnect: resends(true)}
+		ln, c, _ := reconnectOpen(t, cl)
+		c.Send(websocket.NewFrameClose(false, websocket.StatusGone, nil))
+		c.ReadClose()
+		done := callGo(context.Background(), cl, callGet)
+		c.Conn.Close()
+		c = reconnectAccept(ln)
+		c.Send(callAnswer(callRead(c).ID, "it"))
+		require.Equal(t, "it", peer.Receive(t, done).body(t))
+	})
 	for name, r := range map[string]*websocket.Reconnect{"by default": reconnectFast, "if the program says so": resends(false)} {
 		t.Run("it is sent once "+name, func(t *testing.T) {
 			cl := &websocket.Client{Reconnect: r}
