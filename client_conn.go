@@ -59,8 +59,8 @@ type clientConn struct {
 	socket         *clientSocket // has a lock of its own
 	session        *session
 	opened         time.Time
-	toldOpened     <-chan struct{} // closed when HandleState was told that the connection is open; nil: it is not told
-	settled        chan struct{}   // closed when lost is known
+	toldOpened     <-chan bool   // has an element when HandleState was told that the connection is open; nil: it is not told
+	settled        chan struct{} // closed when lost is known
 
 	// Owned by the goroutine that reads.
 	intake intake

@@ -30,6 +30,7 @@ const (
 
 var (
 	errConnected = errors.New("websocket: client is connected already")
+	errGone      = errors.New("websocket: connect: a function of the program has ended its goroutine")
 	errAbandoned = fmt.Errorf("websocket: connect: ended by Close or Quit: %w", ErrConnClosed)
 )
 
@@ -201,13 +202,26 @@ func (cl *Client) abandon() {
 }
 
 // dial connects and shakes hands with the server, or with the one that redirects lead to, unless the context ends first. The connection
-// that it returns has not been started.
+// that it returns has not been started. It is made on a goroutine of its own: Proxy, Jar and what TLSConfig calls are the program's, and may
+// panic or end it, but nobody else must wait for this attempt for ever.
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
-	defer func() { // Proxy, Jar and what TLSConfig calls are the program's, and nobody else must wait for this attempt for ever
-		if reason := recover(); reason != nil {
-			c, response, err = nil, nil, fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
-		}
+	done := make(chan struct{})
+	err = errGone
+	go func() {
+		defer close(done)
+		defer func() {
+			if reason := recover(); reason != nil {
+				err = fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
+			}
+		}()
+		c, response, err = cl.follow(ctx)
 	}()
+	<-done
+	return c, response, err
+}
+
+// follow opens a connection to the Endpoint, or to the server that redirects lead to.
+func (cl *Client) follow(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	to, err := cl.firstHop()
 	if err == nil {
 		err = cl.checkOffers(to)

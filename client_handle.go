@@ -131,15 +131,10 @@ func (c *clientConn) stepAsideLocked() {
 
 // greet tells that the connection is open, which is the first handler, and handles what waits behind it.
 func (c *clientConn) greet() {
-	hasReturned := false
-	defer func() {
-		if !hasReturned { // but HandleState has ended its goroutine
-			c.failHandler(handlerGone)
-		}
-		go c.work()
-	}()
-	c.tellOpened()
-	hasReturned = true
+	if !c.client.awaitTold(c.toldOpened) {
+		c.failHandler(handlerGone)
+	}
+	c.work()
 }
 
 // work handles what waits, until nothing does.

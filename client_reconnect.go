@@ -122,13 +122,6 @@ func newSession(cl *Client) *session {
 // isReconnecting reports whether another connection will replace one that has ended, or may do so.
 func (s *session) isReconnecting() bool { return s != nil && s.opened && !s.over && s.reconnect != nil }
 
-// tellOpened tells that the connection is open. It is called before the first handler, and is one itself.
-func (c *clientConn) tellOpened() {
-	if c.toldOpened != nil {
-		c.client.awaitTold(c.toldOpened)
-	}
-}
-
 // goOn is called when all handlers of a connection have returned. What follows has a goroutine of its own, since it may wait for long.
 func (c *clientConn) goOn() {
 	if s := c.session; s != nil && (s.handleState != nil || s.reconnect != nil) {
@@ -157,7 +150,7 @@ func (cl *Client) carryOn(s *session, cause error) {
 }
 
 // planRetry decides whether there is another attempt, and when. at is nil if there is none.
-func (cl *Client) planRetry(s *session, cause error) (at *attempt, told <-chan struct{}) {
+func (cl *Client) planRetry(s *session, cause error) (at *attempt, told <-chan bool) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.session != s {
@@ -192,7 +185,7 @@ func (at *attempt) wait() {
 func (cl *Client) retry(at *attempt) error {
 	cl.mu.Lock()
 	cl.nextAttempt = time.Time{}
-	var told <-chan struct{}
+	var told <-chan bool
 	if at.abandoned() == nil {
 		told = cl.noteLocked(at.session, StateConnecting, nil)
 	}

@@ -647,7 +647,28 @@ func TestReconnect_handleState(t *testing.T) {
 			peer.Receive(t, logged)
 		}
 	})
-	t.Run("one that ends its goroutine does not end the client", func(t *testing.T) {
+	t.Run("one that ends its goroutine holds up nothing that follows", func(t *testing.T) {
+		quit := make(chan bool, 10)
+		cl := &websocket.Client{Reconnect: reconnectFast, HandleQuit: func() { quit <- true }}
+		cl.HandleState = func(_ *websocket.Client, state websocket.ClientState, _ error) {
+			if state != websocket.StateConnected {
+				runtime.Goexit()
+			}
+		}
+		ln, c, states := reconnectOpen(t, cl)
+		for range 3 {
+			c.Conn.Close()
+			peer.Receive(t, quit)
+			states.next(t, websocket.StateWaiting)
+			states.next(t, websocket.StateConnecting)
+			c = reconnectAccept(ln)
+			states.next(t, websocket.StateConnected)
+		}
+		cl.Quit()
+		require.NoError(t, states.next(t, websocket.StateEnded))
+		ln.Open(cl)
+	})
+	t.Run("one that ends its goroutine when connected ends the connection", func(t *testing.T) {
 		cl := &websocket.Client{Reconnect: reconnectFast}
 		cl.HandleState = func(_ *websocket.Client, state websocket.ClientState, _ error) {
 			if state == websocket.StateConnected {
