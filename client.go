@@ -195,9 +195,7 @@ type Client struct {
 	turn        chan struct{} // closed when there is another connection, or none will come; nil until somebody may wait for that
 	news        []news        // for HandleState, in order
 	isTelling   bool          // HandleState runs
-
-	// Owned by the attempt to connect that is at work.
-	spare spareTLS
+	spare       spareTLS
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be

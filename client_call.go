@@ -71,8 +71,9 @@ func (err *ResponseError) Error() string {
 // with an ID of their own share it with nobody: one that is in flight already is an error.
 //
 // The wait ends with ctx, and with the connection: then the error is a *CallError, which says whether the server may have carried
-// out the request. An answer that comes later is dropped, but one with an ID of the program's own reaches HandleText. If the client is not connected, Call returns a *CallError at once that matches
-// ErrConnClosed. With Reconnect.Resend a Call outlives its connection: it is sent again on the next one, with the same ID.
+// out the request. An answer that comes later is dropped, but one with an ID of the program's own reaches HandleText. If the client is
+// not connected, Call returns a *CallError at once that matches ErrConnClosed. With Reconnect.Resend a Call outlives its connection: it
+// is sent again on the next one, with the same ID.
 //
 // All other texts of the server reach HandleText, broadcasts among them. An answer overtakes messages that wait for their handlers, so a
 // handler may Call, HandleState too. While it waits, up to MaxMessageSize and 4 MiB of messages wait for it; if the answer is behind

@@ -57,8 +57,7 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 		return err
 	}
 	cl.tellStates()
-	c, response, err := cl.dial(at.ctx)
-	if err = cl.endAttempt(at, c, response, err); err != nil {
+	if err = cl.connect(at); err != nil {
 		cl.tellStates() // that it is connected is told by the connection
 	}
 	return err
@@ -186,7 +185,7 @@ func endCause(err error) error {
 }
 
 // abandon ends the attempt that is at work, if there is one, and all that would follow by itself. An attempt that a session makes is
-// not waited for by the next Connect: it has its own copy of the client's fields, and may have called us.
+// not waited for by the next Connect: it may have called us.
 func (cl *Client) abandon() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()

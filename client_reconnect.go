@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 )
@@ -48,12 +47,7 @@ type Reconnect struct {
 	Resend func(req *Request) bool
 }
 
-var (
-	errReconnecting = errors.New("websocket: client is reconnecting")
-
-	// errEndpoint marks what is wrong with Endpoint: no server was asked.
-	errEndpoint = errors.New("websocket: endpoint")
-)
+var errReconnecting = errors.New("websocket: client is reconnecting")
 
 // LostError is the cause that HandleState is told if messages that Send had accepted were not acknowledged by the server's system when
 // their connection was lost. Systems other than Linux cannot tell; there it does not occur. A message counts once Send has returned nil.
@@ -191,27 +185,33 @@ func (cl *Client) retry(at *attempt) error {
 	}
 	cl.mu.Unlock()
 	cl.awaitTold(told)
+	return cl.connect(at)
+}
+
+// connect makes an attempt with the fields of the client as they are now.
+func (cl *Client) connect(at *attempt) error {
 	settings := cl.settings(at)
 	if settings == nil {
 		return cl.endAttempt(at, nil, nil, errAbandoned)
-	}
-	if _, _, err := parseEndpoint(settings.Endpoint); err != nil {
-		return cl.endAttempt(at, nil, nil, fmt.Errorf("%w: %w", errEndpoint, err))
 	}
 	c, response, err := settings.dial(at.ctx)
 	return cl.endAttempt(at, c, response, err)
 }
 
-// settings returns the fields of the client as they are now, for an attempt of which the program does not know when it reads them:
-// after Quit it may set them. It returns nil if the attempt is to end, which is asked under the same lock as Quit takes.
+// settings returns the fields of the client as they are now, for an attempt: once Close or Quit has returned the program may set them, while
+// the attempt that they have ended is still at work. It returns nil if the attempt is to end, which is asked under the same lock as they
+// take. For a Connect, TLSConfig is set to nil if the Endpoint needs none.
 func (cl *Client) settings(at *attempt) *Client {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if at.abandoned() != nil {
 		return nil
 	}
+	if at.hurry == nil {
+		cl.firstHop() // an error is that of the attempt, too
+	}
 	settings := &Client{
-		Headers: maps.Clone(cl.Headers), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
+		Headers: cl.Headers.Clone(), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
 		Proxy: cl.Proxy, DialContext: cl.DialContext, Jar: cl.Jar,
 		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText, HandleReader: cl.HandleReader,
 		Logger: cl.Logger, Endpoint: cl.Endpoint,

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -76,6 +78,24 @@ func TestClient_fieldsOfTheNextConnection(t *testing.T) {
 			require.Empty(t, calls)
 		})
 	}
+	t.Run("they may be set while the Connect that Close has ended is still at work, and are none of its", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		inside, release := make(chan bool), make(chan bool)
+		cl := &websocket.Client{Endpoint: "ws://a.test", Proxy: func(*http.Request) (*url.URL, error) {
+			inside <- true
+			<-release
+			return nil, nil
+		}}
+		connected := peer.Connect(cl)
+		peer.Receive(t, inside)
+		require.NoError(t, cl.Close())
+		cl.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			t.Error("it is called for a Connect before it was set")
+			return nil, net.ErrClosed
+		}
+		close(release)
+		require.ErrorIs(t, peer.Receive(t, connected), websocket.ErrConnClosed)
+	})
 	t.Run("they may be set while messages arrive, as the race detector knows", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		cl := new(websocket.Client)
