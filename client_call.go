@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -256,7 +257,7 @@ func (c *clientConn) beginWait() {
 // for an answer.
 func (c *clientConn) backlogLimitLocked() int {
 	if c.handling && c.calls.waiting.Load() > 0 {
-		return int(c.rules.maxMessage) + maxCallBacklog
+		return min(int(c.rules.maxMessage), math.MaxInt-maxCallBacklog) + maxCallBacklog
 	}
 	return maxBacklog
 }
