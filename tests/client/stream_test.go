@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -353,6 +354,22 @@ func TestClientWriter(t *testing.T) {
 				require.Equal(t, want[:], h.Sum(nil))
 			}
 		}
+	})
+	t.Run("it takes no more memory than was written, however large fragments may be", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		cl := &websocket.Client{FragmentSize: math.MaxInt}
+		c := peer.Open(t, cl)
+		w, err := cl.NewWriter(websocket.OpcodeBin)
+		require.NoError(t, err)
+		message := peer.Pattern(300_000, 1)
+		for part := range slices.Chunk(message, 7_000) {
+			_, err = w.Write(part)
+			require.NoError(t, err)
+		}
+		go func() { assert.NoError(t, w.Close()) }()
+		f := c.Read()
+		assert.True(t, f.Fin)
+		assert.Equal(t, message, f.Payload)
 	})
 	t.Run("a writer that has sent nothing holds nothing up, and its message is one frame", func(t *testing.T) {
 		peer.CheckGoroutines(t)
