@@ -173,7 +173,8 @@ type Client struct {
 	Reconnect *Reconnect
 
 	// HandleState is told each change of the client's state, with the cause of StateWaiting and StateEnded, also if Reconnect is nil.
-	// It is called for one state after the other, in their order, and may block. While it runs for StateConnected no other
+	// It is called for one state after the other, in their order, and may block. A Connect outside of it waits, however long, while it
+	// runs for StateConnecting, and for StateEnded if the Connect fails. While it runs for StateConnected no other
 	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
 	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
 	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
@@ -183,8 +184,8 @@ type Client struct {
 
 	lastCall atomic.Uint64 // how many ids Call has chosen
 
-	// The fields below are guarded by mu, which is held for a moment; no other lock of this package is taken
-	// meanwhile.
+	// The fields below are guarded by mu, which is held for a moment; no other lock of this package is taken meanwhile, but those of a
+	// connection that is started.
 	mu          sync.Mutex
 	conn        *clientConn   // the last connection, nil before the first; it may have ended
 	attempt     *attempt      // the attempt to connect that is at work, or waits to be; nil if there is none

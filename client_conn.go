@@ -113,7 +113,7 @@ func newClientConn(cl *Client) *clientConn {
 		handleReader:   cl.HandleReader,
 		streamsText:    cl.HandleReader != nil && cl.HandleText == nil,
 		handleQuit:     cl.HandleQuit,
-		log:            cl.Logger,
+		log:            cl.logger(),
 		pingInterval:   min(max(cl.PingInterval, minPingInterval), maxTimeout),
 		silenceTimeout: min(orDefault(cl.SilenceTimeout, defaultSilenceTimeout), maxTimeout),
 		writeTimeout:   min(orDefault(cl.WriteTimeout, defaultWriteTimeout), maxTimeout),
@@ -136,9 +136,6 @@ func newClientConn(cl *Client) *clientConn {
 	c.out.init()
 	if c.fragmentSize == 0 {
 		c.fragmentSize = defaultFragmentSize
-	}
-	if c.log == nil {
-		c.log = slog.Default()
 	}
 	return c
 }
