@@ -115,7 +115,8 @@ type Client struct {
 	HandleQuit func()
 
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF (RFC 6455, section 5.2). If it is nil they close
-	// the connection with StatusBadRequest.
+	// the connection with StatusBadRequest. Those that come between the frames of a message that HandleReader reads wait for its end;
+	// more than 64 KiB of them close the connection with StatusForbidden.
 	HandleRsvControl ClientHandler
 
 	// HandleText is given text messages, which are valid UTF-8. If it is nil they are dropped.

@@ -30,6 +30,10 @@ func (c *clientConn) deliver(f *Frame) (reads bool) {
 	case c.ended || c.closing:
 		c.mu.Unlock()
 		return true
+	case c.backlogCost >= maxBacklog && c.starvesLocked():
+		c.mu.Unlock()
+		c.fail(c.intake.at, StatusForbidden, "too many control frames in a message")
+		return true
 	case c.handling:
 		c.addLocked(clientMessage{Frame: f})
 		c.mu.Unlock()
@@ -58,7 +62,7 @@ func (c *clientConn) awaitRoomLocked() {
 }
 
 func (c *clientConn) isFullLocked() bool {
-	return !c.ended && !c.closing && c.backlogCost >= c.backlogLimitLocked()
+	return !c.ended && !c.closing && c.backlogCost >= c.backlogLimitLocked() && !c.starvesLocked()
 }
 
 // addLocked puts something into the backlog. Somebody handles.
