@@ -197,7 +197,7 @@ type Client struct {
 	turn        chan struct{} // closed when there is another connection, or none will come; nil until somebody may wait for that
 	news        []news        // for HandleState, in order
 	isTelling   bool          // HandleState runs
-	spare       spareTLS
+	spare       spareTLS      // what TLSConfig was before it was set to nil
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be

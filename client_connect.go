@@ -213,14 +213,14 @@ func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header
 				err = fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
 			}
 		}()
-		c, response, err = cl.follow(ctx)
+		c, response, err = cl.dialHops(ctx)
 	}()
 	<-done
 	return c, response, err
 }
 
-// follow opens a connection to the Endpoint, or to the server that redirects lead to.
-func (cl *Client) follow(ctx context.Context) (c *clientConn, response http.Header, err error) {
+// dialHops is dial on that goroutine.
+func (cl *Client) dialHops(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	to, err := cl.firstHop()
 	if err == nil {
 		err = cl.checkOffers(to)
