@@ -149,8 +149,6 @@ func (cl *Client) resending(req *Request) *session {
 // connection returns the connection. If there is none, and a session is given, it waits for the next one of that, but not for a handler
 // that may itself be waiting for us.
 func (cl *Client) connection(ctx context.Context, s *session) (*clientConn, error) {
-	timer := time.NewTimer(handlerPatience)
-	defer timer.Stop()
 	for {
 		cl.mu.Lock()
 		c, isOurs, isFollowed := cl.conn, s == nil || cl.session == s, s != nil && cl.session == s && s.isReconnecting()
@@ -169,11 +167,10 @@ func (cl *Client) connection(ctx context.Context, s *session) (*clientConn, erro
 		case <-turn:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-timer.C:
+		case <-time.After(handlerPatience):
 			if cl.isHeldUp() {
 				return nil, ErrConnClosed
 			}
-			timer.Reset(handlerPatience)
 		}
 	}
 }
