@@ -43,7 +43,8 @@ type Reconnect struct {
 
 	// Resend says whether a Call that was in flight when the connection was lost is sent again on the next one, although the server
 	// may have carried it out. If it returns true for a request, its Call also waits for a connection where there is none. If it is
-	// nil no request is sent twice, and Call returns a *CallError. It is called for each Call, on its goroutine.
+	// nil no request is sent twice, and Call returns a *CallError. It is called for each Call, on its goroutine. Requests go out as soon as
+	// the connection is open, perhaps before what HandleState sends there.
 	Resend func(req *Request) bool
 }
 
