@@ -106,7 +106,8 @@ type Client struct {
 	// r returns io.EOF at the end of the message. If the connection ends before that, what has come can be read, and then the error
 	// matches io.ErrUnexpectedEOF and ErrConnClosed. r is for one goroutine, and until HandleReader returns; what that leaves unread is
 	// dropped as it comes. Its error, or panic, closes the connection as that of a ClientHandler does. A compressed message is
-	// inflated whole first, and limited by MaxMessageSize; so is a text that begins while a Call waits for its answer.
+	// inflated whole first, and limited by MaxMessageSize; so is a text that begins while a Call waits for its answer, or has given up
+	// waiting and the answer may still come.
 	HandleReader func(cl *Client, opcode Opcode, r io.Reader) (err error)
 
 	// HandleQuit is called once for each connection that was opened, after the last of the other handlers has returned,
@@ -114,7 +115,8 @@ type Client struct {
 	HandleQuit func()
 
 	// HandleRsvControl is given control frames with a reserved opcode, 0xB to 0xF (RFC 6455, section 5.2). If it is nil they close
-	// the connection with StatusBadRequest.
+	// the connection with StatusBadRequest. Those that come between the frames of a message that HandleReader reads wait for its end;
+	// more than 64 KiB of them close the connection with StatusForbidden.
 	HandleRsvControl ClientHandler
 
 	// HandleText is given text messages, which are valid UTF-8. If it is nil they are dropped.
@@ -172,7 +174,8 @@ type Client struct {
 	Reconnect *Reconnect
 
 	// HandleState is told each change of the client's state, with the cause of StateWaiting and StateEnded, also if Reconnect is nil.
-	// It is called for one state after the other, in their order, and may block. While it runs for StateConnected no other
+	// It is called for one state after the other, in their order, and may block. A Connect outside of it waits, however long, while it
+	// runs for StateConnecting, and for StateEnded if the Connect fails. While it runs for StateConnected no other
 	// handler of the connection is called; for StateWaiting and StateEnded it is called last, after HandleQuit. While it runs for
 	// StateWaiting or StateConnecting it may set fields for the attempt that follows, such as Headers with a new token; the handler
 	// itself, Reconnect and Logger stay as they were when Connect was called. It may call all methods: Quit, to end reconnecting, or
@@ -182,8 +185,8 @@ type Client struct {
 
 	lastCall atomic.Uint64 // how many ids Call has chosen
 
-	// The fields below are guarded by mu, which is held for a moment; no other lock of this package is taken
-	// meanwhile.
+	// The fields below are guarded by mu, which is held for a moment; no other lock of this package is taken meanwhile, but those of a
+	// connection that is started.
 	mu          sync.Mutex
 	conn        *clientConn   // the last connection, nil before the first; it may have ended
 	attempt     *attempt      // the attempt to connect that is at work, or waits to be; nil if there is none
@@ -191,12 +194,10 @@ type Client struct {
 	quits       int           // how often Close, CloseWith or Quit was called
 	response    http.Header   // of the last handshake that has opened a connection
 	nextAttempt time.Time     // when attempt begins, if it waits
-	turn        chan struct{} // closed when there is another connection, or none will come; nil if nobody waits for that
+	turn        chan struct{} // closed when there is another connection, or none will come; nil until somebody may wait for that
 	news        []news        // for HandleState, in order
 	isTelling   bool          // HandleState runs
-
-	// Owned by the attempt to connect that is at work.
-	spare spareTLS
+	spare       spareTLS      // what TLSConfig was before it was set to nil
 }
 
 // Response returns the header fields of the answer with which the server has accepted the last connection. The map must not be

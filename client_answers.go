@@ -87,10 +87,10 @@ func (cs *calls) isAwaited(id uint64) bool {
 }
 
 // cameLate is told that an answer came whose call is over.
-func (cs *calls) cameLate() {
+func (cs *calls) cameLate(id uint64) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.late > 0 {
+	if cs.late > 0 && id >= firstCallID {
 		cs.late--
 		cs.open.Add(-1)
 	}
@@ -117,7 +117,7 @@ func (c *clientConn) takeAnswer(f *Frame) bool {
 	if !c.calls.isAwaited(id) {
 		isOurs := id-firstCallID < c.client.lastCall.Load()
 		if isOurs {
-			c.calls.cameLate()
+			c.calls.cameLate(id)
 		}
 		return isOurs
 	}
@@ -133,6 +133,8 @@ func (c *clientConn) takeAnswer(f *Frame) bool {
 	}
 	if ch := c.calls.remove(id); ch != nil {
 		ch <- callEnd{res, err}
+	} else { // it was given up meanwhile
+		c.calls.cameLate(id)
 	}
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -71,8 +72,9 @@ func (err *ResponseError) Error() string {
 // with an ID of their own share it with nobody: one that is in flight already is an error.
 //
 // The wait ends with ctx, and with the connection: then the error is a *CallError, which says whether the server may have carried
-// out the request. An answer that comes later is dropped. If the client is not connected, Call returns a *CallError at once that matches
-// ErrConnClosed. With Reconnect.Resend a Call outlives its connection: it is sent again on the next one, with the same ID.
+// out the request. An answer that comes later is dropped, but one with an ID of the program's own reaches HandleText. If the client is
+// not connected, Call returns a *CallError at once that matches ErrConnClosed. With Reconnect.Resend a Call outlives its connection: it
+// is sent again on the next one, with the same ID.
 //
 // All other texts of the server reach HandleText, broadcasts among them. An answer overtakes messages that wait for their handlers, so a
 // handler may Call, HandleState too. While it waits, up to MaxMessageSize and 4 MiB of messages wait for it; if the answer is behind
@@ -86,9 +88,9 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 		id = firstCallID - 1 + cl.lastCall.Add(1)
 	}
 	payload := appendRequestJSON(make([]byte, 0, requestSize(req)), req, id)
-	resends := cl.resends(req)
+	s := cl.resending(req)
 	for inDoubt := false; ; {
-		c, err := cl.connection(ctx, resends)
+		c, err := cl.connection(ctx, s)
 		if err != nil {
 			return nil, &CallError{InDoubt: inDoubt, Err: err}
 		}
@@ -98,7 +100,7 @@ func (cl *Client) Call(ctx context.Context, req *Request) (*Response, error) {
 			return res, err
 		}
 		failed.InDoubt = failed.InDoubt || inDoubt
-		if !resends || !c.isDown() {
+		if s == nil || !c.isEnding() {
 			return nil, err
 		}
 		inDoubt = failed.InDoubt
@@ -132,44 +134,43 @@ func CallJSON[T any](ctx context.Context, cl *Client, method, target string, bod
 	return value, nil
 }
 
-// resends reports whether a call goes on over another connection.
-func (cl *Client) resends(req *Request) bool {
+// resending returns the session over whose connections a call goes on. It is nil if it does not.
+func (cl *Client) resending(req *Request) *session {
 	cl.mu.Lock()
 	s := cl.session
 	mayBe := s.isReconnecting()
 	cl.mu.Unlock()
-	return mayBe && s.reconnect.Resend != nil && s.reconnect.Resend(req)
+	if mayBe && s.reconnect.Resend != nil && s.reconnect.Resend(req) {
+		return s
+	}
+	return nil
 }
 
-// connection returns the connection. If there is none, and waits says so, it waits for another one, but not for a handler that may
-// itself be waiting for us.
-func (cl *Client) connection(ctx context.Context, waits bool) (*clientConn, error) {
-	timer := time.NewTimer(handlerPatience)
-	defer timer.Stop()
+// connection returns the connection. If there is none, and a session is given, it waits for the next one of that, but not for a handler
+// that may itself be waiting for us.
+func (cl *Client) connection(ctx context.Context, s *session) (*clientConn, error) {
 	for {
 		cl.mu.Lock()
-		if c := cl.conn; c != nil && !c.isDown() {
-			cl.mu.Unlock()
-			return c, nil
-		}
-		if !waits || !cl.session.isReconnecting() {
-			cl.mu.Unlock()
-			return nil, ErrConnClosed
-		}
-		if cl.turn == nil {
+		c, isOurs, isFollowed := cl.conn, s == nil || cl.session == s, s != nil && cl.session == s && s.isReconnecting()
+		if isFollowed && cl.turn == nil {
 			cl.turn = make(chan struct{})
 		}
 		turn := cl.turn
 		cl.mu.Unlock()
+		switch {
+		case isOurs && c != nil && !c.isEnding():
+			return c, nil
+		case !isFollowed:
+			return nil, ErrConnClosed
+		}
 		select {
 		case <-turn:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-timer.C:
+		case <-time.After(handlerPatience):
 			if cl.isHeldUp() {
 				return nil, ErrConnClosed
 			}
-			timer.Reset(handlerPatience)
 		}
 	}
 }
@@ -178,8 +179,11 @@ func (cl *Client) connection(ctx context.Context, waits bool) (*clientConn, erro
 func (cl *Client) isHeldUp() bool {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	return cl.attempt == nil || cl.isTelling
+	return cl.conn.isDown() && (cl.attempt == nil || cl.isTelling)
 }
+
+// isEnding reports whether the program can send nothing any more.
+func (c *clientConn) isEnding() bool { return c.isDown() || c.out.isSealed() }
 
 // callOver makes a call over a connection. That there was no answer is a *CallError.
 func (c *clientConn) callOver(ctx context.Context, id uint64, payload []byte) (*Response, error) {
@@ -250,7 +254,7 @@ func (c *clientConn) beginWait() {
 // for an answer.
 func (c *clientConn) backlogLimitLocked() int {
 	if c.handling && c.calls.waiting.Load() > 0 {
-		return int(c.rules.maxMessage) + maxCallBacklog
+		return min(int(c.rules.maxMessage), math.MaxInt-maxCallBacklog) + maxCallBacklog
 	}
 	return maxBacklog
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,24 @@ func TestCalls(t *testing.T) {
 		assert.Zero(t, c.calls.open.Load())
 		assert.Zero(t, c.calls.waiting.Load())
 		assert.Empty(t, c.calls.byID)
+	})
+	t.Run("nor if a call is given up while its answer is read", func(t *testing.T) {
+		cl := new(Client)
+		c := newClientConn(cl)
+		body := strings.Repeat("x", 100_000)
+		for range 100 {
+			id := firstCallID - 1 + cl.lastCall.Add(1)
+			_, err := c.calls.add(id)
+			require.NoError(t, err)
+			payload := fmt.Appendf(nil, `{"id":%d,"body":%q}`, id, body)
+			f := &Frame{payload: payload, head: finished(OpcodeText, len(payload)), complete: true}
+			taken := make(chan bool)
+			go func() { taken <- c.takeAnswer(f) }()
+			runtime.Gosched()
+			c.calls.giveUp(id)
+			require.True(t, <-taken)
+			require.Zero(t, c.calls.open.Load())
+		}
 	})
 }
 

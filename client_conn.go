@@ -59,8 +59,8 @@ type clientConn struct {
 	socket         *clientSocket // has a lock of its own
 	session        *session
 	opened         time.Time
-	toldOpened     <-chan struct{} // closed when HandleState was told that the connection is open; nil: it is not told
-	settled        chan struct{}   // closed when lost is known
+	toldOpened     <-chan bool   // has an element when HandleState was told that the connection is open; nil: it is not told
+	settled        chan struct{} // closed when lost is known
 
 	// Owned by the goroutine that reads.
 	intake intake
@@ -113,7 +113,7 @@ func newClientConn(cl *Client) *clientConn {
 		handleReader:   cl.HandleReader,
 		streamsText:    cl.HandleReader != nil && cl.HandleText == nil,
 		handleQuit:     cl.HandleQuit,
-		log:            cl.Logger,
+		log:            cl.logger(),
 		pingInterval:   min(max(cl.PingInterval, minPingInterval), maxTimeout),
 		silenceTimeout: min(orDefault(cl.SilenceTimeout, defaultSilenceTimeout), maxTimeout),
 		writeTimeout:   min(orDefault(cl.WriteTimeout, defaultWriteTimeout), maxTimeout),
@@ -136,9 +136,6 @@ func newClientConn(cl *Client) *clientConn {
 	c.out.init()
 	if c.fragmentSize == 0 {
 		c.fragmentSize = defaultFragmentSize
-	}
-	if c.log == nil {
-		c.log = slog.Default()
 	}
 	return c
 }

@@ -30,6 +30,7 @@ const (
 
 var (
 	errConnected = errors.New("websocket: client is connected already")
+	errGone      = errors.New("websocket: connect: a function of the program has ended its goroutine")
 	errAbandoned = fmt.Errorf("websocket: connect: ended by Close or Quit: %w", ErrConnClosed)
 )
 
@@ -56,8 +57,7 @@ func (cl *Client) ConnectContext(ctx context.Context) (err error) {
 		return err
 	}
 	cl.tellStates()
-	c, response, err := cl.dial(at.ctx)
-	if err = cl.endAttempt(at, c, response, err); err != nil {
+	if err = cl.connect(at); err != nil {
 		cl.tellStates() // that it is connected is told by the connection
 	}
 	return err
@@ -185,7 +185,7 @@ func endCause(err error) error {
 }
 
 // abandon ends the attempt that is at work, if there is one, and all that would follow by itself. An attempt that a session makes is
-// not waited for by the next Connect: it has its own copy of the client's fields, and may have called us.
+// not waited for by the next Connect: it may have called us.
 func (cl *Client) abandon() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -201,13 +201,26 @@ func (cl *Client) abandon() {
 }
 
 // dial connects and shakes hands with the server, or with the one that redirects lead to, unless the context ends first. The connection
-// that it returns has not been started.
+// that it returns has not been started. It is made on a goroutine of its own: Proxy, Jar and what TLSConfig calls are the program's, and may
+// panic or end it, but nobody else must wait for this attempt for ever.
 func (cl *Client) dial(ctx context.Context) (c *clientConn, response http.Header, err error) {
-	defer func() { // Proxy, Jar and what TLSConfig calls are the program's, and nobody else must wait for this attempt for ever
-		if reason := recover(); reason != nil {
-			c, response, err = nil, nil, fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
-		}
+	done := make(chan struct{})
+	err = errGone
+	go func() {
+		defer close(done)
+		defer func() {
+			if reason := recover(); reason != nil {
+				err = fmt.Errorf("websocket: connect: %w", panicked(cl.logger(), reason))
+			}
+		}()
+		c, response, err = cl.dialHops(ctx)
 	}()
+	<-done
+	return c, response, err
+}
+
+// dialHops is dial on that goroutine.
+func (cl *Client) dialHops(ctx context.Context) (c *clientConn, response http.Header, err error) {
 	to, err := cl.firstHop()
 	if err == nil {
 		err = cl.checkOffers(to)

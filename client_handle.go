@@ -30,6 +30,10 @@ func (c *clientConn) deliver(f *Frame) (reads bool) {
 	case c.ended || c.closing:
 		c.mu.Unlock()
 		return true
+	case c.backlogCost >= maxBacklog && c.starvesLocked():
+		c.mu.Unlock()
+		c.fail(c.intake.at, StatusForbidden, "too many control frames in a message")
+		return true
 	case c.handling:
 		c.addLocked(clientMessage{Frame: f})
 		c.mu.Unlock()
@@ -58,7 +62,7 @@ func (c *clientConn) awaitRoomLocked() {
 }
 
 func (c *clientConn) isFullLocked() bool {
-	return !c.ended && !c.closing && c.backlogCost >= c.backlogLimitLocked()
+	return !c.ended && !c.closing && c.backlogCost >= c.backlogLimitLocked() && !c.starvesLocked()
 }
 
 // addLocked puts something into the backlog. Somebody handles.
@@ -131,15 +135,10 @@ func (c *clientConn) stepAsideLocked() {
 
 // greet tells that the connection is open, which is the first handler, and handles what waits behind it.
 func (c *clientConn) greet() {
-	hasReturned := false
-	defer func() {
-		if !hasReturned { // but HandleState has ended its goroutine
-			c.failHandler(handlerGone)
-		}
-		go c.work()
-	}()
-	c.tellOpened()
-	hasReturned = true
+	if !c.client.awaitTold(c.toldOpened) {
+		c.failHandler(handlerGone)
+	}
+	c.work()
 }
 
 // work handles what waits, until nothing does.

@@ -27,20 +27,20 @@ type intake struct {
 	parts  bool      // the message in progress is given out in parts, and some were
 }
 
-// next returns the next event, and reads for it if it has to. err is that of a read. broken says that the server broke a rule; no event
-// comes after that.
+// next returns the next event. If there is none it reads, once, and may return eventNone: the rules for what has come may be others. err
+// is that of the read. broken says that the server broke a rule; no event comes after that.
 func (in *intake) next(r *rules, from io.Reader, waiting func() int) (ev event, broken *protocolError, err error) {
-	for ev.kind == eventNone && broken == nil && err == nil {
-		switch {
-		case len(in.unread) > 0:
-			var n int
-			ev, n, broken = in.rc.next(r, in.unread)
-			in.unread = in.unread[n:]
-		case in.rc.takePart(&ev):
-			in.parts = true
-		default:
-			ev, broken, err = in.fill(from, waiting)
-		}
+	if len(in.unread) > 0 {
+		var n int
+		ev, n, broken = in.rc.next(r, in.unread)
+		in.unread = in.unread[n:]
+	}
+	switch {
+	case ev.kind != eventNone || broken != nil:
+	case in.rc.takePart(&ev):
+		in.parts = true
+	default:
+		ev, broken, err = in.fill(from, waiting)
 	}
 	if ev.kind == eventMessage && in.parts {
 		ev.kind, in.parts = eventLastPart, false

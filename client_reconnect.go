@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 )
@@ -44,16 +43,12 @@ type Reconnect struct {
 
 	// Resend says whether a Call that was in flight when the connection was lost is sent again on the next one, although the server
 	// may have carried it out. If it returns true for a request, its Call also waits for a connection where there is none. If it is
-	// nil no request is sent twice, and Call returns a *CallError. It is called for each Call, on its goroutine.
+	// nil no request is sent twice, and Call returns a *CallError. It is called for each Call, on its goroutine. Requests go out as soon as
+	// the connection is open, perhaps before what HandleState sends there.
 	Resend func(req *Request) bool
 }
 
-var (
-	errReconnecting = errors.New("websocket: client is reconnecting")
-
-	// errEndpoint marks what is wrong with Endpoint: no server was asked.
-	errEndpoint = errors.New("websocket: endpoint")
-)
+var errReconnecting = errors.New("websocket: client is reconnecting")
 
 // LostError is the cause that HandleState is told if messages that Send had accepted were not acknowledged by the server's system when
 // their connection was lost. Systems other than Linux cannot tell; there it does not occur. A message counts once Send has returned nil.
@@ -122,13 +117,6 @@ func newSession(cl *Client) *session {
 // isReconnecting reports whether another connection will replace one that has ended, or may do so.
 func (s *session) isReconnecting() bool { return s != nil && s.opened && !s.over && s.reconnect != nil }
 
-// tellOpened tells that the connection is open. It is called before the first handler, and is one itself.
-func (c *clientConn) tellOpened() {
-	if c.toldOpened != nil {
-		c.client.awaitTold(c.toldOpened)
-	}
-}
-
 // goOn is called when all handlers of a connection have returned. What follows has a goroutine of its own, since it may wait for long.
 func (c *clientConn) goOn() {
 	if s := c.session; s != nil && (s.handleState != nil || s.reconnect != nil) {
@@ -157,7 +145,7 @@ func (cl *Client) carryOn(s *session, cause error) {
 }
 
 // planRetry decides whether there is another attempt, and when. at is nil if there is none.
-func (cl *Client) planRetry(s *session, cause error) (at *attempt, told <-chan struct{}) {
+func (cl *Client) planRetry(s *session, cause error) (at *attempt, told <-chan bool) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.session != s {
@@ -192,33 +180,39 @@ func (at *attempt) wait() {
 func (cl *Client) retry(at *attempt) error {
 	cl.mu.Lock()
 	cl.nextAttempt = time.Time{}
-	var told <-chan struct{}
+	var told <-chan bool
 	if at.abandoned() == nil {
 		told = cl.noteLocked(at.session, StateConnecting, nil)
 	}
 	cl.mu.Unlock()
 	cl.awaitTold(told)
+	return cl.connect(at)
+}
+
+// connect makes an attempt with the fields of the client as they are now.
+func (cl *Client) connect(at *attempt) error {
 	settings := cl.settings(at)
 	if settings == nil {
 		return cl.endAttempt(at, nil, nil, errAbandoned)
-	}
-	if _, _, err := parseEndpoint(settings.Endpoint); err != nil {
-		return cl.endAttempt(at, nil, nil, fmt.Errorf("%w: %w", errEndpoint, err))
 	}
 	c, response, err := settings.dial(at.ctx)
 	return cl.endAttempt(at, c, response, err)
 }
 
-// settings returns the fields of the client as they are now, for an attempt of which the program does not know when it reads them:
-// after Quit it may set them. It returns nil if the attempt is to end, which is asked under the same lock as Quit takes.
+// settings returns the fields of the client as they are now, for an attempt: once Close or Quit has returned the program may set them, while
+// the attempt that they have ended is still at work. It returns nil if the attempt is to end, which is asked under the same lock as they
+// take. For a Connect, TLSConfig is set to nil if the Endpoint needs none.
 func (cl *Client) settings(at *attempt) *Client {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if at.abandoned() != nil {
 		return nil
 	}
+	if at.hurry == nil {
+		cl.firstHop() // an error is that of the attempt, too
+	}
 	settings := &Client{
-		Headers: maps.Clone(cl.Headers), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
+		Headers: cl.Headers.Clone(), Subprotocols: slices.Clone(cl.Subprotocols), Compression: cl.Compression, TLSConfig: cl.TLSConfig,
 		Proxy: cl.Proxy, DialContext: cl.DialContext, Jar: cl.Jar,
 		HandleBin: cl.HandleBin, HandleQuit: cl.HandleQuit, HandleRsvControl: cl.HandleRsvControl, HandleText: cl.HandleText, HandleReader: cl.HandleReader,
 		Logger: cl.Logger, Endpoint: cl.Endpoint,

@@ -43,46 +43,52 @@ type news struct {
 	session *session
 	state   ClientState
 	cause   error
-	told    chan struct{} // closed when HandleState has returned
+	told    chan bool // has an element when HandleState is done: whether it has returned, and not ended its goroutine
 }
 
-// noteLocked notes a state, which is told by whoever calls tellStates first. It returns what is closed then, nil if there is nobody to
-// tell.
-func (cl *Client) noteLocked(s *session, state ClientState, cause error) (told <-chan struct{}) {
+// noteLocked notes a state, which is told by whoever calls tellStates first. It returns what has an element then, nil if there is nobody
+// to tell.
+func (cl *Client) noteLocked(s *session, state ClientState, cause error) (told <-chan bool) {
 	if s == nil || s.handleState == nil {
 		return nil
 	}
-	n := news{s, state, cause, make(chan struct{})}
+	n := news{s, state, cause, make(chan bool, 1)}
 	cl.news = append(cl.news, n)
 	return n.told
 }
 
 // tellStates tells the states that have been noted, in order, unless that is being done: also by a HandleState that has called us.
 func (cl *Client) tellStates() {
-	for {
-		cl.mu.Lock()
-		if cl.isTelling || len(cl.news) == 0 {
-			cl.mu.Unlock()
-			return
-		}
-		n := cl.news[0]
-		cl.news = cl.news[1:]
-		cl.isTelling = true
-		cl.mu.Unlock()
-		cl.tell(n)
+	for cl.beginTelling() {
+		done := make(chan struct{})
+		go cl.tell(done)
+		<-done
 	}
 }
 
-// awaitTold returns when a state has been told. HandleState must not call it.
-func (cl *Client) awaitTold(told <-chan struct{}) {
+// beginTelling reports whether there is a state that the caller has to tell.
+func (cl *Client) beginTelling() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.isTelling || len(cl.news) == 0 {
+		return false
+	}
+	cl.isTelling = true
+	return true
+}
+
+// awaitTold returns when a state has been told, and whether HandleState has returned. HandleState must not call it.
+func (cl *Client) awaitTold(told <-chan bool) (returned bool) {
 	cl.tellStates()
-	if told != nil {
-		<-told
-	}
+	return told == nil || <-told
 }
 
-// tell calls HandleState. A panic is logged.
-func (cl *Client) tell(n news) {
+// tell calls HandleState, which may end the goroutine. A panic is logged.
+func (cl *Client) tell(done chan<- struct{}) {
+	cl.mu.Lock()
+	n := cl.news[0]
+	cl.news = cl.news[1:]
+	cl.mu.Unlock()
 	returned := false
 	defer func() {
 		if r := recover(); r != nil {
@@ -92,10 +98,8 @@ func (cl *Client) tell(n news) {
 		cl.mu.Lock()
 		cl.isTelling = false
 		cl.mu.Unlock()
-		close(n.told)
-		if !returned { // with runtime.Goexit: somebody else has to tell the rest
-			go cl.tellStates()
-		}
+		n.told <- returned
+		close(done)
 	}()
 	n.session.handleState(cl, n.state, n.cause)
 	returned = true

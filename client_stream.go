@@ -65,6 +65,12 @@ func (c *clientConn) breakIncomingLocked() {
 	}
 }
 
+// starvesLocked reports whether HandleReader waits for more of the message that comes. What is in the backlog waits for that.
+func (c *clientConn) starvesLocked() bool {
+	s := c.incoming
+	return s != nil && s.begun && len(s.parts) == 0 && s.err == nil
+}
+
 // takePart takes a part of a message that comes. It waits while too much waits.
 func (c *clientConn) takePart(ev *event) {
 	c.mu.Lock()

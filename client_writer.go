@@ -3,6 +3,7 @@ package websocket
 import (
 	"errors"
 	"io"
+	"math"
 	"time"
 )
 
@@ -87,15 +88,17 @@ func (w *clientWriter) ReadFrom(r io.Reader) (n int64, err error) {
 
 // room sends a fragment if more than that was written, and returns where more can be written to: there is no room after an error alone.
 func (w *clientWriter) room() []byte {
-	size := w.c.fragmentSize
-	if w.buf == nil && w.err == nil {
-		w.buf = newBuffer(size + writerSpare)
-	}
+	size := min(w.c.fragmentSize, math.MaxInt-writerSpare)
 	for len(w.buf) > size && w.err == nil {
 		w.send(size)
 	}
 	if w.err != nil {
 		return nil
+	}
+	if len(w.buf) == cap(w.buf) { // memory grows with what was written
+		old := w.buf
+		w.buf = append(newBuffer(min(max(2*len(old), defaultFragmentSize), size)+writerSpare), old...)
+		PutBuffer(old)
 	}
 	return w.buf[len(w.buf):min(cap(w.buf), size+writerSpare)]
 }

@@ -175,6 +175,9 @@ var (
 	errURIMalformed = errors.New("malformed URL")
 )
 
+// errEndpoint marks what is wrong with an Endpoint: no server was asked.
+var errEndpoint = errors.New("websocket: endpoint")
+
 // parseEndpoint reads a Client's Endpoint. The URL that it returns has a port, as a decimal number.
 func parseEndpoint(endpoint string) (u *url.URL, secure bool, err error) {
 	switch {
@@ -189,7 +192,7 @@ func parseEndpoint(endpoint string) (u *url.URL, secure bool, err error) {
 		_, err = basicCredentials(u.User)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("websocket: endpoint: %w", err)
+		return nil, false, fmt.Errorf("%w: %w", errEndpoint, err)
 	}
 	return u, isSecure(u), nil
 }

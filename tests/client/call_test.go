@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -292,6 +293,27 @@ func TestCall_otherTexts(t *testing.T) {
 		c.Send(callText("end"))
 		require.Equal(t, "end", peer.Receive(t, texts))
 	})
+	for name, size := range map[string]int{"in one frame": 64 << 10, "in frames": 2 << 10} {
+		t.Run("a long answer "+name+" is none of HandleReader's business", func(t *testing.T) {
+			peer.CheckGoroutines(t)
+			cl := new(websocket.Client)
+			read := readsAll(cl)
+			c := peer.Open(t, cl)
+			body := strings.Repeat("x", 20<<10)
+			for range 3 {
+				done := callGo(context.Background(), cl, callGet)
+				answer := fmt.Sprintf(`{"message":"","body":%q,"id":%d,"code":200}`, body, callRead(c).ID)
+				c.Send(begin(websocket.OpcodeText, answer[:min(size, len(answer))]))
+				for at := size; at < len(answer); at += size {
+					c.Send(goesOn(answer[at:min(at+size, len(answer))]))
+				}
+				c.Send(ends(""))
+				require.Equal(t, body, peer.Receive(t, done).body(t))
+			}
+			c.Send(callText("end"))
+			require.Equal(t, "end", peer.Receive(t, read).text)
+		})
+	}
 	t.Run("a long answer is none of HandleText's business", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		cl := new(websocket.Client)
@@ -412,24 +434,28 @@ func TestCall_ends(t *testing.T) {
 }
 
 func TestCall_handlers(t *testing.T) {
-	for name, options := range map[string]*websocket.Compression{"": nil, ", compressed": {MinSize: 1}} {
+	for name, client := range map[string]*websocket.Client{
+		"":                             {},
+		", compressed":                 {Compression: &websocket.Compression{MinSize: 1}},
+		", and messages have no limit": {MaxMessageSize: math.MaxInt},
+	} {
 		t.Run("a handler may call, whatever waits behind its message"+name, func(t *testing.T) {
 			results := make(chan callResult, 1)
 			var handled atomic.Int64
 			const behind = 100
-			s := callServer(t, &websocket.ServerOptions{Compression: options, HandleClientAdd: func(_ context.Context, conn int) {
+			s := callServer(t, &websocket.ServerOptions{Compression: client.Compression, HandleClientAdd: func(_ context.Context, conn int) {
 				for range behind + 1 {
 					websocket.SendText(conn, []byte(strconv.Itoa(rand.Int())+strings.Repeat("x", 10_000)))
 				}
 			}})
-			cl := &websocket.Client{Compression: options, HandleText: func(cl *websocket.Client, _ *websocket.Frame) error {
+			client.HandleText = func(cl *websocket.Client, _ *websocket.Frame) error {
 				if handled.Add(1) == 1 {
 					res, err := cl.Call(callContext(t), &websocket.Request{Method: "POST", Target: "/echo", Body: "it"})
 					results <- callResult{res, err}
 				}
 				return nil
-			}}
-			callClient(t, s, cl)
+			}
+			callClient(t, s, client)
 			require.Equal(t, "it", peer.Receive(t, results).body(t))
 			require.True(t, peer.Eventually(func() bool { return handled.Load() == behind+1 }))
 		})

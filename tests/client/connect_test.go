@@ -2,6 +2,12 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,3 +119,51 @@ func TestClient_ConnectContext(t *testing.T) {
 		})
 	}
 }
+
+func TestClient_connectEndsItsGoroutine(t *testing.T) {
+	for name, set := range map[string]func(cl *websocket.Client, end func()){
+		"Proxy": func(cl *websocket.Client, end func()) {
+			cl.Proxy = func(*http.Request) (*url.URL, error) { end(); return nil, nil }
+		},
+		"Jar": func(cl *websocket.Client, end func()) { cl.Jar = endingJar(end) },
+		"TLSConfig": func(cl *websocket.Client, end func()) {
+			cl.Endpoint = strings.Replace(cl.Endpoint, "ws:", "wss:", 1)
+			cl.TLSConfig = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { end(); return nil }}
+		},
+	} {
+		t.Run(name+" that ends its goroutine is an error of Connect, which may be called again", func(t *testing.T) {
+			peer.CheckGoroutines(t)
+			peer.CheckDescriptors(t)
+			s := peer.Listen(t)
+			if name == "TLSConfig" {
+				s.Socket = tls.NewListener(s.Socket, peer.ServerTLS())
+			}
+			go func() {
+				for {
+					conn, err := s.Socket.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer conn.Close()
+						io.Copy(io.Discard, conn)
+					}()
+				}
+			}()
+			cl := &websocket.Client{Endpoint: s.Endpoint()}
+			set(cl, runtime.Goexit)
+			for range 2 {
+				done := peer.Connect(cl)
+				assert.ErrorContains(t, peer.Receive(t, done), "websocket: connect: ")
+			}
+			s.Socket.Close()
+		})
+	}
+}
+
+// endingJar calls a function when it is asked for cookies.
+type endingJar func()
+
+func (jar endingJar) SetCookies(*url.URL, []*http.Cookie) {}
+
+func (jar endingJar) Cookies(*url.URL) []*http.Cookie { jar(); return nil }

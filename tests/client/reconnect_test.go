@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -76,6 +78,24 @@ func TestClient_fieldsOfTheNextConnection(t *testing.T) {
 			require.Empty(t, calls)
 		})
 	}
+	t.Run("they may be set while the Connect that Close has ended is still at work, and are none of its", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		inside, release := make(chan bool), make(chan bool)
+		cl := &websocket.Client{Endpoint: "ws://a.test", Proxy: func(*http.Request) (*url.URL, error) {
+			inside <- true
+			<-release
+			return nil, nil
+		}}
+		connected := peer.Connect(cl)
+		peer.Receive(t, inside)
+		require.NoError(t, cl.Close())
+		cl.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			t.Error("it is called for a Connect before it was set")
+			return nil, net.ErrClosed
+		}
+		close(release)
+		require.ErrorIs(t, peer.Receive(t, connected), websocket.ErrConnClosed)
+	})
 	t.Run("they may be set while messages arrive, as the race detector knows", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		cl := new(websocket.Client)
@@ -647,7 +667,28 @@ func TestReconnect_handleState(t *testing.T) {
 			peer.Receive(t, logged)
 		}
 	})
-	t.Run("one that ends its goroutine does not end the client", func(t *testing.T) {
+	t.Run("one that ends its goroutine holds up nothing that follows", func(t *testing.T) {
+		quit := make(chan bool, 10)
+		cl := &websocket.Client{Reconnect: reconnectFast, HandleQuit: func() { quit <- true }}
+		cl.HandleState = func(_ *websocket.Client, state websocket.ClientState, _ error) {
+			if state != websocket.StateConnected {
+				runtime.Goexit()
+			}
+		}
+		ln, c, states := reconnectOpen(t, cl)
+		for range 3 {
+			c.Conn.Close()
+			peer.Receive(t, quit)
+			states.next(t, websocket.StateWaiting)
+			states.next(t, websocket.StateConnecting)
+			c = reconnectAccept(ln)
+			states.next(t, websocket.StateConnected)
+		}
+		cl.Quit()
+		require.NoError(t, states.next(t, websocket.StateEnded))
+		ln.Open(cl)
+	})
+	t.Run("one that ends its goroutine when connected ends the connection", func(t *testing.T) {
 		cl := &websocket.Client{Reconnect: reconnectFast}
 		cl.HandleState = func(_ *websocket.Client, state websocket.ClientState, _ error) {
 			if state == websocket.StateConnected {
@@ -689,6 +730,17 @@ func TestReconnect_resend(t *testing.T) {
 		c = ln.Accept()
 		done := callGo(context.Background(), cl, callGet)
 		c.Send(c.Answer())
+		c.Send(callAnswer(callRead(c).ID, "it"))
+		require.Equal(t, "it", peer.Receive(t, done).body(t))
+	})
+	t.Run("a call does not fail because its connection is closing", func(t *testing.T) {
+		cl := &websocket.Client{Reconnect: resends(true)}
+		ln, c, _ := reconnectOpen(t, cl)
+		c.Send(websocket.NewFrameClose(false, websocket.StatusGone, nil))
+		c.ReadClose()
+		done := callGo(context.Background(), cl, callGet)
+		c.Conn.Close()
+		c = reconnectAccept(ln)
 		c.Send(callAnswer(callRead(c).ID, "it"))
 		require.Equal(t, "it", peer.Receive(t, done).body(t))
 	})

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -136,6 +137,34 @@ func TestClientReader(t *testing.T) {
 			require.EqualValues(t, i%100, peer.Receive(t, got))
 		}
 	})
+	for name, row := range map[string]struct {
+		count int
+		err   error
+	}{
+		"wait for its end":                 {100, nil},
+		"do not wait beyond what may wait": {2_000, io.ErrUnexpectedEOF},
+	} {
+		t.Run("reserved control frames between the pieces "+name, func(t *testing.T) {
+			peer.CheckGoroutines(t)
+			cl := new(websocket.Client)
+			got, controls := readsAll(cl), make(chan bool, row.count)
+			cl.HandleRsvControl = func(*websocket.Client, *websocket.Frame) error { controls <- true; return nil }
+			c := peer.Open(t, cl, begin(websocket.OpcodeBin, "a")...)
+			c.Conn.Write(bytes.Repeat(websocket.NewFrame(websocket.OpcodeControlRsvB, false, make([]byte, 10)), row.count))
+			c.Conn.Write(ends("b"))
+			message := peer.Receive(t, got)
+			require.ErrorIs(t, message.err, row.err)
+			if row.err != nil {
+				code, _ := c.ReadClose()
+				require.EqualValues(t, websocket.StatusForbidden, code)
+				return
+			}
+			require.Equal(t, "ab", message.text)
+			for range row.count {
+				peer.Receive(t, controls)
+			}
+		})
+	}
 	t.Run("Pings between the pieces are answered while the reader waits for more", func(t *testing.T) {
 		peer.CheckGoroutines(t)
 		cl := new(websocket.Client)
@@ -353,6 +382,22 @@ func TestClientWriter(t *testing.T) {
 				require.Equal(t, want[:], h.Sum(nil))
 			}
 		}
+	})
+	t.Run("it takes no more memory than was written, however large fragments may be", func(t *testing.T) {
+		peer.CheckGoroutines(t)
+		cl := &websocket.Client{FragmentSize: math.MaxInt}
+		c := peer.Open(t, cl)
+		w, err := cl.NewWriter(websocket.OpcodeBin)
+		require.NoError(t, err)
+		message := peer.Pattern(300_000, 1)
+		for part := range slices.Chunk(message, 7_000) {
+			_, err = w.Write(part)
+			require.NoError(t, err)
+		}
+		go func() { assert.NoError(t, w.Close()) }()
+		f := c.Read()
+		assert.True(t, f.Fin)
+		assert.Equal(t, message, f.Payload)
 	})
 	t.Run("a writer that has sent nothing holds nothing up, and its message is one frame", func(t *testing.T) {
 		peer.CheckGoroutines(t)
