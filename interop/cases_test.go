@@ -61,7 +61,7 @@ func testPeer(t *testing.T, p peer, way route, s security, cases []testCase) {
 	}
 	if p.client != nil {
 		t.Run(p.name+" client with our server"+by, func(t *testing.T) {
-			t.Parallel()
+			p.parallel(t)
 			dial := p.client(t, s)
 			url, accepted := ours.serve(t, s)
 			url = way.to(t, url)
@@ -74,7 +74,7 @@ func testPeer(t *testing.T, p peer, way route, s security, cases []testCase) {
 	}
 	if p.serve != nil {
 		t.Run("our client with "+p.name+" server"+by, func(t *testing.T) {
-			t.Parallel()
+			p.parallel(t)
 			dial := ours.client(t, s)
 			url, accepted := p.serve(t, s)
 			url = way.to(t, url)

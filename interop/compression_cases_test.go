@@ -20,7 +20,7 @@ func TestPeersThatCompress(t *testing.T) {
 		compressing := p.compressing(p.compressions[0])
 		if compressing.client != nil {
 			t.Run(p.name+" client with our server", func(t *testing.T) {
-				t.Parallel()
+				p.parallel(t)
 				dial := compressing.client(t, plain)
 				url, accepted := s.serve(t)
 				runCases(t, cases, ours.serveCan, p.clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
@@ -32,7 +32,7 @@ func TestPeersThatCompress(t *testing.T) {
 		}
 		if compressing.serve != nil {
 			t.Run("our client with "+p.name+" server", func(t *testing.T) {
-				t.Parallel()
+				p.parallel(t)
 				url, accepted := compressing.serve(t, plain)
 				runCases(t, cases, ours.clientCan, p.serveCan, func(t *testing.T, _ []string) (ours, theirs conn) {
 					ours, err := s.dial(url)
