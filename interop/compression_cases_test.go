@@ -13,14 +13,14 @@ func TestPeersThatCompress(t *testing.T) {
 	const takeover = 2
 	s := settings[takeover]
 	cases := slices.Concat(messageCases(text, binary), limitCases(text, binary), fragmentCases(), pingCases(), closeCases(), failureCases())
-	for _, p := range peers {
+	for _, p := range casePeers() {
 		if p.compressing == nil {
 			continue
 		}
 		compressing := p.compressing(p.compressions[0])
 		if compressing.client != nil {
 			t.Run(p.name+" client with our server", func(t *testing.T) {
-				p.parallel(t)
+				t.Parallel()
 				dial := compressing.client(t, plain)
 				url, accepted := s.serve(t)
 				runCases(t, cases, ours.serveCan, p.clientCan, func(t *testing.T, offer []string) (ours, theirs conn) {
@@ -32,7 +32,7 @@ func TestPeersThatCompress(t *testing.T) {
 		}
 		if compressing.serve != nil {
 			t.Run("our client with "+p.name+" server", func(t *testing.T) {
-				p.parallel(t)
+				t.Parallel()
 				url, accepted := compressing.serve(t, plain)
 				runCases(t, cases, ours.clientCan, p.serveCan, func(t *testing.T, _ []string) (ours, theirs conn) {
 					ours, err := s.dial(url)

@@ -29,10 +29,6 @@ var nbio = peer{
 	// If close_notify comes right behind a Close frame, the client may end before it has handled that.
 	clientLacks: showsClose,
 
-	// On a busy machine a connection that its server has just sent much to may be reset, and those after it end before they are answered.
-	// By itself it passes.
-	alone: true,
-
 	compressing:  compressingNbio,
 	compressions: []compression{{bits: 15}},
 }

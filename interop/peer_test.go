@@ -120,16 +120,6 @@ type peer struct {
 	compressing  func(c compression) peer
 	compressions []compression
 	onlyInflates bool // what it sends itself is plain
-
-	// alone says that its tests run beside no others.
-	alone bool
-}
-
-// parallel lets a test of the peer run beside others.
-func (p peer) parallel(t *testing.T) {
-	if !p.alone {
-		t.Parallel()
-	}
 }
 
 // inbox is the part of a conn that keeps what was received.
