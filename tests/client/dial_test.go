@@ -187,12 +187,9 @@ func TestClient_dialContext(t *testing.T) {
 			peer.Open(t, cl)
 		})
 	}
-	for name, end := range map[string]func(cl *websocket.Client, cancel func()) error{
-		"Close":             func(cl *websocket.Client, _ func()) error { cl.Close(); return websocket.ErrConnClosed },
-		"Quit":              func(cl *websocket.Client, _ func()) error { cl.Quit(); return websocket.ErrConnClosed },
-		"the context's end": func(_ *websocket.Client, cancel func()) error { cancel(); return context.Canceled },
-		"HandshakeTimeout":  func(*websocket.Client, func()) error { return context.DeadlineExceeded },
-	} {
+	ends := connectEnds()
+	ends["HandshakeTimeout"] = func(*websocket.Client, func()) error { return context.DeadlineExceeded }
+	for name, end := range ends {
 		t.Run("one that does not heed its context is not awaited beyond "+name+", and what it opens then is closed", func(t *testing.T) {
 			peer.CheckGoroutines(t)
 			dialing, release, closed := make(chan bool), make(chan bool), make(chan bool)
@@ -209,13 +206,9 @@ func TestClient_dialContext(t *testing.T) {
 			if name == "HandshakeTimeout" {
 				cl.HandshakeTimeout = 10 * time.Millisecond
 			}
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			connected := make(chan error, 1)
-			go func() { connected <- cl.ConnectContext(ctx) }()
+			connected := beginConnect(t, cl)
 			peer.Receive(t, dialing)
-			want := end(cl, cancel)
-			assert.ErrorIs(t, peer.Receive(t, connected), want)
+			connected.endBy(end)
 			close(release)
 			peer.Receive(t, closed)
 		})
@@ -230,13 +223,9 @@ func TestClient_dialContext(t *testing.T) {
 			if name == "HandshakeTimeout" {
 				cl.HandshakeTimeout = 10 * time.Millisecond
 			}
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			connected := make(chan error, 1)
-			go func() { connected <- cl.ConnectContext(ctx) }()
+			connected := beginConnect(t, cl)
 			peer.Receive(t, dialing)
-			want := end(cl, cancel)
-			assert.ErrorIs(t, peer.Receive(t, connected), want)
+			connected.endBy(end)
 		})
 	}
 	t.Run("a connection without deadlines is an error, and closed", func(t *testing.T) {

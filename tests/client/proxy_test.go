@@ -339,27 +339,19 @@ func TestClient_proxyAnswer(t *testing.T) {
 			assert.NotContains(t, err.Error(), "\x1b")
 		})
 	}
-	for name, end := range map[string]func(cl *websocket.Client, cancel func()) error{
-		"Close":             func(cl *websocket.Client, _ func()) error { cl.Close(); return websocket.ErrConnClosed },
-		"Quit":              func(cl *websocket.Client, _ func()) error { cl.Quit(); return websocket.ErrConnClosed },
-		"the context's end": func(_ *websocket.Client, cancel func()) error { cancel(); return context.Canceled },
-	} {
+	for name, end := range connectEnds() {
 		for _, scheme := range []string{"http", "https"} {
 			t.Run(name+" ends the wait for a proxy with "+scheme, func(t *testing.T) {
 				peer.CheckGoroutines(t)
 				s := peer.Listen(t)
 				cl := &websocket.Client{Endpoint: "ws://a.test", HandshakeTimeout: time.Hour, Proxy: toProxy(&url.URL{Scheme: scheme, Host: s.Socket.Addr().String()})}
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
-				connected := make(chan error, 1)
-				go func() { connected <- cl.ConnectContext(ctx) }()
+				connected := beginConnect(t, cl)
 				conn, err := s.Socket.Accept()
 				require.NoError(t, err)
 				defer conn.Close()
 				_, err = io.ReadFull(conn, make([]byte, 10)) // it has begun to ask
 				require.NoError(t, err)
-				want := end(cl, cancel)
-				assert.ErrorIs(t, peer.Receive(t, connected), want)
+				connected.endBy(end)
 			})
 		}
 	}

@@ -303,10 +303,7 @@ func TestClient_redirects(t *testing.T) {
 		cl.Endpoint = "ws://a.test"
 		assert.ErrorContains(t, cl.Connect(), "TLS", "but not for another endpoint")
 	})
-	for name, end := range map[string]func(cl *websocket.Client, cancel func()) error{
-		"Quit":              func(cl *websocket.Client, _ func()) error { cl.Quit(); return websocket.ErrConnClosed },
-		"the context's end": func(_ *websocket.Client, cancel func()) error { cancel(); return context.Canceled },
-	} {
+	for name, end := range connectEnds() {
 		t.Run(name+" ends the wait for the second server", func(t *testing.T) {
 			peer.CheckGoroutines(t)
 			w := startWeb(t, nil)
@@ -320,13 +317,9 @@ func TestClient_redirects(t *testing.T) {
 			})
 			cl := w.client("ws://a.test")
 			cl.HandshakeTimeout = time.Hour
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			connected := make(chan error, 1)
-			go func() { connected <- cl.ConnectContext(ctx) }()
+			connected := beginConnect(t, cl)
 			peer.Receive(t, waits)
-			want := end(cl, cancel)
-			assert.ErrorIs(t, peer.Receive(t, connected), want)
+			connected.endBy(end)
 		})
 	}
 	t.Run("all servers have one HandshakeTimeout together", func(t *testing.T) {
