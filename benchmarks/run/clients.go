@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/wsloop/websocket/benchmarks/internal/plan"
 	"github.com/wsloop/websocket/benchmarks/internal/results"
@@ -101,18 +99,8 @@ func (o *options) measureClient(s *plan.ClientScenario, client string, round int
 	if o.profiles != "" && s.Idle == 0 {
 		args = append(args, "-cpuprofile", filepath.Join(o.profiles, fmt.Sprintf("client-%s-%s-%d.pprof", client, s.Name, round)))
 	}
-	load := exec.Command(program, args...)
-	var answer, complaint bytes.Buffer
-	load.Stdout, load.Stderr = &answer, &complaint
-	if err = start(load, &where.load); err != nil {
-		return m, err
-	}
-	guard := time.AfterFunc(loadTimeout, func() { load.Process.Kill() })
-	defer guard.Stop()
-	if err = load.Wait(); err != nil {
-		return m, fmt.Errorf("%w: %s", err, strings.TrimSpace(complaint.String()))
-	}
-	return m, json.Unmarshal(answer.Bytes(), &m)
+	err = runLoad(exec.Command(program, args...), where, &m)
+	return m, err
 }
 
 func (o *options) clientVersions() map[string]string {

@@ -71,6 +71,21 @@ func start(cmd *exec.Cmd, where *unix.CPUSet) error {
 	return cmd.Start()
 }
 
+// runLoad runs a program that measures, and reads what it answers into a struct. An error has what the program complains of.
+func runLoad(load *exec.Cmd, where cpus, answer any) error {
+	var out, complaint bytes.Buffer
+	load.Stdout, load.Stderr = &out, &complaint
+	if err := start(load, &where.load); err != nil {
+		return err
+	}
+	guard := time.AfterFunc(loadTimeout, func() { load.Process.Kill() })
+	defer guard.Stop()
+	if err := load.Wait(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(complaint.String()))
+	}
+	return json.Unmarshal(out.Bytes(), answer)
+}
+
 // measure starts a server, has the generator measure it, and stops it.
 func (o *options) measure(s *plan.Scenario, server *plan.Server, round int, where cpus) (m results.Measure, err error) {
 	addr, err := freeAddress()
@@ -89,19 +104,9 @@ func (o *options) measure(s *plan.Scenario, server *plan.Server, round int, wher
 	}
 	load := exec.Command(filepath.Join(o.bin, "load"), "-scenario", s.Name, "-addr", addr, "-pid", fmt.Sprint(cmd.Process.Pid),
 		"-window", o.window.String(), "-warmup", o.warmup.String(), "-seed", fmt.Sprint(round+1), "-ca", o.certificate.cert)
-	var answer, complaint bytes.Buffer
-	load.Stdout, load.Stderr = &answer, &complaint
-	if err = start(load, &where.load); err != nil {
-		return m, err
-	}
-	guard := time.AfterFunc(loadTimeout, func() { load.Process.Kill() })
-	defer guard.Stop()
-	if err = load.Wait(); err != nil {
+	if err = runLoad(load, where, &m); err != nil {
 		stop(cmd)
-		return m, fmt.Errorf("%w: %s %s", err, strings.TrimSpace(complaint.String()), strings.TrimSpace(stderr.String()))
-	}
-	if err = json.Unmarshal(answer.Bytes(), &m); err != nil {
-		return m, err
+		return m, fmt.Errorf("%w %s", err, strings.TrimSpace(stderr.String()))
 	}
 	if s.Encrypted() && !strings.HasPrefix(m.TLS, server.Terms()) {
 		return m, fmt.Errorf("%s was negotiated instead of %s", m.TLS, server.Terms())
