@@ -132,10 +132,7 @@ func TestShutdown(t *testing.T) {
 		last.ExpectText("x")
 		cancel()
 		last.ExpectClose(websocket.StatusGone)
-		err := peer.Get(t, result)
-		require.ErrorIs(t, err, context.Canceled)
-		var cut *websocket.ShutdownError
-		require.ErrorAs(t, err, &cut)
+		cut := cutOff(t, result, context.Canceled)
 		assert.Positive(t, cut.Connections)
 		assert.Less(t, cut.Connections, len(conns))
 	})
@@ -262,12 +259,9 @@ func TestShutdownCuts(t *testing.T) {
 	result := shutDown(ctx, s.Server)
 	departed(t, s.Server)
 	cancel()
-	err := peer.Get(t, result)
-	require.ErrorIs(t, err, context.Canceled)
-	var cut *websocket.ShutdownError
-	require.ErrorAs(t, err, &cut)
+	cut := cutOff(t, result, context.Canceled)
 	assert.Equal(t, &websocket.ShutdownError{Connections: 4, Handshakes: 2, Requests: 2, Cause: context.Canceled}, cut)
-	assert.EqualError(t, err, "websocket: shutdown cut off 4 connections, 2 handshakes and 2 requests: context canceled")
+	assert.EqualError(t, cut, "websocket: shutdown cut off 4 connections, 2 handshakes and 2 requests: context canceled")
 }
 
 // TestShutdownCutShort has every way to end it at once.
@@ -303,10 +297,7 @@ func TestShutdownCutShort(t *testing.T) {
 			if !row.before {
 				row.end(s, cancel)
 			}
-			err := peer.Get(t, result)
-			require.ErrorIs(t, err, row.cause)
-			var cut *websocket.ShutdownError
-			require.ErrorAs(t, err, &cut)
+			cut := cutOff(t, result, row.cause)
 			assert.Equal(t, 3, cut.Connections)
 			require.NoError(t, peer.Get(t, s.Served))
 			s.Served = nil
@@ -636,4 +627,14 @@ func stays(s *peer.Server) error {
 			return errors.New("neither an answer nor StatusGone")
 		}
 	}
+}
+
+// cutOff waits for a Shutdown that has been ended early, and returns what that cut off.
+func cutOff(t *testing.T, result <-chan error, cause error) *websocket.ShutdownError {
+	t.Helper()
+	err := peer.Get(t, result)
+	require.ErrorIs(t, err, cause)
+	cut, ok := err.(*websocket.ShutdownError)
+	require.True(t, ok, "%T", err)
+	return cut
 }
