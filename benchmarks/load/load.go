@@ -211,7 +211,9 @@ func (l *load) measured(window time.Duration, quiet bool) error {
 	l.Seconds = float64(after.wall-before.wall) / 1e9
 	l.ServerCPU = float64(after.server-before.server) / 1e9
 	l.LoadCPU = float64(after.load-before.load) / 1e9
-	l.Wire = float64(l.wire) / float64(l.plain)
+	if l.plain > 0 { // else no message was sent back, as where connections only open
+		l.Wire = float64(l.wire) / float64(l.plain)
+	}
 	l.Replays = float64(after.replays-before.replays) / l.Seconds
 	l.LoadLimited = l.LoadCPU > 0.95*l.Seconds && l.ServerCPU < 0.9*l.Seconds
 	if quiet {
