@@ -89,13 +89,11 @@ type device struct {
 	t       *testing.T
 	client  *websocket.Client
 	notices chan websocket.Response
-	answers chan websocket.Response
-	lastID  uint64
 }
 
 // newDevice makes a device that is not yet connected.
 func newDevice(t *testing.T, addr string, query string, headers http.Header) *device {
-	d := &device{t: t, notices: make(chan websocket.Response, 1000), answers: make(chan websocket.Response, 1000)}
+	d := &device{t: t, notices: make(chan websocket.Response, 1000)}
 	d.client = &websocket.Client{
 		Endpoint: "ws://" + addr + "/" + query,
 		Headers:  headers,
@@ -104,11 +102,7 @@ func newDevice(t *testing.T, addr string, query string, headers http.Header) *de
 			if err := json.Unmarshal(frame.Payload(), &res); err != nil {
 				return err
 			}
-			if res.ID == 0 {
-				d.notices <- res
-			} else {
-				d.answers <- res
-			}
+			d.notices <- res
 			return nil
 		},
 	}
@@ -149,13 +143,11 @@ func expect[T any](d *device, notice string) (body T) {
 // ask sends a request and returns its answer.
 func (d *device) ask(method, target, body string) websocket.Response {
 	d.t.Helper()
-	d.lastID++
-	request, err := json.Marshal(map[string]any{"id": d.lastID, "method": method, "target": target, "body": body})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	res, err := d.client.Call(ctx, &websocket.Request{Method: method, Target: target, Body: body})
 	require.NoError(d.t, err)
-	require.NoError(d.t, d.client.SendText(request))
-	res := receive(d.t, d.answers)
-	require.Equal(d.t, d.lastID, res.ID)
-	return res
+	return *res
 }
 
 // get requires a request to be answered with that code, and reads the answer's body.
